@@ -1,0 +1,27 @@
+"""A train: what crosses a socket in one system call.
+
+Knows: a run of datagrams of one size (the last may be shorter) with its addresses and ECN mark.
+Refuses to know: what the bytes mean. A single small datagram is a train of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+__all__ = ["Address", "Buffer", "Train"]
+
+# (host, port) for IPv4, (host, port, flow info, scope id) for IPv6, as the socket module has them.
+Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class Train(NamedTuple):
+    """Datagrams to send by one call. `b"".join(buffers)` cut every `segment_size` bytes gives the datagrams."""
+
+    buffers: Sequence[Buffer]
+    segment_size: int
+    size: int
+    local: Address | None
+    remote: Address
+    ecn: int
