@@ -1,0 +1,26 @@
+"""Congestion control: one interface (`controller`), one file per controller, and their names in a configuration."""
+
+from __future__ import annotations
+
+from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits, initial_window
+from rudp.congestion.new_reno import NewReno
+
+__all__ = ["AckSample", "CongestionController", "LossEvent", "RandomBits", "by_name", "initial_window"]
+
+_CONTROLLERS: dict[str, type[CongestionController]] = {NewReno.name: NewReno}
+
+
+def by_name(name: str | type[CongestionController]) -> type[CongestionController]:
+    """Return the controller class called `name`; a class is returned as it is.
+
+    Raises ValueError for a name nobody has, TypeError for what is neither a name nor a controller class.
+    """
+    if isinstance(name, type) and issubclass(name, CongestionController):
+        return name
+    if not isinstance(name, str):
+        raise TypeError(f"congestion must be a name or a CongestionController class, not {name!r}")
+    try:
+        return _CONTROLLERS[name]
+    except KeyError:
+        known = ", ".join(sorted(_CONTROLLERS))
+        raise ValueError(f"unknown congestion controller {name!r}; known: {known}") from None

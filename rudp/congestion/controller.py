@@ -1,0 +1,143 @@
+"""What a congestion controller is told, and what it answers.
+
+Knows sizes and times of what was sent, acknowledged and lost. Refuses to know packet numbers, streams, contents
+and clocks: `now` is an argument of every call. One controller serves one path; a new path gets a new instance.
+
+`recovery` calls, in this order:
+
+    sending a train      on_sent
+    processing an ACK    on_loss (if it revealed losses), on_persistent_congestion (if so),
+                         on_spurious_loss (if any),
+                         on_ack (if it newly acknowledged bytes in flight, or reported CE marks)
+    a loss timer         on_loss, on_persistent_congestion (if so)
+
+and reads `congestion_window` and `pacing_rate` whenever it wants to send. Every call costs O(1), however many
+packets it speaks of, and nothing here keeps anything per packet.
+
+Sources: RFC 9002 section 7 and appendix B; draft-ietf-ccwg-bbr (delivery-rate samples and rounds).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple, Protocol
+
+INITIAL_WINDOW_PACKETS = 10
+"""Packets of the initial window (RFC 9002 section 7.2)."""
+
+INITIAL_WINDOW_BYTES = 14_720
+"""Bytes the initial window may have at most, unless two packets are larger (RFC 9002 section 7.2)."""
+
+MINIMUM_WINDOW_PACKETS = 2
+"""Packets of the smallest window (RFC 9002 section 7.2, kMinimumWindow)."""
+
+
+class RandomBits(Protocol):
+    """A source of random bits: a CSPRNG from the drivers, a seeded generator from the simulator."""
+
+    def getrandbits(self, k: int, /) -> int:
+        """Return an integer of `k` random bits."""
+
+
+class AckSample(NamedTuple):
+    """One ACK that newly acknowledged bytes in flight or reported CE marks. Bytes are UDP payload bytes.
+
+    "Newest" is, of the packets newly acknowledged, the one sent last: its train's snapshot, taken when it was sent,
+    is what the delivery-rate fields refer to (draft-cheng-iccrg-delivery-rate-estimation section 3).
+    """
+
+    now: float
+    acked_bytes: int
+    """Newly acknowledged by this ACK."""
+    lost_bytes: int
+    """Declared lost while this ACK was processed (`on_loss` has told it already)."""
+    bytes_in_flight: int
+    """After this ACK: acknowledged and lost bytes are gone from it."""
+    prior_in_flight: int
+    """Before this ACK."""
+    oldest_time_sent: float
+    """When the oldest of the newly acknowledged packets was sent."""
+    newest_time_sent: float
+    """When the newest of them was sent."""
+    latest_rtt: float | None
+    """RTT sample of this ACK, seconds; None if it gave none (RFC 9002 section 5.1)."""
+    smoothed_rtt: float
+    min_rtt: float
+    """Smallest RTT of the path so far, seconds, as in RFC 9002 section 5.2: not windowed."""
+    delivered: int
+    """Total bytes acknowledged so far on this path, this ACK included."""
+    prior_delivered: int
+    """That total when the newest packet was sent: a round ends when it reaches the `delivered` of its start."""
+    delivery_rate: float | None
+    """Bytes a second, the lower of send rate and ACK rate over the newest packet's flight; None: no sample."""
+    is_app_limited: bool
+    """The newest packet was sent while the application, or the peer's credit, held the sender back."""
+    ecn_ce: int = 0
+    """Packets newly reported with a CE mark, from counts that passed ECN validation."""
+
+
+class LossEvent(NamedTuple):
+    """Packets declared lost in one go, by an ACK or the loss timer. A controller decides what a new event is."""
+
+    now: float
+    lost_bytes: int
+    newest_time_sent: float
+    """When the newest of the lost packets was sent: tells if all were sent before a recovery period began."""
+    bytes_in_flight: int
+    """After the lost bytes were taken out."""
+    prior_in_flight: int
+    """Before this ACK or timer."""
+
+
+class CongestionController(ABC):
+    """One path's answer to "how much may be in flight" and "how fast may it leave"."""
+
+    __slots__ = ("congestion_window", "max_datagram_size", "pacing_rate", "ssthresh")
+
+    name: ClassVar[str]
+
+    congestion_window: int
+    """Bytes that may be in flight."""
+    ssthresh: float
+    """Slow start threshold in bytes; infinity until there is one."""
+    pacing_rate: float | None
+    """Bytes a second at which the pacer lets packets go; None: not paced."""
+    max_datagram_size: int
+    """UDP payload bytes of a full packet; path MTU discovery may set it at any time."""
+
+    def __init__(self, max_datagram_size: int, random: RandomBits | None = None) -> None:  # noqa: ARG002
+        self.max_datagram_size = max_datagram_size
+        self.congestion_window = initial_window(max_datagram_size)
+        self.ssthresh = float("inf")
+        self.pacing_rate = None
+
+    @property
+    def minimum_window(self) -> int:
+        """Bytes below which the congestion window never falls (RFC 9002 section 7.2)."""
+        return MINIMUM_WINDOW_PACKETS * self.max_datagram_size
+
+    def on_sent(self, sent_bytes: int, bytes_in_flight: int, now: float) -> None:  # noqa: B027
+        """Note a train of `sent_bytes` that counts as in flight; `bytes_in_flight` is what was before it."""
+
+    @abstractmethod
+    def on_ack(self, sample: AckSample) -> None:
+        """Take one ACK's sample."""
+
+    @abstractmethod
+    def on_loss(self, event: LossEvent) -> None:
+        """Take packets declared lost."""
+
+    @abstractmethod
+    def on_persistent_congestion(self, now: float) -> None:
+        """Answer persistent congestion (RFC 9002 section 7.6), which `recovery` has established."""
+
+    def on_spurious_loss(self, spurious_bytes: int, now: float) -> None:  # noqa: B027
+        """Note that bytes declared lost earlier were acknowledged after all."""
+
+    def on_app_limited(self, now: float) -> None:  # noqa: B027
+        """Note that there is nothing to send although window and pacer would allow it."""
+
+
+def initial_window(max_datagram_size: int) -> int:
+    """Return the bytes of the initial window (RFC 9002 section 7.2)."""
+    return min(INITIAL_WINDOW_PACKETS * max_datagram_size, max(INITIAL_WINDOW_BYTES, 2 * max_datagram_size))
