@@ -1,4 +1,4 @@
-"""Congestion control: one interface (`controller`), one file per controller, and their names in a configuration."""
+"""Congestion control: one interface (`controller`), one file per controller, and the names they go by."""
 
 from __future__ import annotations
 

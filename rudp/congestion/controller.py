@@ -1,7 +1,8 @@
 """What a congestion controller is told, and what it answers.
 
-Knows sizes and times of what was sent, acknowledged and lost. Refuses to know packet numbers, streams, contents
-and clocks: `now` is an argument of every call. One controller serves one path; a new path gets a new instance.
+Knows sizes and times of what was sent, acknowledged and lost. Refuses to know packet numbers, streams,
+contents and clocks: `now` is an argument of every call. One controller serves one path; a new path gets a
+new instance.
 
 `recovery` calls, in this order:
 
@@ -42,7 +43,7 @@ class RandomBits(Protocol):
 class AckSample(NamedTuple):
     """One ACK that newly acknowledged bytes in flight or reported CE marks. Bytes are UDP payload bytes.
 
-    "Newest" is, of the packets newly acknowledged, the one sent last: its train's snapshot, taken when it was sent,
+    "Newest" is, of the packets newly acknowledged, the one sent last: its train's snapshot of that time
     is what the delivery-rate fields refer to (draft-cheng-iccrg-delivery-rate-estimation section 3).
     """
 
@@ -67,9 +68,11 @@ class AckSample(NamedTuple):
     delivered: int
     """Total bytes acknowledged so far on this path, this ACK included."""
     prior_delivered: int
-    """That total when the newest packet was sent: a round ends when it reaches the `delivered` of its start."""
+    """That total when the newest packet was sent: a round ends when it reaches the `delivered` of its
+    start."""
     delivery_rate: float | None
-    """Bytes a second, the lower of send rate and ACK rate over the newest packet's flight; None: no sample."""
+    """Bytes a second, the lower of send rate and ACK rate over the newest packet's flight; None: no
+    sample."""
     is_app_limited: bool
     """The newest packet was sent while the application, or the peer's credit, held the sender back."""
     ecn_ce: int = 0
@@ -77,7 +80,8 @@ class AckSample(NamedTuple):
 
 
 class LossEvent(NamedTuple):
-    """Packets declared lost in one go, by an ACK or the loss timer. A controller decides what a new event is."""
+    """Packets declared lost in one go, by an ACK or by the loss timer; whether that is a new congestion event
+    is for the controller to say."""
 
     now: float
     lost_bytes: int

@@ -1,8 +1,9 @@
 """NewReno, name "new_reno": RFC 9002 section 7 with the pseudocode of its appendix B.
 
-Knows a window, a threshold and when the current recovery period began; everything else comes with each call. The
-one departure from the pseudocode: an ACK is taken as a whole, so one that mixes packets sent before the recovery
-period began with later ones doesn't grow the window (by the packet, its later part would).
+Knows a window, a threshold and when the current recovery period began; everything else comes with each
+call. The one departure from the pseudocode: an ACK is taken as a whole, so one that mixes packets sent
+before the recovery period began with later ones doesn't grow the window (by the packet, its later part
+would).
 
 Omitted: the single packet that may be sent early to speed up a recovery period (section 7.3.2, a MAY).
 """
@@ -65,8 +66,9 @@ class NewReno(CongestionController):
         self._acked_bytes = 0
 
     def _is_underutilized(self, sample: AckSample) -> bool:
-        """Section 7.8: a window that wasn't filled proves nothing. Half of it used is enough for slow start, which
-        doubles it in a round trip; a window that only the pacer kept from being filled isn't underutilized.
+        """Section 7.8: a window that wasn't filled proves nothing. Half of it used is enough for slow
+        start, which doubles it in a round trip; a window that only the pacer kept from being filled isn't
+        underutilized.
         """
         if not sample.is_app_limited:
             return False
@@ -77,7 +79,8 @@ class NewReno(CongestionController):
         if self.in_slow_start:
             self.congestion_window += acked_bytes
             return
-        # One packet per window acknowledged; counting bytes (RFC 3465) keeps the fraction B.5's division drops.
+        # One packet per window acknowledged; counting bytes (RFC 3465) keeps the fraction B.5's division
+        # drops.
         self._acked_bytes += acked_bytes
         if self._acked_bytes >= self.congestion_window:
             self._acked_bytes -= self.congestion_window

@@ -1,0 +1,101 @@
+"""When the next train may leave: a token bucket (RFC 9002 section 7.7).
+
+Knows a rate, the bytes it has made due since, and the grain of the timers that will wake us. Refuses to
+know windows, packets and clocks: `now` is an argument.
+
+The bucket's depth (`burst`) is what may leave at once after a pause: ten packets, or two milliseconds' worth,
+because an event loop's timers have a millisecond's grain and a shallower bucket would lose what a late timer
+cost. Between pauses nothing leaves before a `quantum` is due, one millisecond's worth and at most a full
+train, so that pacing doesn't cut trains into crumbs. Every operation costs O(1).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["UNPACED", "Pacer"]
+
+BURST_PACKETS: Final = 10
+"""Packets that may leave at once whatever the rate: the initial window (RFC 9002 section 7.7)."""
+
+BURST_TIME: Final = 0.002
+"""Seconds' worth of the rate that may leave at once: twice the timer grain."""
+
+QUANTUM_TIME: Final = 0.001
+"""Seconds' worth of the rate that is worth waking up for: the timer grain of epoll."""
+
+QUANTUM_BYTES: Final = 65_507
+"""No quantum is larger than what one train can carry."""
+
+UNPACED: Final = 1 << 62
+"""The allowance when there is no rate: more than any window."""
+
+
+class Pacer:
+    """A token bucket of bytes. It starts full and unpaced."""
+
+    __slots__ = ("_max_datagram_size", "_rate", "_tokens", "_updated", "burst", "quantum")
+
+    burst: float
+    """Depth of the bucket, bytes."""
+    quantum: float
+    """Bytes that must be due before anything may leave."""
+
+    def __init__(self, max_datagram_size: int) -> None:
+        self._rate = 0.0
+        self._updated = 0.0
+        self._max_datagram_size = max_datagram_size
+        self._size_bucket()
+        self._tokens = self.burst
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes a second; None: not paced."""
+        return self._rate or None
+
+    def set_rate(self, rate: float | None, max_datagram_size: int, now: float) -> None:
+        """Pace at `rate` bytes a second from now on; None, zero or infinity: not at all.
+
+        `max_datagram_size` is the size of a full packet in bytes.
+        """
+        new_rate = 0.0 if rate is None or rate == float("inf") else rate
+        assert new_rate >= 0.0
+        if new_rate == self._rate and max_datagram_size == self._max_datagram_size:
+            return
+        self._refill(now)
+        self._rate = new_rate
+        self._max_datagram_size = max_datagram_size
+        self._size_bucket()
+        self._tokens = min(self._tokens, self.burst)
+
+    def allowance(self, now: float) -> int:
+        """Return the bytes that may leave now: 0, or at least a quantum; `UNPACED` without a rate."""
+        if not self._rate:
+            return UNPACED
+        self._refill(now)
+        return int(self._tokens) if self._tokens >= self.quantum else 0
+
+    def on_sent(self, sent_bytes: int, now: float) -> None:
+        """Take `sent_bytes` from the bucket. Probes may overdraw it, by no more than it holds when full."""
+        if not self._rate:
+            return
+        self._refill(now)
+        self._tokens = max(self._tokens - sent_bytes, -self.burst)
+
+    def release_time(self, now: float) -> float | None:
+        """Return when a quantum will be due, seconds; None if something may leave already."""
+        if not self._rate:
+            return None
+        self._refill(now)
+        missing = self.quantum - self._tokens
+        return None if missing <= 0.0 else now + missing / self._rate
+
+    def _refill(self, now: float) -> None:
+        elapsed = now - self._updated
+        if elapsed > 0.0:
+            self._tokens = min(self._tokens + elapsed * self._rate, self.burst)
+            self._updated = now
+
+    def _size_bucket(self) -> None:
+        self.burst = max(float(BURST_PACKETS * self._max_datagram_size), self._rate * BURST_TIME)
+        self.quantum = max(float(self._max_datagram_size), min(self._rate * QUANTUM_TIME, QUANTUM_BYTES))
