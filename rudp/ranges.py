@@ -4,8 +4,8 @@ Knows: integers (packet numbers, stream offsets) and how runs of them join, spli
 Refuses to know: what the integers mean; bounds on how many ranges may be held belong to the owner.
 
 Two sorted lists, `starts` and `stops`, of equal length. Ranges in the set are never empty, never overlap and
-never touch: starts[0] < stops[0] < starts[1] < stops[1] < ... So every position is found by bisect in C, and an
-empty set costs two empty lists.
+never touch: starts[0] < stops[0] < starts[1] < stops[1] < ... So every position is found by bisect in C, and
+an empty set costs two empty lists.
 
     add        O(log n + joined), O(1) when it extends, repeats or follows the last range (arrival in order)
     remove     O(log n + touched)

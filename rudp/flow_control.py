@@ -1,0 +1,125 @@
+"""Credit: how far the peer may send, and how far this side may.
+
+Knows: byte totals, the window and its bounds, how fast the application reads.
+Refuses to know: what the totals are of. A stream's total is its highest offset, a connection's is the sum
+over its streams, kept by the caller; one pair of classes serves both.
+
+    ReceiveWindow   check a total that arrived, grow with the reader, say when to tell the peer of new credit
+    SendWindow      credit granted by the peer, and how much of it is used
+
+Everything is O(1). The receive window is sized as in dynamic right-sizing (Fisk and Feng, 2001): what the
+application reads in one round trip is bandwidth times delay as it is now; the window is kept at twice that,
+so that a sender in slow start is never limited by it. It only grows, at most twofold a round, and only
+while the reader takes more than half of the window in a round: an application that reads slowly gets no
+larger buffer.
+
+Sources: RFC 9000 section 4 (flow control), RFC 9293 section 3.8.6.2.2 (receiver's silly window avoidance).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rudp.errors import ErrorCode, ProtocolError
+
+__all__ = ["ReceiveWindow", "SendWindow"]
+
+# Seconds. Event loops wake, read and answer in batches of about this grain: credit can't turn around faster,
+# however short the path, so a shorter round trip says nothing about the window needed.
+LEAST_ROUND: Final = 0.004
+# Bytes. Less new credit than half a window and than a common packet is a silly window (RFC 9293 3.8.6.2.2).
+COMMON_PACKET: Final = 1200
+
+
+class ReceiveWindow:
+    """Credit granted to the peer.
+
+    `max_data`: total the peer may send, as told to it. `window`: bytes granted beyond what is consumed.
+    `maximum`: bound of `window`. `consumed`: total the application has read, or that was dropped on its
+    behalf.
+    """
+
+    __slots__ = ("_round_consumed", "_round_start", "consumed", "max_data", "maximum", "window")
+
+    def __init__(self, initial: int, maximum: int) -> None:
+        assert 0 <= initial <= maximum, "the first window lies within its bound"
+        self.max_data = initial
+        self.window = initial
+        self.maximum = maximum
+        self.consumed = 0
+        # When the round being measured began (seconds), None before the first read, and `consumed` then.
+        self._round_start: float | None = None
+        self._round_consumed = 0
+
+    def check(self, total: int) -> None:
+        """Raise ProtocolError(FLOW_CONTROL_ERROR) if `total` exceeds the grant (RFC 9000 section 4.1)."""
+        if total > self.max_data:
+            raise ProtocolError(
+                ErrorCode.FLOW_CONTROL_ERROR, f"peer sent up to {total} and was granted {self.max_data}"
+            )
+
+    def on_consumed(self, size: int, now: float, rtt: float) -> None:
+        """The application has read `size` bytes at `now`; `rtt` is the smoothed round trip (seconds)."""
+        self.consumed += size
+        start = self._round_start
+        if start is None:
+            self._round_start = now
+            self._round_consumed = self.consumed
+            return
+        elapsed = now - start
+        least = max(rtt, LEAST_ROUND)
+        if elapsed < least:
+            return
+        bandwidth_delay = (self.consumed - self._round_consumed) * least / elapsed
+        self._round_start = now
+        self._round_consumed = self.consumed
+        if bandwidth_delay * 2 > self.window:
+            self.window = min(int(bandwidth_delay * 2), self.window * 2, self.maximum)
+
+    def on_discarded(self, size: int) -> None:
+        """`size` bytes were dropped unread: credit for them comes back, and the window doesn't grow by it."""
+        self.consumed += size
+        self._round_consumed += size
+
+    def update_due(self) -> int | None:
+        """The new `max_data` to tell the peer, granted by this call; None while it would be a silly update.
+
+        Due when it is a quarter of the window more than the peer was told, and no silly little: at least
+        half the window or a packet.
+        """
+        grant = self.consumed + self.window
+        least = max(self.window // 4, min(self.window // 2, COMMON_PACKET), 1)
+        if grant - self.max_data < least:
+            return None
+        self.max_data = grant
+        return grant
+
+
+class SendWindow:
+    """Credit granted by the peer. `limit`: total this side may send. `used`: total it has sent."""
+
+    __slots__ = ("limit", "used")
+
+    def __init__(self, initial: int) -> None:
+        self.limit = initial
+        self.used = 0
+
+    @property
+    def available(self) -> int:
+        """Bytes that may still be sent."""
+        return self.limit - self.used
+
+    def on_sent(self, size: int) -> None:
+        """`size` new bytes (never sent before) use up credit."""
+        self.used += size
+        assert self.used <= self.limit, "sent beyond the peer's credit"
+
+    def raise_to(self, maximum: int) -> bool:
+        """The peer grants up to `maximum`. A smaller one arrived late and is ignored (RFC 9000 section 4.1).
+
+        Returns whether there is more credit than before.
+        """
+        if maximum <= self.limit:
+            return False
+        self.limit = maximum
+        return True

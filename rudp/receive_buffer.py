@@ -1,0 +1,269 @@
+"""What arrived of one stream: bytes in order for the application, fragments out of order, the final size.
+
+Knows: offsets, the bytes, where they end, and how many fragments it may hold.
+Refuses to know: packets, credit (the caller compares `highest` with what it granted), stream ids, who waits.
+
+    insert   O(1) in order, and keeps the object given; out of order O(log n + fragments touched)
+    read     O(chunks taken): one large chunk as it is, or small ones joined
+    discard  O(1)
+
+Bytes in order wait in `_ready`, a list of chunks with a head index. Bytes out of order wait in
+`_fragments`, sorted by offset, never overlapping; of bytes that arrive twice the first are kept. A fragment
+costs far more than one byte, so the window bounds how many may be held, and small chunks in order are
+joined. Data that begins at or before `contiguous` is always taken, so a full buffer never stands in the way
+of its own progress.
+
+Sources: RFC 9000 sections 2.2 (stream data), 3.2 (receiving part of a stream), 4.5 (final size).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import Final
+
+from rudp.errors import BufferFull, ErrorCode, ProtocolError
+
+__all__ = ["ReceiveBuffer"]
+
+# What a fragment is taken to cost beside its bytes (bytes), and how much of that is granted to any stream.
+FRAGMENT_OVERHEAD: Final = 200
+LEAST_FRAGMENT_SPACE: Final = 256 * 1024
+# A chunk from this size on (bytes) is handed to the reader as it is, smaller ones are joined.
+LARGE_CHUNK: Final = 16 * 1024
+# So many chunks in order in a row that are each smaller than TINY_CHUNK become one.
+TINY_CHUNK: Final = 512
+TINY_RUN: Final = 64
+# A chunk so joined is joined again until it has this size.
+JOINED_CHUNK: Final = 4096
+
+
+class ReceiveBuffer:
+    """The receiving half of one stream.
+
+    `contiguous`: offset up to which everything arrived. `highest`: offset up to which bytes are known to
+    exist, for flow control. `read_offset`: offset up to which the application has read. `final_size`: None
+    until known. `window`: bytes of credit the peer gets, by which the number of fragments held is bounded.
+    """
+
+    __slots__ = (
+        "_fragments",
+        "_fragments_head",
+        "_offsets",
+        "_ready",
+        "_ready_head",
+        "_skip",
+        "_tiny_run",
+        "contiguous",
+        "final_size",
+        "highest",
+        "is_discarded",
+        "read_offset",
+        "window",
+    )
+
+    def __init__(self, window: int = 0) -> None:
+        self.contiguous = 0
+        self.highest = 0
+        self.read_offset = 0
+        self.final_size: int | None = None
+        self.window = window
+        self.is_discarded = False
+        # Chunks in order; those before the head are read and empty; of the head `_skip` bytes are read.
+        self._ready: list[bytes] = []
+        self._ready_head = 0
+        self._skip = 0
+        # How many of the last chunks are tiny.
+        self._tiny_run = 0
+        # fragments[i] begins at offsets[i] > contiguous; those before the head have moved to the chunks in
+        # order.
+        self._offsets: list[int] = []
+        self._fragments: list[bytes] = []
+        self._fragments_head = 0
+
+    @property
+    def readable(self) -> int:
+        """Bytes that `read` can return now."""
+        return self.contiguous - self.read_offset
+
+    @property
+    def fragments(self) -> int:
+        """How many pieces wait out of order."""
+        return len(self._fragments) - self._fragments_head
+
+    @property
+    def complete(self) -> bool:
+        """Whether all bytes up to the final size arrived ("Data Recvd" of RFC 9000 section 3.2)."""
+        return self.contiguous == self.final_size
+
+    @property
+    def at_eof(self) -> bool:
+        """Whether all bytes up to the final size were read ("Data Read" of RFC 9000 section 3.2)."""
+        return self.read_offset == self.final_size
+
+    def insert(self, offset: int, data: bytes, fin: bool) -> None:
+        """Take `data` at `offset`; with `fin` the stream ends after it.
+
+        Raises ProtocolError(FINAL_SIZE_ERROR) when that contradicts the final size, BufferFull when it
+        would take too many fragments; nothing has changed then.
+        """
+        stop = offset + len(data)
+        if fin or self.final_size is not None:
+            self._check_final_size(stop, fin)
+        if stop > self.contiguous and not self.is_discarded:
+            if offset == self.contiguous and not self._offsets:
+                self._append(data)
+            else:
+                self._insert_out_of_order(offset, stop, data)
+        if stop > self.highest:
+            self.highest = stop
+            if self.is_discarded:
+                self.contiguous = self.read_offset = stop
+        if fin:
+            self.final_size = stop
+
+    def finish_at(self, size: int) -> None:
+        """The stream ends at offset `size` (RESET_STREAM). Raises ProtocolError(FINAL_SIZE_ERROR)."""
+        self._check_final_size(size, fin=True)
+        self.final_size = self.highest = size
+        if self.is_discarded:
+            self.contiguous = self.read_offset = size
+
+    def read(self, max_bytes: int) -> bytes:
+        """Up to `max_bytes` bytes in order, b"" if there are none.
+
+        A chunk of 16 KiB or more that fits comes as the object that arrived, smaller ones come joined.
+        """
+        assert max_bytes > 0, "a read asks for at least one byte"
+        ready, head = self._ready, self._ready_head
+        if head == len(ready):
+            return b""
+        data = ready[head]
+        size = len(data) - self._skip
+        if size > max_bytes:
+            data = data[self._skip : self._skip + max_bytes]
+            self._skip += max_bytes
+            self.read_offset += max_bytes
+            return data
+        if self._skip:
+            data = data[self._skip :]
+            self._skip = 0
+        stop = head + 1
+        if size < LARGE_CHUNK:
+            while (
+                stop < len(ready) and len(ready[stop]) < LARGE_CHUNK and size + len(ready[stop]) <= max_bytes
+            ):
+                size += len(ready[stop])
+                stop += 1
+            if stop > head + 1:
+                data = b"".join([data, *ready[head + 1 : stop]])
+        self.read_offset += size
+        self._drop_ready(stop)
+        return data
+
+    def discard(self) -> int:
+        """Drop what is held and whatever still arrives; offsets and the final size are tracked on.
+
+        Returns how many bytes up to `highest` the application had not read: they count as consumed now.
+        """
+        unread = self.highest - self.read_offset
+        self.is_discarded = True
+        self.contiguous = self.read_offset = self.highest
+        self._ready = []
+        self._ready_head = self._skip = self._tiny_run = self._fragments_head = 0
+        self._offsets = []
+        self._fragments = []
+        return unread
+
+    def _check_final_size(self, stop: int, fin: bool) -> None:
+        known = self.final_size
+        if known is not None and (stop > known or (fin and stop != known)):
+            raise ProtocolError(
+                ErrorCode.FINAL_SIZE_ERROR, f"stream ended at offset {known}, and then had offset {stop}"
+            )
+        if fin and stop < self.highest:
+            raise ProtocolError(
+                ErrorCode.FINAL_SIZE_ERROR,
+                f"stream ends at offset {stop}, and had offset {self.highest} before",
+            )
+
+    def _append(self, data: bytes) -> None:
+        ready = self._ready
+        ready.append(data)
+        self.contiguous += len(data)
+        if len(data) >= TINY_CHUNK:
+            self._tiny_run = 0
+            return
+        self._tiny_run += 1
+        if self._tiny_run >= TINY_RUN:
+            first = len(ready) - TINY_RUN
+            if first <= self._ready_head:
+                ready[self._ready_head] = ready[self._ready_head][self._skip :]
+                self._skip = 0
+            joined = b"".join(ready[first:])
+            ready[first:] = (joined,)
+            self._tiny_run = 1 if len(joined) < JOINED_CHUNK else 0
+
+    def _insert_out_of_order(self, offset: int, stop: int, data: bytes) -> None:
+        """Put in what is new of [offset, stop), between the fragments held."""
+        offsets, fragments, head = self._offsets, self._fragments, self._fragments_head
+        base = offset
+        offset = max(offset, self.contiguous)
+        first = bisect_right(offsets, offset, head)
+        if first > head:
+            offset = max(offset, offsets[first - 1] + len(fragments[first - 1]))
+        last = bisect_left(offsets, stop, first)
+        if last > first and offsets[last - 1] + len(fragments[last - 1]) > stop:
+            # This fragment reaches beyond; the new data ends where it begins.
+            last -= 1
+            stop = offsets[last]
+        if offset >= stop:
+            return
+        if last > first:
+            fragment = self._fill_gaps(offset, first, last, data[offset - base : stop - base])
+        else:
+            fragment = data[offset - base : stop - base]
+        if offset == self.contiguous:
+            self._append(fragment)
+            self._drain(last)
+            return
+        space = max(self.window, LEAST_FRAGMENT_SPACE)
+        if last == first and (len(fragments) - head + 1) * FRAGMENT_OVERHEAD > space:
+            raise BufferFull(f"{len(fragments) - head} fragments out of order are held already")
+        offsets[first:last] = (offset,)
+        fragments[first:last] = (fragment,)
+
+    def _fill_gaps(self, offset: int, first: int, last: int, data: bytes) -> bytes:
+        """`data` at `offset` with the bytes of the fragments [first, last), which lie inside it, in place."""
+        pieces: list[bytes] = []
+        at = offset
+        for i in range(first, last):
+            pieces += (data[at - offset : self._offsets[i] - offset], self._fragments[i])
+            at = self._offsets[i] + len(self._fragments[i])
+        pieces.append(data[at - offset :])
+        return b"".join(pieces)
+
+    def _drain(self, stop: int) -> None:
+        """Drop the fragments before index `stop`, make those that follow in order now ready chunks."""
+        offsets, fragments = self._offsets, self._fragments
+        while stop < len(offsets) and offsets[stop] == self.contiguous:
+            self._append(fragments[stop])
+            stop += 1
+        if stop * 2 >= len(offsets):
+            del offsets[:stop], fragments[:stop]
+            self._fragments_head = 0
+        else:
+            head = self._fragments_head
+            fragments[head:stop] = [b""] * (stop - head)
+            self._fragments_head = stop
+
+    def _drop_ready(self, stop: int) -> None:
+        """Let go of the ready chunks before index `stop`."""
+        ready = self._ready
+        self._tiny_run = min(self._tiny_run, len(ready) - stop)
+        if stop * 2 >= len(ready):
+            del ready[:stop]
+            self._ready_head = 0
+        else:
+            head = self._ready_head
+            ready[head:stop] = [b""] * (stop - head)
+            self._ready_head = stop

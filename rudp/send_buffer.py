@@ -1,0 +1,293 @@
+"""What one stream has to send: written bytes, what of them is lost, what is acknowledged.
+
+Knows: offsets, chunks of bytes, which ranges were handed out, lost and acknowledged, and the fin.
+Refuses to know: packets, credit (the caller passes the offset it may go up to), streams' ids, when to send.
+
+    write       O(1): a large `bytes` is kept as it is, a small one waits in the tail; the rest is copied
+    next_range  O(1) amortised: lost ranges first, lowest first, then new data; hands each range out once
+    slices      O(packets) in one comprehension inside a chunk, O(packets + chunks touched) across chunks
+    on_acked    O(log n + ranges touched), frees the chunks of the acknowledged prefix
+    on_lost     O(log n + ranges touched), puts back what is not acknowledged
+
+Nothing costs in proportion to what is queued. Small writes are joined once: when they are handed out, or when
+they amount to a large chunk, so that no packet collects its payload from many small pieces. Acknowledged
+chunks stay behind a head index, empty, and are cut off when they are half of the list.
+
+Sources: RFC 9000 sections 2.2 (stream data), 3.1 (sending part of a stream), 13.3 (what is sent again).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import Final
+
+from rudp.ranges import RangeSet
+
+__all__ = ["SendBuffer"]
+
+# Writes shorter than this (bytes) are joined: copying them costs less than cutting packets across their ends.
+SMALL_WRITE: Final = 16 * 1024
+# The tail of small writes becomes one chunk at this size (bytes), about a train, or at this many writes.
+TAIL_SIZE: Final = 64 * 1024
+TAIL_WRITES: Final = 4096
+
+
+class SendBuffer:
+    """The sending half of one stream.
+
+    `written`: end of what the application wrote. `sent_up_to`: end of what was ever handed out, which is
+    the final size of a reset stream. `acked_up_to`: end of the acknowledged prefix. All three are offsets
+    in bytes. `fin_pending`: the fin waits to be handed out.
+    """
+
+    __slots__ = (
+        "_acked",
+        "_chunks",
+        "_head",
+        "_lost",
+        "_lost_size",
+        "_starts",
+        "_tail",
+        "_tail_size",
+        "acked_up_to",
+        "fin_acked",
+        "fin_pending",
+        "fin_written",
+        "is_reset",
+        "sent_up_to",
+        "written",
+    )
+
+    def __init__(self) -> None:
+        self.written = 0
+        self.sent_up_to = 0
+        self.acked_up_to = 0
+        self.fin_written = False
+        self.fin_pending = False
+        self.fin_acked = False
+        self.is_reset = False
+        self._lost = RangeSet()
+        self._lost_size = 0
+        # Acknowledged ranges above `acked_up_to`.
+        self._acked = RangeSet()
+        # chunks[i] holds the bytes from offset starts[i] on; those before `_head` are acknowledged and empty.
+        self._chunks: list[bytes] = []
+        self._starts: list[int] = []
+        self._head = 0
+        # Small writes not yet joined into a chunk, and not handed out: the last bytes before `written`.
+        self._tail: list[bytes] = []
+        self._tail_size = 0
+
+    @property
+    def buffered(self) -> int:
+        """Bytes held for the application: written and not in the acknowledged prefix."""
+        return self.written - self.acked_up_to
+
+    @property
+    def pending(self) -> int:
+        """Bytes waiting to be handed out, lost and new, ignoring the peer's credit."""
+        return self.written - self.sent_up_to + self._lost_size
+
+    @property
+    def lost(self) -> int:
+        """Bytes waiting to be handed out again."""
+        return self._lost_size
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything including the fin is acknowledged ("Data Recvd" of RFC 9000 section 3.1)."""
+        return self.fin_acked and self.acked_up_to == self.written
+
+    def can_send(self, max_offset: int) -> bool:
+        """Whether `next_range` has something to hand out, given the offset the peer's credit reaches to."""
+        if self._lost_size or self.sent_up_to < min(self.written, max_offset):
+            return True
+        return self.fin_pending and self.sent_up_to == self.written
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append to the stream. `bytes` are kept, other buffers are copied and may be changed afterwards."""
+        assert not self.fin_written, "nothing can be written after the fin"
+        assert not self.is_reset, "nothing can be written after a reset"
+        chunk = data if type(data) is bytes else bytes(memoryview(data))
+        size = len(chunk)
+        if not size:
+            return
+        if size < SMALL_WRITE:
+            self._tail.append(chunk)
+            self._tail_size += size
+            self.written += size
+            if self._tail_size >= TAIL_SIZE or len(self._tail) >= TAIL_WRITES:
+                self._close_tail()
+            return
+        if self._tail:
+            self._close_tail()
+        self._chunks.append(chunk)
+        self._starts.append(self.written)
+        self.written += size
+
+    def finish(self) -> None:
+        """End the stream where it is: the fin is sent with the last byte, or alone. Again: no effect."""
+        if not self.fin_written and not self.is_reset:
+            self.fin_written = self.fin_pending = True
+
+    def reset(self) -> None:
+        """Drop everything but `sent_up_to`, the final size for RESET_STREAM (RFC 9000 section 4.5)."""
+        self.is_reset = True
+        self.fin_pending = self.fin_acked = False
+        self.written = self.acked_up_to = self.sent_up_to
+        self._lost = RangeSet()
+        self._lost_size = 0
+        self._acked = RangeSet()
+        self._tail = []
+        self._tail_size = 0
+        self._drop_chunks()
+
+    def next_range(self, max_length: int, max_offset: int) -> tuple[int, int, bool] | None:
+        """Hand out (offset, length, fin) to send now, or None.
+
+        Lost ranges come first, lowest first, then new data, the latter not beyond `max_offset`. A range is
+        all lost or all new: `sent_up_to` grows by the new bytes. A fin needs no credit: (offset, 0, True) is
+        a bare one, and with `max_length` 0 nothing else can come.
+        """
+        if self._lost_size and max_length > 0:
+            start, stop = self._lost.pop_first(max_length)
+            self._lost_size -= stop - start
+        else:
+            start = self.sent_up_to
+            stop = max(start, min(self.written, max_offset, start + max_length))
+            if start == stop and (self._lost_size or start != self.written or not self.fin_pending):
+                return None
+            self.sent_up_to = stop
+            if stop > self.written - self._tail_size:
+                self._close_tail()
+        fin = self.fin_pending and stop == self.written
+        if fin:
+            self.fin_pending = False
+        return start, stop - start, fin
+
+    def slices(self, offset: int, length: int, payload_size: int) -> list[memoryview | bytes]:
+        """Payloads of consecutive packets that carry [offset, offset + length), `payload_size` bytes each.
+
+        The last may be shorter; a bare fin (length 0) is one empty payload. They are views into the chunks,
+        or copies where a packet straddles chunks.
+        """
+        assert payload_size > 0, "a packet carries at least one byte"
+        if not length:
+            return [b""]
+        stop = offset + length
+        assert self.acked_up_to <= offset, "acknowledged bytes are gone"
+        assert stop <= self.sent_up_to, "bytes must be handed out before they are sent"
+        first = bisect_right(self._starts, offset, self._head) - 1
+        chunk = self._chunks[first]
+        base = offset - self._starts[first]
+        if base + length > len(chunk):
+            return self._slices_across(first, base, length, payload_size)
+        if length <= payload_size:
+            return [chunk if length == len(chunk) else memoryview(chunk)[base : base + length]]
+        view = memoryview(chunk)[base : base + length]
+        return [view[at : at + payload_size] for at in range(0, length, payload_size)]
+
+    def on_acked(self, offset: int, stop: int, fin: bool) -> int:
+        """[offset, stop), and the fin if `fin`, arrived. Returns how many bytes that is news of."""
+        if self.is_reset:
+            return 0
+        assert offset <= stop <= self.sent_up_to, "only what was sent can be acknowledged"
+        if fin:
+            assert self.fin_written, "the fin was never sent"
+            assert stop == self.written, "the fin ends the stream"
+            self.fin_acked = True
+            self.fin_pending = False
+        prefix = self.acked_up_to
+        offset = max(offset, prefix)
+        if stop <= offset:
+            return 0
+        if self._lost_size:
+            self._lost_size -= sum(high - low for low, high in self._lost.overlap(offset, stop))
+            self._lost.remove(offset, stop)
+        if offset > prefix or self._acked:
+            newly_acked = sum(high - low for low, high in self._acked.missing(offset, stop))
+            self._acked.add(offset, stop)
+            if self._acked.starts[0] > prefix:
+                return newly_acked
+            prefix = self._acked.stops[0]
+            self._acked.remove_below(prefix)
+        else:
+            newly_acked = stop - prefix
+            prefix = stop
+        self.acked_up_to = prefix
+        self._free_chunks()
+        return newly_acked
+
+    def on_lost(self, offset: int, stop: int, fin: bool) -> None:
+        """[offset, stop), and the fin if `fin`, must be sent again, unless it is acknowledged already."""
+        if self.is_reset:
+            return
+        assert offset <= stop <= self.sent_up_to, "only what was sent can be lost"
+        if fin and not self.fin_acked:
+            assert self.fin_written, "the fin was never sent"
+            self.fin_pending = True
+        for low, high in self._acked.missing(max(offset, self.acked_up_to), stop):
+            self._lost_size += sum(b - a for a, b in self._lost.missing(low, high))
+            self._lost.add(low, high)
+
+    def _close_tail(self) -> None:
+        tail = self._tail
+        self._chunks.append(tail[0] if len(tail) == 1 else b"".join(tail))
+        self._starts.append(self.written - self._tail_size)
+        self._tail = []
+        self._tail_size = 0
+
+    def _slices_across(self, first: int, base: int, length: int, size: int) -> list[memoryview | bytes]:
+        """`slices` of a run that begins at `base` in chunk `first` and ends in a later one."""
+        chunks, starts = self._chunks, self._starts
+        end = starts[first] + base + length
+        last = bisect_left(starts, end, first) - 1
+        pieces = [memoryview(chunk) for chunk in chunks[first : last + 1]]
+        pieces[0] = pieces[0][base:]
+        pieces[-1] = pieces[-1][: end - starts[last]]
+        if len(pieces) * size * 2 > length:
+            # Hardly a packet lies inside one chunk: join once, then cut.
+            joined = memoryview(b"".join(pieces))
+            return [joined[at : at + size] for at in range(0, length, size)]
+        payloads: list[memoryview | bytes] = []
+        rest: list[memoryview] = []
+        lacking = 0
+        for view in pieces:
+            if rest:
+                # The packet that the previous chunks left unfinished.
+                rest.append(view[:lacking])
+                if len(view) < lacking:
+                    lacking -= len(view)
+                    continue
+                payloads.append(b"".join(rest))
+                rest, view = [], view[lacking:]
+            whole = len(view) - len(view) % size
+            payloads += [view[at : at + size] for at in range(0, whole, size)]
+            if whole < len(view):
+                rest = [view[whole:]]
+                lacking = size - (len(view) - whole)
+        if rest:
+            payloads.append(rest[0] if len(rest) == 1 else b"".join(rest))
+        return payloads
+
+    def _free_chunks(self) -> None:
+        """Let go of the chunks that end in the acknowledged prefix."""
+        chunks, starts, head = self._chunks, self._starts, self._head
+        prefix = self.acked_up_to
+        if prefix == self.written - self._tail_size:
+            self._drop_chunks()
+            return
+        keep = bisect_right(starts, prefix, head) - 1
+        if keep == head:
+            return
+        if keep * 2 >= len(chunks):
+            del chunks[:keep], starts[:keep]
+            self._head = 0
+        else:
+            chunks[head:keep] = [b""] * (keep - head)
+            self._head = keep
+
+    def _drop_chunks(self) -> None:
+        self._chunks = []
+        self._starts = []
+        self._head = 0
