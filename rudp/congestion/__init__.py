@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits, initial_window
+from rudp.congestion.model import Model
 from rudp.congestion.new_reno import NewReno
 
 __all__ = ["AckSample", "CongestionController", "LossEvent", "RandomBits", "by_name", "initial_window"]
 
-_CONTROLLERS: dict[str, type[CongestionController]] = {NewReno.name: NewReno}
+_CONTROLLERS: dict[str, type[CongestionController]] = {Model.name: Model, NewReno.name: NewReno}
 
 
 def by_name(name: str | type[CongestionController]) -> type[CongestionController]:
