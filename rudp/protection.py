@@ -1,0 +1,126 @@
+"""Packet protection: the trailer at the end of every DATA packet.
+
+Knows: how the trailer of each kind is made and checked, over header and payload.
+Refuses to know: what headers and payloads mean, and which kind a connection uses (configuration says).
+
+Operations: `seal` turns a train into a gather list, `open` checks a run of received packets in their buffer.
+Both loop over packets, since a checksum is one C call for each; `none` costs nothing on receipt.
+`none` trusts the UDP checksum (RFC 768), `crc32` adds the CRC-32 of RFC 1952 section 8.
+`first_packet_number` is what an AEAD makes its nonces of; these two kinds have no use for it.
+"""
+
+from __future__ import annotations
+
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import chain
+from typing import ClassVar, Final
+from zlib import crc32
+
+from rudp.train import Buffer
+
+__all__ = ["Crc32Protection", "NoProtection", "Protection", "by_id", "by_name", "names"]
+
+_CHECKSUM: Final = struct.Struct(">I")
+
+
+class Protection(ABC):
+    """One way to protect DATA packets. Stateless: every connection may share the instance."""
+
+    __slots__ = ()
+
+    name: ClassVar[str]
+    id: ClassVar[int]  # announced in SYN and SYN_ACK; both sides must name the same
+    overhead: ClassVar[int]  # bytes of trailer
+
+    @abstractmethod
+    def seal(
+        self, first_packet_number: int, headers: Sequence[bytes], payloads: Sequence[Buffer]
+    ) -> list[Buffer]:
+        """The gather list of one train: header, payload and trailer of packet after packet."""
+
+    @abstractmethod
+    def open(self, view: memoryview, segment_size: int, first_packet_number: int) -> tuple[int, ...]:
+        """Check a run of packets, `segment_size` bytes each but a shorter last one.
+
+        Returns the indices of the packets that fail; `()` when all are good.
+        """
+
+
+class NoProtection(Protection):
+    """No trailer: corruption is left to the UDP checksum."""
+
+    __slots__ = ()
+
+    name = "none"
+    id = 0
+    overhead = 0
+
+    def seal(
+        self, first_packet_number: int, headers: Sequence[bytes], payloads: Sequence[Buffer]
+    ) -> list[Buffer]:
+        del first_packet_number
+        assert len(headers) == len(payloads)
+        return list(chain.from_iterable(zip(headers, payloads, strict=True)))
+
+    def open(self, view: memoryview, segment_size: int, first_packet_number: int) -> tuple[int, ...]:
+        del view, segment_size, first_packet_number
+        return ()
+
+
+class Crc32Protection(Protection):
+    """Four bytes, big-endian: the CRC-32 of header and payload. Detects damage, not malice."""
+
+    __slots__ = ()
+
+    name = "crc32"
+    id = 1
+    overhead = _CHECKSUM.size
+
+    def seal(
+        self, first_packet_number: int, headers: Sequence[bytes], payloads: Sequence[Buffer]
+    ) -> list[Buffer]:
+        del first_packet_number
+        assert len(headers) == len(payloads)
+        pack = _CHECKSUM.pack
+        buffers: list[Buffer] = []
+        for header, payload in zip(headers, payloads, strict=True):
+            buffers += (header, payload, pack(crc32(payload, crc32(header))))
+        return buffers
+
+    def open(self, view: memoryview, segment_size: int, first_packet_number: int) -> tuple[int, ...]:
+        del first_packet_number
+        unpack_from = _CHECKSUM.unpack_from
+        size = len(view)
+        overhead = self.overhead
+        failed = []
+        for index, start in enumerate(range(0, size, segment_size)):
+            end = min(start + segment_size, size) - overhead
+            if end < start or crc32(view[start:end]) != unpack_from(view, end)[0]:
+                failed.append(index)
+        return tuple(failed)
+
+
+_PROTECTIONS: Final[tuple[Protection, ...]] = (NoProtection(), Crc32Protection())
+
+
+def names() -> tuple[str, ...]:
+    """The names `by_name` knows."""
+    return tuple(protection.name for protection in _PROTECTIONS)
+
+
+def by_name(name: str) -> Protection:
+    """The protection called `name`. Raises ValueError for any other."""
+    for protection in _PROTECTIONS:
+        if protection.name == name:
+            return protection
+    raise ValueError(f"no packet protection is called {name!r}; choose from {', '.join(names())}")
+
+
+def by_id(identifier: int) -> Protection | None:
+    """The protection a peer announced by its id, or None if this version has no such one."""
+    for protection in _PROTECTIONS:
+        if protection.id == identifier:
+            return protection
+    return None

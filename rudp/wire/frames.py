@@ -1,0 +1,242 @@
+"""Frames, one by one: the payload of every packet that isn't canonical.
+
+Knows: how each frame decodes and encodes.
+Refuses to know: headers and trailers, and what a frame makes a connection do.
+
+    decode_frames     one packet                               O(bytes)
+    encode_frame      one frame; encode_ack one within a given size; stream_frame_header without the data
+
+STREAM with length and ACK, which come often, are spelled out; `Layout` does the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import accumulate
+from operator import sub
+from struct import Struct as Packer
+from struct import error as struct_error
+from typing import Final, TypeAlias
+
+from rudp.errors import DecodeError
+from rudp.wire.declarations import ACK_RANGE, FRAMES
+from rudp.wire.layout import Layout, struct_format
+from rudp.wire.values import (
+    MAX_ACK_RANGES,
+    POSITION_LIMIT,
+    Ack,
+    AckFrequency,
+    Close,
+    Fin,
+    Frame,
+    FrameType,
+    ImmediateAck,
+    MaxData,
+    MaxStreamData,
+    MaxStreams,
+    PathChallenge,
+    PathResponse,
+    Ping,
+    ResetStream,
+    StopSending,
+    Stream,
+)
+
+_LAYOUTS: Final[dict[int, Layout]] = {
+    kind: Layout(declaration)
+    for kind, declaration in FRAMES.items()
+    if kind not in (FrameType.ACK, FrameType.ACK_ECN, FrameType.PADDING)
+}
+_stream: Final = _LAYOUTS[FrameType.STREAM_LENGTH].steps[0].packer
+_ack: Final[dict[int, Packer]] = {
+    kind: Layout(FRAMES[kind]).steps[0].packer for kind in (FrameType.ACK, FrameType.ACK_ECN)
+}
+_ack_range: Final = Packer(struct_format(ACK_RANGE))
+_MICROSECONDS: Final = 1_000_000
+_LARGEST_U32: Final = 2**32 - 1
+STREAM_HEADER_SIZE: Final = _stream.size
+
+
+def stream_frame_header(stream_id: int, offset: int, length: int, fin: bool) -> bytes:
+    """Header of a STREAM frame with length, for a packet that isn't canonical; the data follows."""
+    return _stream.pack(FrameType.STREAM_LENGTH + fin, stream_id, offset, length)
+
+
+def encode_ack(ack: Ack, max_size: int) -> bytes:
+    """An ACK frame of at most `max_size` bytes, the oldest ranges left out as needed; b"" if none fits.
+
+    No more than MAX_ACK_RANGES are sent. A range or gap of 2**32 packets or more ends the frame early.
+    """
+    kind = FrameType.ACK if ack.ecn is None else FrameType.ACK_ECN
+    head = _ack[kind]
+    room = min((max_size - head.size) // _ack_range.size, MAX_ACK_RANGES - 1)
+    if room < 0:
+        return b""
+    start, stop = ack.ranges[0]
+    assert stop == ack.largest_acknowledged + 1
+    first_length = min(stop - start, _LARGEST_U32)
+    numbers: list[int] = []
+    if first_length == stop - start:
+        for older_start, older_stop in ack.ranges[1 : room + 1]:
+            gap = start - older_stop
+            if gap > _LARGEST_U32 or older_stop - older_start > _LARGEST_U32:
+                break
+            numbers += (gap, older_stop - older_start)
+            start = older_start
+    delay = min(max(round(ack.ack_delay * _MICROSECONDS), 0), _LARGEST_U32)
+    further = len(numbers) // 2
+    fixed = head.pack(kind, ack.largest_acknowledged, delay, further, first_length, *(ack.ecn or ()))
+    return fixed + _ack_ranges(further).pack(*numbers)
+
+
+@lru_cache(maxsize=MAX_ACK_RANGES)
+def _ack_ranges(count: int) -> Packer:
+    return Packer(">" + _ack_range.format[1:] * count)
+
+
+def _decode_ack(view: memoryview, position: int) -> tuple[Ack, int]:
+    head = _ack[view[position]]
+    _, largest, delay, range_count, first_length, *ecn = head.unpack_from(view, position)
+    if range_count >= MAX_ACK_RANGES or not first_length:
+        raise DecodeError("an ACK with an empty range or too many of them")
+    ranges = _ack_ranges(range_count)
+    numbers = ranges.unpack_from(view, position + head.size)
+    # start of the first range, then stop and start of each older one
+    edges = list(accumulate((largest + 1 - first_length, *numbers), sub))
+    if edges[-1] < 0 or 0 in numbers:
+        raise DecodeError("an ACK with an empty range or gap, or one that goes below 0")
+    pairs = ((edges[0], largest + 1), *zip(edges[2::2], edges[1::2], strict=True))
+    counts = (ecn[0], ecn[1], ecn[2]) if ecn else None
+    return Ack(largest, delay / _MICROSECONDS, pairs, counts), position + head.size + ranges.size
+
+
+def _decode_stream(view: memoryview, position: int) -> tuple[Stream, int]:
+    kind, stream_id, offset, length = _stream.unpack_from(view, position)
+    start = position + _stream.size
+    stop = start + length
+    if stop > len(view):
+        raise DecodeError("a STREAM frame goes beyond its packet")
+    if offset + length >= POSITION_LIMIT:
+        raise DecodeError("a stream goes beyond 2^62 bytes")
+    return Stream(stream_id, offset, bytes(view[start:stop]), kind == FrameType.STREAM_LENGTH_FIN), stop
+
+
+_Decoder: TypeAlias = Callable[[memoryview, int], tuple[Frame, int]]
+
+
+def _decoder(kind: FrameType, build: Callable[..., Frame]) -> _Decoder:
+    decode = _LAYOUTS[kind].decode
+
+    def decode_frame(view: memoryview, position: int) -> tuple[Frame, int]:
+        values, stop = decode(view, position)
+        return build(*values), stop
+
+    return decode_frame
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise DecodeError("a text is not UTF-8") from error
+
+
+_DECODERS: Final[dict[int, _Decoder]] = {
+    FrameType.ACK: _decode_ack,
+    FrameType.ACK_ECN: _decode_ack,
+    FrameType.STREAM_LENGTH: _decode_stream,
+    FrameType.STREAM_LENGTH_FIN: _decode_stream,
+    **{
+        kind: _decoder(kind, build)
+        for kind, build in (
+            (FrameType.RESET_STREAM, ResetStream),
+            (FrameType.STOP_SENDING, StopSending),
+            (FrameType.MAX_DATA, MaxData),
+            (FrameType.MAX_STREAM_DATA, MaxStreamData),
+            (FrameType.MAX_STREAMS_BIDI, lambda maximum: MaxStreams(maximum, False)),
+            (FrameType.MAX_STREAMS_UNI, lambda maximum: MaxStreams(maximum, True)),
+            (FrameType.PATH_CHALLENGE, PathChallenge),
+            (FrameType.PATH_RESPONSE, PathResponse),
+            (FrameType.CLOSE, lambda code, reason: Close(code, _text(reason), False)),
+            (FrameType.CLOSE_APPLICATION, lambda code, reason: Close(code, _text(reason), True)),
+            (FrameType.FIN, Fin),
+            (
+                FrameType.ACK_FREQUENCY,
+                lambda sequence, packets, delay, reordering: AckFrequency(
+                    sequence, packets, delay / _MICROSECONDS, reordering
+                ),
+            ),
+        )
+    },
+}
+_SINGLE_BYTES: Final[dict[int, Frame]] = {
+    FrameType.PING: Ping(),
+    FrameType.IMMEDIATE_ACK: ImmediateAck(),
+}
+_SINGLE_BYTE_RUN: Final = re.compile(
+    b"[" + re.escape(bytes([FrameType.PADDING, *_SINGLE_BYTES])) + b"]+"
+)
+
+
+def decode_frames(view: memoryview) -> list[Frame]:
+    """The frames between header and trailer of a packet that isn't canonical, in order. Raises DecodeError.
+
+    PADDING is left out. Within a run of one-byte frames a repeated PING or IMMEDIATE_ACK is left out too, so
+    that a packet full of them costs no more than one full of others.
+    """
+    frames: list[Frame] = []
+    size = len(view)
+    if not size:
+        raise DecodeError("a packet without frames")
+    position = 0
+    try:
+        while position < size:
+            decode = _DECODERS.get(view[position])
+            if decode is not None:
+                frame, position = decode(view, position)
+                frames.append(frame)
+                continue
+            run = _SINGLE_BYTE_RUN.match(view, position)
+            if run is None:
+                raise DecodeError(f"frame type {view[position]:#04x} is unknown or has no place here")
+            frames += [_SINGLE_BYTES[kind] for kind in dict.fromkeys(run[0]) if kind in _SINGLE_BYTES]
+            position = run.end()
+    except struct_error as error:
+        raise DecodeError("a frame goes beyond its packet") from error
+    return frames
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """The bytes of one frame (for an Ack see `encode_ack`). Raises ValueError for a value out of bounds."""
+    match frame:
+        case Stream(stream_id, offset, data, fin):
+            return stream_frame_header(stream_id, offset, len(data), fin) + data
+        case Ack():
+            return encode_ack(frame, _LARGEST_U32)
+        case Close(code, reason, application):
+            kind = FrameType.CLOSE_APPLICATION if application else FrameType.CLOSE
+            return _LAYOUTS[kind].encode(code, reason.encode())
+        case MaxStreams(maximum, unidirectional):
+            kind = FrameType.MAX_STREAMS_UNI if unidirectional else FrameType.MAX_STREAMS_BIDI
+            return _LAYOUTS[kind].encode(maximum)
+        case AckFrequency(sequence, threshold, delay, reordering):
+            return _LAYOUTS[FrameType.ACK_FREQUENCY].encode(
+                sequence, threshold, round(delay * _MICROSECONDS), reordering
+            )
+        case _:
+            return _LAYOUTS[_FRAME_TYPES[type(frame)]].encode(*frame)
+
+
+_FRAME_TYPES: Final[dict[type, FrameType]] = {
+    Ping: FrameType.PING,
+    ResetStream: FrameType.RESET_STREAM,
+    StopSending: FrameType.STOP_SENDING,
+    MaxData: FrameType.MAX_DATA,
+    MaxStreamData: FrameType.MAX_STREAM_DATA,
+    PathChallenge: FrameType.PATH_CHALLENGE,
+    PathResponse: FrameType.PATH_RESPONSE,
+    Fin: FrameType.FIN,
+    ImmediateAck: FrameType.IMMEDIATE_ACK,
+}

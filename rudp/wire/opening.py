@@ -1,0 +1,256 @@
+"""Opening and reset packets, and the parameters they carry.
+
+Knows: how SYN, SYN_ACK, RETRY, VERSION and RESET decode and encode, whole datagrams each.
+Refuses to know: what is in a cookie or a token, who accepts what, and DATA.
+
+All have one form: parameters come in ascending order, padding is zero, nothing follows the checksum. So a
+decoded packet encodes to the same bytes. Cost: O(bytes), some microseconds; a bad checksum costs the least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct as Packer
+from struct import error as struct_error
+from typing import Any, Final
+from zlib import crc32
+
+from rudp.errors import DecodeError
+from rudp.wire.declarations import (
+    CHECKSUM,
+    PARAMETER,
+    PARAMETERS,
+    PROTOCOL_NAME,
+    PROTOCOLS,
+    REFUSAL_HEAD,
+    REFUSED,
+    RESET_FIELDS,
+    RETRY_FIELDS,
+    SYN_ACK_FIELDS,
+    SYN_FIELDS,
+    SYN_INVARIANT,
+    VERSION_FIELDS,
+    VERSION_NUMBER,
+)
+from rudp.wire.layout import Layout, scalar, struct_format
+from rudp.wire.values import (
+    MAX_REASON_SIZE,
+    OPENING_SIZE,
+    Opening,
+    PacketType,
+    Parameters,
+    Refusal,
+    Reset,
+    Retry,
+    Syn,
+    SynAck,
+    Version,
+)
+
+_LAYOUTS: Final[dict[int, Layout]] = {
+    PacketType.SYN: Layout(SYN_FIELDS),
+    PacketType.SYN_ACK: Layout(SYN_ACK_FIELDS),
+    PacketType.RETRY: Layout(RETRY_FIELDS),
+    PacketType.VERSION: Layout(VERSION_FIELDS),
+    PacketType.RESET: Layout(RESET_FIELDS),
+}
+_PADDED: Final = (PacketType.SYN, PacketType.SYN_ACK)
+_parameter: Final = Layout(PARAMETER)
+_protocol_name: Final = Layout(PROTOCOL_NAME)
+_refusal: Final = Packer(struct_format(REFUSAL_HEAD))
+_values: Final = {
+    number: (Packer(">" + found.code), tuple(rule for rule, _ in found.rules))
+    for number, found in (
+        (number, scalar(declaration))
+        for number, (_, declaration, _, _) in PARAMETERS.items()
+        if number not in (PROTOCOLS, REFUSED)
+    )
+}
+_syn_invariant: Final = Packer(struct_format(SYN_INVARIANT))
+_checksum: Final = Packer(">" + scalar(CHECKSUM).code)
+_version: Final = Packer(">" + scalar(VERSION_NUMBER).code)
+
+
+def read_version_invariants(view: memoryview) -> tuple[int, int, int]:
+    """`(destination_id, version, source_id)` of a SYN of any version. Raises DecodeError if it is no SYN."""
+    if len(view) < _syn_invariant.size or view[0] != PacketType.SYN:
+        raise DecodeError("not a SYN of any version")
+    _, destination_id, version, source_id = _syn_invariant.unpack_from(view)
+    return destination_id, version, source_id
+
+
+def encode_opening(packet: Opening) -> bytes:
+    """The datagram of an opening or reset packet. Raises ValueError for values that don't fit."""
+    match packet:
+        case Reset(connection_id, token):
+            return _LAYOUTS[PacketType.RESET].encode(connection_id, token)
+        case Syn(destination_id, source_id, try_counter, parameters, cookie):
+            body = _LAYOUTS[PacketType.SYN].encode(
+                destination_id, source_id, try_counter, encode_parameters(parameters), cookie
+            )
+        case SynAck(destination_id, source_id, try_counter, parameters):
+            body = _LAYOUTS[PacketType.SYN_ACK].encode(
+                destination_id, source_id, try_counter, encode_parameters(parameters)
+            )
+        case Retry():
+            body = _LAYOUTS[PacketType.RETRY].encode(*packet)
+        case Version(destination_id, original_destination_id, versions):
+            numbers = b"".join(map(_version.pack, versions))
+            body = _LAYOUTS[PacketType.VERSION].encode(destination_id, original_destination_id, numbers)
+    if body[0] in _PADDED:
+        if len(body) > OPENING_SIZE - _checksum.size:
+            raise ValueError(f"{len(body)} bytes of fields don't fit into {OPENING_SIZE}")
+        body = body.ljust(OPENING_SIZE - _checksum.size, b"\0")
+    return body + _checksum.pack(crc32(body))
+
+
+def decode_opening(view: memoryview) -> Opening:
+    """The opening or reset packet that fills `view`. Raises DecodeError.
+
+    A SYN of another version doesn't decode: see `read_version_invariants`.
+    """
+    if not len(view):
+        raise DecodeError("an empty datagram")
+    layout = _LAYOUTS.get(view[0])
+    if layout is None:
+        raise DecodeError(f"no opening packet starts with {view[0]:#04x}")
+    try:
+        values, stop = layout.decode(view, 0)
+    except struct_error as error:
+        raise DecodeError("a packet ends before its fields") from error
+    if view[0] != PacketType.RESET:
+        stop = _check_end(view, stop)
+    if stop != len(view):
+        raise DecodeError(f"{len(view)} bytes where the packet has {stop}")
+    return _BUILDERS[view[0]](*values)
+
+
+def _check_end(view: memoryview, stop: int) -> int:
+    """Padding and checksum of the packet whose fields end at `stop`; returns where the packet should end."""
+    if view[0] in _PADDED:
+        end = OPENING_SIZE - _checksum.size
+        if len(view) == OPENING_SIZE and any(view[stop:end]):
+            raise DecodeError("the padding isn't zero")
+        stop = end
+    if len(view) < stop + _checksum.size:
+        raise DecodeError("a packet ends before its checksum")
+    if crc32(view[:stop]) != _checksum.unpack_from(view, stop)[0]:
+        raise DecodeError("the checksum is wrong")
+    return stop + _checksum.size
+
+
+def _build_syn(
+    destination_id: int, source_id: int, try_counter: int, parameters: bytes, cookie: bytes
+) -> Syn:
+    found = decode_parameters(parameters)
+    if found.refused is not None:
+        raise DecodeError("only a SYN_ACK refuses")
+    return Syn(destination_id, source_id, try_counter, found, cookie)
+
+
+def _build_syn_ack(destination_id: int, source_id: int, try_counter: int, parameters: bytes) -> SynAck:
+    found = decode_parameters(parameters)
+    if len(found.application_protocols) > 1:
+        raise DecodeError("a SYN_ACK with more than one application protocol")
+    return SynAck(destination_id, source_id, try_counter, found)
+
+
+def _build_version(destination_id: int, original_destination_id: int, versions: bytes) -> Version:
+    numbers = tuple(number for (number,) in _version.iter_unpack(versions))
+    return Version(destination_id, original_destination_id, numbers)
+
+
+_BUILDERS: Final[dict[int, Callable[..., Opening]]] = {
+    PacketType.SYN: _build_syn,
+    PacketType.SYN_ACK: _build_syn_ack,
+    PacketType.RETRY: Retry,
+    PacketType.VERSION: _build_version,
+    PacketType.RESET: Reset,
+}
+
+
+def encode_parameters(parameters: Parameters) -> bytes:
+    """The parameters alone, in their one form (a cookie is bound to these bytes). Raises ValueError."""
+    values: dict[int, bytes] = dict(parameters.unknown)
+    if len(values) != len(parameters.unknown) or not values.keys().isdisjoint(PARAMETERS):
+        raise ValueError("unknown parameters must be unknown and differ in type")
+    for number, (name, _, scale, _) in PARAMETERS.items():
+        value = getattr(parameters, name)
+        if value is None or value == ():
+            continue
+        if number == PROTOCOLS:
+            values[number] = b"".join(_protocol_name.encode(protocol.encode()) for protocol in value)
+        elif number == REFUSED:
+            values[number] = _refusal.pack(value.code) + _reason(value.reason)
+        else:
+            packer, rules = _values[number]
+            on_wire = round(value * scale) if scale != 1 else value
+            if not all(rule(on_wire, None) for rule in rules):
+                raise ValueError(f"{name} {value} is out of bounds")
+            values[number] = packer.pack(on_wire)
+    return b"".join(_parameter.encode(number, values[number]) for number in sorted(values))
+
+
+def _reason(text: str) -> bytes:
+    data = text.encode()
+    if len(data) > MAX_REASON_SIZE:
+        raise ValueError(f"a reason of {len(data)} bytes; at most {MAX_REASON_SIZE} go")
+    return data
+
+
+def decode_parameters(data: bytes) -> Parameters:
+    """The parameters of a SYN or SYN_ACK. Raises DecodeError."""
+    found: dict[str, Any] = {}
+    unknown: list[tuple[int, bytes]] = []
+    position = 0
+    previous = -1
+    try:
+        while position < len(data):
+            (number, value), position = _parameter.decode(data, position)
+            if number <= previous:
+                raise DecodeError("parameters repeated or out of order")
+            previous = number
+            if number in PARAMETERS:
+                found[PARAMETERS[number][0]] = _decode_value(number, value)
+            else:
+                unknown.append((number, value))
+    except struct_error as error:
+        raise DecodeError("a parameter is short or long") from error
+    for name, _, _, required in PARAMETERS.values():
+        if required and name not in found:
+            raise DecodeError(f"the parameter {name} is missing")
+    return Parameters(**found, unknown=tuple(unknown))
+
+
+def _decode_value(number: int, data: bytes) -> Any:
+    if number == PROTOCOLS:
+        return _decode_protocols(data)
+    if number == REFUSED:
+        code = _refusal.unpack_from(data)[0]
+        if len(data) > _refusal.size + MAX_REASON_SIZE:
+            raise DecodeError("a reason is too long")
+        return Refusal(code, _text(data[_refusal.size :]))
+    packer, rules = _values[number]
+    value = packer.unpack(data)[0]
+    if not all(rule(value, None) for rule in rules):
+        raise DecodeError(f"{PARAMETERS[number][0]} {value} is out of bounds")
+    scale = PARAMETERS[number][2]
+    return value / scale if scale != 1 else value
+
+
+def _decode_protocols(data: bytes) -> tuple[str, ...]:
+    names: list[str] = []
+    position = 0
+    while position < len(data):
+        (name,), position = _protocol_name.decode(data, position)
+        names.append(_text(name))
+    if not names:
+        raise DecodeError("an empty list of application protocols")
+    return tuple(names)
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise DecodeError("a text is not UTF-8") from error
