@@ -1,0 +1,50 @@
+"""How fast a path delivers: one sample of bytes a second from an ACK.
+
+Knows: bytes delivered so far and when, of which each train carries a snapshot taken when it was sent.
+Refuses to know: which packets an ACK covers and what a controller makes of a sample. Every operation is O(1).
+
+Source: draft-cheng-iccrg-delivery-rate-estimation, with a train in the place of a packet: its packets leave
+at one time, so they share one snapshot.
+"""
+
+from __future__ import annotations
+
+from rudp.sent_packets import SentTrain
+
+__all__ = ["DeliveryRate"]
+
+
+class DeliveryRate:
+    """Delivery-rate samples of one path (draft-cheng-iccrg-delivery-rate-estimation section 3)."""
+
+    __slots__ = ("app_limited_until", "delivered", "delivered_time", "first_sent_time")
+
+    def __init__(self, now: float) -> None:
+        self.delivered = 0
+        self.delivered_time = now
+        self.first_sent_time = now
+        # While `delivered` is below this, the application held us back; 0: it doesn't.
+        self.app_limited_until = 0
+
+    def on_sent(self, train: SentTrain, bytes_in_flight: int, now: float) -> None:
+        """Take the snapshot `train` carries; `bytes_in_flight` is without it."""
+        if not bytes_in_flight:
+            self.first_sent_time = self.delivered_time = now
+        train.delivered = self.delivered
+        train.delivered_time = self.delivered_time
+        train.first_sent_time = self.first_sent_time
+        train.is_app_limited = self.app_limited_until > 0
+
+    def on_delivered(self, size: int, now: float) -> None:
+        self.delivered += size
+        self.delivered_time = now
+        if self.delivered > self.app_limited_until:
+            self.app_limited_until = 0
+
+    def sample(self, newest: SentTrain, min_rtt: float, now: float) -> float | None:
+        """Bytes a second over the flight of `newest`, or None if that was too short to tell (section 3.3)."""
+        self.first_sent_time = newest.time_sent
+        interval = max(newest.time_sent - newest.first_sent_time, now - newest.delivered_time)
+        if interval <= 0.0 or interval < min_rtt:
+            return None
+        return (self.delivered - newest.delivered) / interval

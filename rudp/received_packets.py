@@ -1,0 +1,206 @@
+"""What arrived, and when to tell the peer.
+
+Knows: received packet numbers as ranges, when the largest arrived, how many packets wait to be acknowledged.
+Refuses to know: what packets carried and how an ACK frame is laid out.
+
+Per run of packets that arrived, in this order: `filter_new` (what of it is no duplicate), then `on_received`
+for each part that was accepted. Per received buffer: `end_of_buffer`, which decides whether an ACK is due at
+once; so a buffer asks for one ACK at most. Before sending: `ack_due` (send an ACK even alone) or
+`ack_pending` (let one ride along), `build_ack`, `on_ack_sent`. When a packet of ours that carried an ACK is
+acknowledged: `on_ack_acked`.
+
+The policy: an ACK goes out at the end of a buffer when packets are seen to be missing or late, when a CE mark
+came, when enough ack-eliciting packets wait, or when waiting would be shorter than a timer's grain; otherwise
+after a quarter of a round trip, max_ack_delay at most.
+
+Adding in order is O(1); filter_new and adding elsewhere are O(log n), n being 256 ranges at most. `ranges`
+and `floor` are all that is remembered: every number below `floor` counts as received; a packet that late is
+dropped.
+
+Sources: RFC 9000 sections 13.2 (ACK generation), 13.4.1 (ECN); draft-ietf-quic-ack-frequency (thresholds).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rudp.ecn import CE, ECT0, ECT1
+from rudp.ranges import RangeSet
+from rudp.rtt import GRANULARITY, RttEstimator
+from rudp.wire import MAX_ACK_RANGES, Ack, AckFrequency
+
+__all__ = ["ReceivedPackets"]
+
+# Ranges remembered; when there are more, the lowest is forgotten (RFC 9000 section 13.2.3).
+MAX_RANGES: Final = 256
+# Ack-eliciting packets that bring forth an ACK: as RFC 9000 section 13.2.2 until the sender has had enough
+# ACKs to leave the initial window behind, fewer ACKs afterwards.
+INITIAL_ACK_ELICITING_THRESHOLD: Final = 2
+INITIAL_PACKETS: Final = 100
+ACK_ELICITING_THRESHOLD: Final = 10
+# At least this many ACKs a round trip while packets arrive.
+ACKS_PER_RTT: Final = 4
+
+
+class ReceivedPackets:
+    """Received packet numbers of one connection.
+
+    `rtt` is the connection's estimator, read only; `max_ack_delay` is ours, seconds. `largest` is the largest
+    packet number accepted, -1 before the first.
+    """
+
+    __slots__ = (
+        "_ack_eliciting_threshold",
+        "_ce",
+        "_changed",
+        "_deadline",
+        "_ect0",
+        "_ect1",
+        "_frequency_sequence",
+        "_largest_acked",
+        "_reordering_threshold",
+        "_rtt",
+        "_total",
+        "_urgent",
+        "_waiting",
+        "floor",
+        "largest",
+        "largest_time",
+        "max_ack_delay",
+        "ranges",
+    )
+
+    def __init__(self, rtt: RttEstimator, max_ack_delay: float) -> None:
+        self._rtt = rtt
+        self.max_ack_delay = max_ack_delay
+        self.ranges = RangeSet()
+        self.floor = 0
+        self.largest = -1
+        self.largest_time = 0.0
+        self._largest_acked = -1
+        self._total = 0
+        # Ack-eliciting packets since the last ACK was sent; whether anything at all came since.
+        self._waiting = 0
+        self._changed = False
+        self._urgent = False
+        self._deadline: float | None = None
+        self._ack_eliciting_threshold = 0
+        self._reordering_threshold = 1
+        self._frequency_sequence = -1
+        self._ect0 = self._ect1 = self._ce = 0
+
+    def filter_new(self, first: int, stop: int) -> list[tuple[int, int]]:
+        """Return the parts of [first, stop) not received before, ascending."""
+        if first > self.largest:
+            return [(first, stop)] if first < stop else []
+        return self.ranges.missing(max(first, self.floor), stop)
+
+    def on_received(self, first: int, stop: int, now: float, ack_eliciting: bool, ecn: int) -> None:
+        """Note that packets [first, stop), all new, were accepted with the ECN mark `ecn` (0 to 3)."""
+        assert first < stop
+        # Frames of these very packets may have raised the floor since `filter_new`.
+        first = max(first, self.floor)
+        if first >= stop:
+            return
+        late = first < self.largest
+        if stop > self.largest:
+            self.largest = stop - 1
+            self.largest_time = now
+        self.ranges.add(first, stop)
+        if len(self.ranges) > MAX_RANGES:
+            self.floor = self.ranges.first()[1]
+            self.ranges.remove_below(self.floor)
+        self._changed = True
+        if ecn:
+            self._count_ecn(stop - first, ecn)
+        if not ack_eliciting:
+            return
+        self._waiting += stop - first
+        self._total += stop - first
+        # RFC 9000 section 13.2.1: what the sender wants to know soon.
+        if ecn == CE or (self._reordering_threshold and (late or self._has_news_of_gap())):
+            self._urgent = True
+
+    def end_of_buffer(self, now: float) -> None:
+        """Decide when what arrived is acknowledged; call once after each received buffer."""
+        if not self._waiting:
+            return
+        delay = min(self.max_ack_delay, self._rtt.smoothed_rtt / ACKS_PER_RTT)
+        if self._urgent or self._waiting >= self._threshold() or delay < GRANULARITY:
+            self._deadline = now
+        elif self._deadline is None:
+            self._deadline = now + delay
+        self._urgent = False
+
+    def on_ack_frequency(self, frame: AckFrequency) -> None:
+        """Take the peer's wishes; an older frame than the newest changes nothing."""
+        if frame.sequence <= self._frequency_sequence:
+            return
+        self._frequency_sequence = frame.sequence
+        self._ack_eliciting_threshold = max(1, frame.ack_eliciting_threshold)
+        self._reordering_threshold = frame.reordering_threshold
+        self.max_ack_delay = frame.max_ack_delay
+
+    def request_immediate(self) -> None:
+        """The peer sent IMMEDIATE_ACK: acknowledge at the end of this buffer."""
+        self._urgent = True
+
+    @property
+    def ack_pending(self) -> bool:
+        """Whether an ACK would tell the peer anything new; it may ride along with other frames."""
+        return self._changed
+
+    def ack_due(self, now: float) -> bool:
+        """Whether an ACK is to be sent now, even alone."""
+        return self._deadline is not None and now >= self._deadline
+
+    def next_timeout(self) -> float | None:
+        """When an ACK becomes due; in the past or now when it already is."""
+        return self._deadline
+
+    def build_ack(self, now: float) -> Ack:
+        """Return the ACK frame for now: the newest ranges and how long ago the largest number arrived.
+
+        Only when something was received. Nothing is noted until `on_ack_sent`.
+        """
+        assert self.largest >= 0, "nothing was received"
+        starts, stops = self.ranges.starts[-MAX_ACK_RANGES:], self.ranges.stops[-MAX_ACK_RANGES:]
+        ranges = tuple(zip(reversed(starts), reversed(stops), strict=True))
+        counts = (self._ect0, self._ect1, self._ce)
+        return Ack(self.largest, max(0.0, now - self.largest_time), ranges, counts if any(counts) else None)
+
+    def on_ack_sent(self, now: float) -> None:  # noqa: ARG002
+        """Note that the ACK just built was sent: nothing waits any more."""
+        self._waiting = 0
+        self._changed = False
+        self._urgent = False
+        self._deadline = None
+        self._largest_acked = self.largest
+
+    def on_ack_acked(self, largest: int) -> None:
+        """The peer has our ACK up to `largest` and needs no reminder of what is below.
+
+        RFC 9000 section 13.2.4. `largest` itself stays, so that there is always a range to report.
+        """
+        assert largest <= self.largest
+        if largest > self.floor:
+            self.floor = largest
+            self.ranges.remove_below(largest)
+
+    def _threshold(self) -> int:
+        if self._ack_eliciting_threshold:
+            return self._ack_eliciting_threshold
+        return INITIAL_ACK_ELICITING_THRESHOLD if self._total <= INITIAL_PACKETS else ACK_ELICITING_THRESHOLD
+
+    def _has_news_of_gap(self) -> bool:
+        """Whether a number is missing that the last ACK couldn't yet show as overtaken by the threshold."""
+        start = max(self.floor, self._largest_acked - self._reordering_threshold + 2)
+        return not self.ranges.covers(start, self.largest - self._reordering_threshold + 1)
+
+    def _count_ecn(self, packets: int, ecn: int) -> None:
+        if ecn == CE:
+            self._ce += packets
+        elif ecn == ECT0:
+            self._ect0 += packets
+        elif ecn == ECT1:
+            self._ect1 += packets

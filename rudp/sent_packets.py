@@ -1,0 +1,206 @@
+"""Trains that were sent and not yet resolved, and the data they carried.
+
+Knows: runs of packet numbers, when and how big they were sent, what to send again if they are lost.
+Refuses to know: why a packet is taken out (acknowledged, lost), what a control frame means, and time.
+
+A train is one entry however many packets it has. Taking out a part of it leaves at most two smaller entries,
+made by arithmetic: packet i of a train carries `payload_size` bytes from `offset + i * payload_size`. A train
+with control frames is a single packet and is never split.
+
+    add       O(1)
+    take      O(log n + entries touched), and a memmove of the list's tail (8 bytes an entry)
+    oldest    O(1);  iteration is oldest first
+
+One plain list, no deque: an idle connection should cost an empty list. Its front goes by memmove too, which
+for the thousand entries of the largest window is less than making one entry.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final
+
+__all__ = ["SentPackets", "SentTrain"]
+
+# Entries that ask for no acknowledgement (mostly bare ACKs). A peer that never acknowledges could otherwise
+# make us collect them without end; the newest ones tell enough.
+MAX_QUIET: Final = 256
+
+_FIRST: Final = attrgetter("first")
+
+
+@dataclass(slots=True, eq=False)
+class SentTrain:
+    """A run of consecutive packet numbers sent at one time, with what they carried.
+
+    Every packet has `packet_size` bytes of UDP payload, the last one `last_size`. `stream_id` is -1 when the
+    packets carried no run of one stream; then offset, payload_size, end_offset and fin mean nothing. `fin`
+    rides on the last packet. `frames` is opaque here and belongs to a single packet. `ecn` is the mark it was
+    sent with.
+    """
+
+    first: int
+    count: int
+    time_sent: float
+    packet_size: int
+    last_size: int
+    ack_eliciting: bool = True
+    in_flight: bool = True
+    stream_id: int = -1
+    offset: int = 0
+    payload_size: int = 0
+    end_offset: int = 0
+    fin: bool = False
+    frames: tuple[Any, ...] = ()
+    ecn: int = 0
+    # The state of the path when it was sent: draft-cheng-iccrg-delivery-rate-estimation section 3.1.2.
+    delivered: int = 0
+    delivered_time: float = 0.0
+    first_sent_time: float = 0.0
+    is_app_limited: bool = False
+    # When it was declared lost, while it is remembered for that.
+    time_lost: float = 0.0
+
+    @property
+    def stop(self) -> int:
+        """One past the last packet number."""
+        return self.first + self.count
+
+    @property
+    def size(self) -> int:
+        """Bytes of UDP payload of all packets."""
+        return self.packet_size * (self.count - 1) + self.last_size
+
+    def piece(self, first: int, stop: int) -> SentTrain:
+        """Return packets [first, stop) of this train as a train of their own; O(1)."""
+        assert self.first <= first < stop <= self.stop, f"[{first}, {stop}) of [{self.first}, {self.stop})"
+        has_last = stop == self.stop
+        offset = self.offset + (first - self.first) * self.payload_size
+        end_offset = self.end_offset if has_last else self.offset + (stop - self.first) * self.payload_size
+        return SentTrain(
+            first,
+            stop - first,
+            self.time_sent,
+            self.packet_size,
+            self.last_size if has_last else self.packet_size,
+            self.ack_eliciting,
+            self.in_flight,
+            self.stream_id,
+            offset,
+            self.payload_size,
+            end_offset,
+            self.fin and has_last,
+            self.frames,
+            self.ecn,
+            self.delivered,
+            self.delivered_time,
+            self.first_sent_time,
+            self.is_app_limited,
+            self.time_lost,
+        )
+
+
+class SentPackets:
+    """Trains by packet number, ascending and without overlap; numbers may be skipped between them.
+
+    `bytes_in_flight` sums the sizes of what counts as in flight, `ack_eliciting_in_flight` counts the packets
+    that must be acknowledged, `quiet` the entries that are neither.
+    """
+
+    __slots__ = ("_trains", "ack_eliciting_in_flight", "bytes_in_flight", "quiet")
+
+    def __init__(self) -> None:
+        self._trains: list[SentTrain] = []
+        self.bytes_in_flight = 0
+        self.ack_eliciting_in_flight = 0
+        self.quiet = 0
+
+    def add(self, train: SentTrain) -> None:
+        """Append a train; its numbers lie above all others'."""
+        trains = self._trains
+        assert train.count >= 1
+        assert train.count == 1 or not train.frames, "frames belong to a single packet"
+        assert not trains or train.first >= trains[-1].stop, "packet numbers only grow"
+        trains.append(train)
+        if train.in_flight:
+            self.bytes_in_flight += train.size
+        if train.ack_eliciting:
+            self.ack_eliciting_in_flight += train.count
+        elif not train.in_flight:
+            self.quiet += 1
+            if self.quiet > MAX_QUIET:
+                self._forget_quiet()
+
+    def take(self, start: int, stop: int) -> list[SentTrain]:
+        """Remove and return, ascending, all that is held of [start, stop); trains at its ends are split."""
+        trains = self._trains
+        if not trains or stop <= trains[0].first:
+            return []
+        low = bisect_right(trains, start, key=_FIRST)
+        if low and trains[low - 1].stop > start:
+            low -= 1
+        high = bisect_left(trains, stop, lo=low, key=_FIRST)
+        if low == high:
+            return []
+        taken = trains[low:high]
+        kept = []
+        head, tail = taken[0], taken[-1]
+        if head.first < start:
+            kept.append(head.piece(head.first, start))
+            taken[0] = head.piece(start, head.stop)
+        if tail.stop > stop:
+            kept.append(tail.piece(stop, tail.stop))
+            taken[-1] = taken[-1].piece(taken[-1].first, stop)
+        trains[low:high] = kept
+        for train in taken:
+            self._uncount(train)
+        # What stays of a split quiet train is an entry of its own.
+        self.quiet += sum(not (train.ack_eliciting or train.in_flight) for train in kept)
+        return taken
+
+    def drop_oldest(self, number: int) -> None:
+        """Forget the `number` oldest entries."""
+        if number > 0:
+            self.take(self._trains[0].first, self._trains[number - 1].stop)
+
+    def leave_path(self) -> None:
+        """Stop counting what is held as in flight: it was sent on a path no longer used. O(n)."""
+        for train in self._trains:
+            if train.in_flight:
+                train.in_flight = False
+                if not train.ack_eliciting:
+                    self.quiet += 1
+        self.bytes_in_flight = 0
+
+    @property
+    def oldest(self) -> SentTrain | None:
+        """The entry with the lowest packet numbers."""
+        return self._trains[0] if self._trains else None
+
+    def __iter__(self) -> Iterator[SentTrain]:
+        return iter(self._trains)
+
+    def __len__(self) -> int:
+        """How many entries are held."""
+        return len(self._trains)
+
+    def __repr__(self) -> str:
+        return f"SentPackets({[(train.first, train.stop) for train in self._trains]})"
+
+    def _uncount(self, train: SentTrain) -> None:
+        if train.in_flight:
+            self.bytes_in_flight -= train.size
+        if train.ack_eliciting:
+            self.ack_eliciting_in_flight -= train.count
+        elif not train.in_flight:
+            self.quiet -= 1
+
+    def _forget_quiet(self) -> None:
+        trains = self._trains
+        quiet = [train.first for train in trains if not (train.ack_eliciting or train.in_flight)]
+        keep_from = quiet[-(MAX_QUIET // 2)]
+        self._trains = [t for t in trains if t.ack_eliciting or t.in_flight or t.first >= keep_from]
+        self.quiet = MAX_QUIET // 2
