@@ -1,0 +1,152 @@
+"""How fast the simulator is: packets and events per second of one core, without the cost of a protocol.
+
+Run: python -m bench.sim_speed [--megabytes 20] [--json]
+
+Each scenario moves so many megabytes of 1,200-byte packets in trains of 40 from one to several senders to a
+receiver that counts them and answers nothing. `us/packet` is all the simulator costs a packet: cutting the
+train, every node, the wait for its time, merging, delivery and the digest of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from rudp.sim import Delay, Host, Jitter, Loss, Network, Node, Rate
+from rudp.sim.nodes import Corrupt, Duplicate, Reorder
+from rudp.train import Address, Train
+
+PACKET = 1_200
+TRAIN = 40
+RECEIVER: Address = ("10.0.0.1", 1)
+RATE = 12_500_000  # bytes per second, 100 Mbit/s
+
+
+class Sender:
+    """Sends a train every `interval` seconds until so many are sent."""
+
+    def __init__(self, trains: int, interval: float) -> None:
+        self.left = trains
+        self.interval = interval
+        self.due: float | None = 0.0
+        self.payload = bytes(PACKET * TRAIN)
+        self.pending = 0
+
+    def datagrams_to_send(self, _now: float) -> Iterator[Train]:
+        for _ in range(self.pending):
+            yield Train([self.payload], PACKET, len(self.payload), None, RECEIVER, 0)
+        self.pending = 0
+
+    def next_timeout(self) -> float | None:
+        return self.due
+
+    def handle_timeout(self, now: float) -> None:
+        self.pending += 1
+        self.left -= 1
+        self.due = now + self.interval if self.left else None
+
+    def receive(self, *_: object) -> None:
+        raise AssertionError("nobody answers")
+
+    def next_event(self) -> None:
+        return None
+
+
+class Receiver:
+    """Counts what comes."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def datagrams_to_send(self, _now: float) -> tuple[Train, ...]:
+        return ()
+
+    def next_timeout(self) -> None:
+        return None
+
+    def handle_timeout(self, _now: float) -> None:
+        raise AssertionError("no timer is set")
+
+    def receive(self, data: memoryview, *_: object) -> None:
+        self.bytes += len(data)
+
+    def next_event(self) -> None:
+        return None
+
+
+class Scenario(NamedTuple):
+    name: str
+    nodes: Callable[[], list[Node]]
+    window: float = 0.0
+    senders: int = 1
+    shared: Callable[[], list[Node]] = list
+    digest: bool = True
+
+
+SCENARIOS = (
+    Scenario("no nodes", list),
+    Scenario("delay, loss", lambda: [Delay(0.02), Loss(0.02)]),
+    Scenario("the same, no digest", lambda: [Delay(0.02), Loss(0.02)], digest=False),
+    Scenario("rate, delay, loss", lambda: [Rate(RATE, 250_000), Delay(0.02), Loss(0.02)]),
+    Scenario("the same, 1 ms receive window", lambda: [Rate(RATE, 250_000), Delay(0.02), Loss(0.02)], 1e-3),
+    Scenario("jitter to 10 ms", lambda: [Delay(0.02), Jitter(0.01)]),
+    Scenario(
+        "loss, reorder, duplicate, corrupt",
+        lambda: [Delay(0.02), Loss(0.02), Reorder(0.02, 0.005), Duplicate(0.02), Corrupt(0.02)],
+    ),
+    Scenario(
+        "4 senders, one bottleneck",
+        lambda: [Delay(0.005)],
+        senders=4,
+        shared=lambda: [Rate(4 * RATE, 1_000_000), Delay(0.02)],
+    ),
+)
+
+
+class Result(NamedTuple):
+    name: str
+    packets: int
+    events: int
+    seconds: float
+
+
+def run(scenario: Scenario, megabytes: float) -> Result:
+    network = Network(1, digest=scenario.digest)
+    sink = network.add_host(RECEIVER, Receiver(), window=scenario.window)
+    trains = max(1, int(megabytes * 1e6 / (PACKET * TRAIN * scenario.senders)))
+    shared = scenario.shared()
+    hosts: list[Host] = []
+    for index in range(scenario.senders):
+        sender = Sender(trains, PACKET * TRAIN / RATE * 1.05)
+        hosts.append(network.add_host((f"10.0.1.{index}", 1), sender))
+        network.add_link(hosts[-1], sink, scenario.nodes() + shared)
+    started = time.perf_counter()
+    for host in hosts:
+        host.service()
+    network.run()
+    seconds = time.perf_counter() - started
+    return Result(scenario.name, sum(host.datagrams_sent for host in hosts), network.events, seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Speed of the simulator.")
+    parser.add_argument("--megabytes", type=float, default=20.0, help="payload to move in each scenario")
+    parser.add_argument("--json", action="store_true", help="print one JSON list instead of the table")
+    arguments = parser.parse_args()
+    results = [run(scenario, arguments.megabytes) for scenario in SCENARIOS]
+    if arguments.json:
+        print(json.dumps([result._asdict() for result in results]))
+        return
+    print(f"{'scenario':34}{'packets/s':>12}{'us/packet':>11}{'events/s':>12}{'packets/event':>15}")
+    for name, packets, events, seconds in results:
+        print(
+            f"{name:34}{packets / seconds:12,.0f}{seconds / packets * 1e6:11.2f}{events / seconds:12,.0f}"
+            f"{packets / events:15.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

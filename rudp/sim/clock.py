@@ -1,0 +1,106 @@
+"""The virtual clock and its heap of events.
+
+Knows: simulated time (float seconds), what is to happen when, and when nothing will ever happen again.
+Refuses to know: packets, links, hosts. No wall clock: time moves only by going to the next event.
+
+Operations: `call_at` O(log n); `run` pops events in order of (time, order of scheduling), so that a run
+depends on nothing but its inputs. There is no cancel: who scheduled an event that no longer matters ignores
+it when it fires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from math import inf
+from typing import Final
+
+from rudp.errors import RudpError
+
+__all__ = ["MAX_EVENTS", "Clock", "SimulationError", "Stalled", "TooManyEvents"]
+
+# Far more than any scenario needs, few enough that a run that never ends fails within minutes.
+MAX_EVENTS: Final = 20_000_000
+# Events in a row at one instant: thousands of hosts may act at once, but time that stands still is a loop.
+MAX_EVENTS_AT_ONE_INSTANT: Final = 100_000
+
+
+class SimulationError(RudpError):
+    """The simulation was set up or used in a way that has no meaning; the message says which."""
+
+
+class Stalled(SimulationError):
+    """The run would never reach its goal: no event is left, or time stands still."""
+
+
+class TooManyEvents(SimulationError):
+    """The run processed `max_events` events without reaching its goal."""
+
+
+class Clock:
+    """Virtual time in seconds and the events to come."""
+
+    __slots__ = ("_heap", "_sequence", "events", "now")
+
+    def __init__(self, start: float = 0.0) -> None:
+        self.now = start
+        self.events = 0
+        self._heap: list[tuple[float, int, Callable[[float], object]]] = []
+        self._sequence = 0
+
+    def call_at(self, time: float, callback: Callable[[float], object]) -> None:
+        """Call `callback(time)` when the clock is at `time` (seconds); a time gone by means now."""
+        if not time < inf:
+            raise SimulationError(f"an event at {time} would never happen")
+        self._sequence += 1
+        heappush(self._heap, (time if time > self.now else self.now, self._sequence, callback))
+
+    def next_event_at(self) -> float | None:
+        """When the next event is due, or None if there is none."""
+        return self._heap[0][0] if self._heap else None
+
+    def run(
+        self,
+        until: float | None = None,
+        stop: Callable[[], bool] | None = None,
+        max_events: int = MAX_EVENTS,
+    ) -> bool:
+        """Process events until `stop()` is true, the clock reaches `until`, or (with neither) none is left.
+
+        Returns whether `stop()` held at the end (True if none was given). `stop` is asked before the first
+        event and after each. Raises `Stalled` when `stop` is not met and no event is left, or when the clock
+        doesn't move any more; `TooManyEvents` after `max_events` events.
+        """
+        if stop is not None and stop():
+            return True
+        heap = self._heap
+        limit = inf if until is None else until
+        budget = max_events
+        at_this_instant = 0
+        while heap and heap[0][0] <= limit:
+            time, _, callback = heappop(heap)
+            if time > self.now:
+                self.now = time
+                at_this_instant = 0
+            at_this_instant += 1
+            budget -= 1
+            if budget < 0 or at_this_instant > MAX_EVENTS_AT_ONE_INSTANT:
+                self._give_up(budget, max_events, callback)
+            self.events += 1
+            callback(time)
+            if stop is not None and stop():
+                return True
+        if stop is not None and not heap:
+            raise Stalled(f"at {self.now:.6f} s no event is left, so the awaited condition will never be met")
+        if until is not None and until > self.now:
+            self.now = until
+        return stop is None
+
+    def _give_up(self, budget: int, max_events: int, callback: Callable[[float], object]) -> None:
+        if budget < 0:
+            raise TooManyEvents(f"{max_events} events processed, at {self.now:.6f} s the goal isn't met")
+        owner = getattr(callback, "__self__", callback)
+        raise Stalled(
+            f"time stands still at {self.now!r} s: {MAX_EVENTS_AT_ONE_INSTANT} events in a row at one "
+            f"instant, the last for {owner!r}; does next_timeout() stay in the past after handle_timeout()?"
+        )

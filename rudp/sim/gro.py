@@ -1,0 +1,103 @@
+"""Trains into datagrams, and datagrams into received buffers, as a kernel with UDP_SEGMENT and UDP_GRO would.
+
+Knows: what the kernel may put into one buffer: neighbours of one flow (addresses and ECN mark), all of one
+size but the last, which may be shorter; how many and how much (`MAX_SEGMENTS`, `MAX_PAYLOAD`).
+Refuses to know: when packets come, who reads them.
+
+Both functions keep every byte: the concatenation of what goes in is the concatenation of what comes out.
+Cost: one slice a packet when splitting; one short loop and one join a buffer when merging.
+Sources: Linux net/ipv4/udp_offload.c (what is merged); design of the train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import repeat
+from random import Random
+from typing import Final, NamedTuple
+
+from rudp.sim.clock import SimulationError
+from rudp.sim.node import Batch, Datagram
+from rudp.train import Address, Train
+
+__all__ = ["MAX_PAYLOAD", "MAX_SEGMENTS", "Received", "merge", "split"]
+
+# The largest UDP payload over IPv4, and so of a buffer: 65,535 less IP and UDP header.
+MAX_PAYLOAD: Final = 65_507
+# The kernel's UDP_MAX_SEGMENTS and UDP_GRO_CNT_MAX.
+MAX_SEGMENTS: Final = 64
+
+_new_datagram: Final = partial(tuple.__new__, Datagram)
+
+
+class Received(NamedTuple):
+    """One received buffer: datagrams of `segment_size`, the last may be shorter, all of one flow."""
+
+    data: bytearray
+    segment_size: int
+    source: Address
+    destination: Address
+    ecn: int
+
+
+def split(train: Train, source: Address, now: float) -> Batch:
+    """The datagrams of a train, each with the time `now`.
+
+    Raises SimulationError for a train that a kernel would refuse.
+    """
+    data = b"".join(train.buffers)
+    size = train.segment_size
+    total = len(data)
+    if total != train.size or size < 1 or total > MAX_PAYLOAD or total > MAX_SEGMENTS * size:
+        raise SimulationError(
+            f"no kernel sends this train: {total} bytes in {len(train.buffers)} buffers, stated size "
+            f"{train.size}, segment size {size} (at most {MAX_SEGMENTS} segments and {MAX_PAYLOAD} bytes)"
+        )
+    if total <= size:
+        return [(now, Datagram(data, source, train.remote, train.ecn))]
+    pieces = [data[start : start + size] for start in range(0, total, size)]
+    columns = zip(pieces, repeat(source), repeat(train.remote), repeat(train.ecn))
+    return list(zip(repeat(now), map(_new_datagram, columns)))
+
+
+def merge(batch: Batch, probability: float, random: Random) -> Iterable[Received]:
+    """Received buffers for the datagrams of a batch, in order.
+
+    Where two neighbours may share a buffer they do with `probability`: 0 gives a buffer for each datagram, 1
+    the longest buffers possible, anything between draws where to cut.
+    """
+    if len(batch) == 1 or probability <= 0.0:
+        return [
+            Received(bytearray(data), len(data), source, destination, ecn)
+            for _, (data, source, destination, ecn) in batch
+        ]
+    return _merge(batch, probability, random)
+
+
+def _merge(batch: Batch, probability: float, random: Random) -> Iterator[Received]:
+    draw = random.random if probability < 1.0 else None
+    pieces: list[bytes] = []
+    segment_size = room = 0
+    head = batch[0][1]
+    for _, datagram in batch:
+        data, source, destination, ecn = datagram
+        size = len(data)
+        if (
+            room
+            and 0 < size <= segment_size
+            and source == head.source
+            and destination == head.destination
+            and ecn == head.ecn
+            and (draw is None or draw() < probability)
+        ):
+            pieces.append(data)
+            room = room - 1 if size == segment_size else 0
+            continue
+        if pieces:
+            yield Received(bytearray().join(pieces), segment_size, *head[1:])
+        head = datagram
+        pieces = [data]
+        segment_size = size
+        room = min(MAX_SEGMENTS, MAX_PAYLOAD // size) - 1 if size else 0
+    yield Received(bytearray().join(pieces), segment_size, *head[1:])

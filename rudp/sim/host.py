@@ -1,0 +1,230 @@
+"""A host: the driver of one endpoint on the simulated network.
+
+Knows: what a driver does after every input (send all trains, drain events, arm one timer at
+`next_timeout()`), on virtual time; the routes that lead away from the host; how its network card hands over
+what arrived.
+Refuses to know: what the bytes mean, what the endpoint decides.
+
+The endpoint gets each received buffer as a writable view that is valid during the call only, as from a socket
+driver that reads into one buffer for ever; keeping a reference to it is an error that is found at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from math import inf
+from random import Random
+from struct import Struct
+from typing import Any, Final, Protocol
+
+from rudp.sim.clock import Clock, SimulationError, Stalled
+from rudp.sim.gro import Received, merge, split
+from rudp.sim.node import Batch
+from rudp.sim.route import Inbox, Route
+from rudp.train import Address, Train
+
+__all__ = ["Host", "HostedEndpoint", "OnEvent"]
+
+OnEvent = Callable[[Any, Any], object]
+
+# Rounds of sending and events at one instant; an application that answers every event with another one is
+# stuck.
+MAX_ROUNDS: Final = 10_000
+_DELIVERY: Final = Struct(">dIIB")
+
+
+class HostedEndpoint(Protocol):
+    """What a host can drive: the sans-IO contract of `rudp.endpoint.Endpoint`."""
+
+    def receive(  # noqa: PLR0917 (the contract's)
+        self, data: memoryview, segment_size: int, remote: Address, local: Address, ecn: int, now: float, /
+    ) -> None: ...
+
+    def datagrams_to_send(self, now: float, /) -> Iterable[Train]: ...
+
+    def next_timeout(self) -> float | None: ...
+
+    def handle_timeout(self, now: float, /) -> None: ...
+
+    def next_event(self) -> tuple[Any, Any] | None: ...
+
+
+class Host:
+    """An endpoint at an address. Made by `Network.add_host`.
+
+    `on_event(connection, event)` gets the endpoint's events and may issue commands, whose packets leave at
+    the same instant; without it events are appended to `events`. Commands issued from elsewhere need
+    `service()` after them.
+    """
+
+    __slots__ = (
+        "_armed",
+        "_clock",
+        "_digest",
+        "_due",
+        "_flows",
+        "_in_service",
+        "_random",
+        "address",
+        "buffers_received",
+        "bytes_received",
+        "bytes_sent",
+        "datagrams_received",
+        "datagrams_sent",
+        "endpoint",
+        "events",
+        "inbox",
+        "merging",
+        "on_event",
+        "routes",
+        "trains_sent",
+        "unroutable",
+    )
+
+    def __init__(
+        self,
+        clock: Clock,
+        address: Address,
+        endpoint: HostedEndpoint,
+        random: Random,
+        *,
+        on_event: OnEvent | None,
+        merging: float | None,
+        window: float,
+        digest: bool,
+    ) -> None:
+        self.address = address
+        self.endpoint = endpoint
+        self.on_event = on_event
+        self.events: list[tuple[Any, Any]] = []
+        self.merging = merging
+        self.inbox = Inbox(clock, self._receive, window)
+        self.routes: Callable[[Address], Route | None] = _nowhere
+        self.trains_sent = self.datagrams_sent = self.bytes_sent = self.unroutable = 0
+        self.buffers_received = self.datagrams_received = self.bytes_received = 0
+        self._clock = clock
+        self._random = random
+        self._digest = hashlib.sha256() if digest else None
+        self._flows: dict[tuple[Address, Address], bytes] = {}
+        self._armed = self._due = inf
+        self._in_service = False
+
+    def service(self) -> None:
+        """Do what a driver does after an input: send all trains, drain events, arm the timer.
+
+        Raises Stalled if the application's answers to events cause events without end.
+        """
+        if self._in_service:
+            return  # called by the application from on_event: the loop below goes round once more
+        self._in_service = True
+        now = self._clock.now
+        endpoint = self.endpoint
+        try:
+            for _ in range(MAX_ROUNDS):
+                for train in endpoint.datagrams_to_send(now):
+                    self._send(train, now)
+                if not self._drain_events() or self.on_event is None:
+                    break
+            else:
+                raise Stalled(f"{self!r}: at {now!r} s every answer to an event causes another event")
+        finally:
+            self._in_service = False
+        timeout = endpoint.next_timeout()
+        self._due = inf if timeout is None else timeout
+        self._arm()
+
+    def call_at(self, time: float, command: Callable[[], object]) -> None:
+        """Call `command()` at `time` (seconds on the virtual clock), then `service()`."""
+
+        def run(_now: float) -> None:
+            command()
+            self.service()
+
+        self._clock.call_at(time, run)
+
+    def digest(self) -> bytes:
+        """SHA-256 over every buffer received so far: its time, sizes, addresses, ECN mark and bytes."""
+        if self._digest is None:
+            raise SimulationError("this network keeps no digest: make it with digest=True")
+        return self._digest.digest()
+
+    def _send(self, train: Train, now: float) -> None:
+        batch = split(train, train.local or self.address, now)
+        self.trains_sent += 1
+        self.datagrams_sent += len(batch)
+        self.bytes_sent += train.size
+        route = self.routes(train.remote)
+        if route is None:
+            self.unroutable += len(batch)
+        else:
+            route.send(batch)
+
+    def _drain_events(self) -> bool:
+        next_event = self.endpoint.next_event
+        item = next_event()
+        if item is None:
+            return False
+        on_event = self.on_event
+        while item is not None:
+            if on_event is None:
+                self.events.append(item)
+            else:
+                on_event(*item)
+            item = next_event()
+        return True
+
+    def _receive(self, batch: Batch, now: float) -> None:
+        self.datagrams_received += len(batch)
+        random = self._random
+        probability = self.merging
+        if probability is None and len(batch) > 1:
+            # Half of the time all that may be merged is, a quarter nothing, a quarter something between.
+            drawn = random.random()
+            probability = 1.0 if drawn < 0.5 else 0.0 if drawn < 0.75 else random.random()
+        for received in merge(batch, 1.0 if probability is None else probability, random):
+            self._deliver(received, now)
+        self.service()
+
+    def _deliver(self, received: Received, now: float) -> None:
+        data, segment_size, source, destination, ecn = received
+        size = len(data)
+        self.buffers_received += 1
+        self.bytes_received += size
+        if self._digest is not None:
+            flow = self._flows.get((source, destination))
+            if flow is None:
+                flow = self._flows[source, destination] = repr((source, destination)).encode()
+            self._digest.update(_DELIVERY.pack(now, size, segment_size, ecn) + flow)
+            self._digest.update(data)
+        with memoryview(data) as view:
+            self.endpoint.receive(view, segment_size, source, destination, ecn, now)
+        try:
+            data.clear()
+        except BufferError:
+            raise SimulationError(
+                f"{self!r}: the endpoint kept a view of a received buffer, which a socket driver overwrites"
+            ) from None
+
+    def _arm(self) -> None:
+        due = self._due
+        if due < self._armed:
+            self._armed = max(due, self._clock.now)
+            self._clock.call_at(self._armed, self._on_timer)
+
+    def _on_timer(self, now: float) -> None:
+        if now < self._armed:
+            return  # the timer was armed for an earlier time after this event was scheduled
+        self._armed = inf
+        if self._due <= now:
+            self.endpoint.handle_timeout(now)
+            self.service()
+        else:
+            self._arm()
+
+    def __repr__(self) -> str:
+        return f"<Host {self.address} sent={self.datagrams_sent} received={self.datagrams_received}>"
+
+
+def _nowhere(_address: Address) -> Route | None:
+    return None

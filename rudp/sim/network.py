@@ -1,0 +1,159 @@
+"""A network: hosts at addresses, links between them, one clock and one seed.
+
+Knows: which route leads from which host to which address; that every random source of a run comes from its
+seed, each node's and each host's by its place in the network, so that adding one doesn't change what another
+draws.
+Refuses to know: what endpoints say to each other.
+
+Same seed, same construction, same commands: the same bytes at the same instants (`Network.digest`), whatever
+PYTHONHASHSEED is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from random import Random
+
+from rudp.sim.clock import MAX_EVENTS, Clock, SimulationError
+from rudp.sim.host import Host, HostedEndpoint, OnEvent
+from rudp.sim.node import Datagram, Node
+from rudp.sim.nodes import Rebind, Tap
+from rudp.sim.route import Route
+from rudp.train import Address
+
+__all__ = ["Network"]
+
+
+class Network:
+    """Hosts joined by directional links, on virtual time.
+
+    `seed`: any int or str. `start`: the clock's first reading, in seconds. `digest`: keep a hash of all
+    deliveries.
+    """
+
+    def __init__(self, seed: int | str = 0, *, start: float = 0.0, digest: bool = True) -> None:
+        self.seed = seed
+        self.clock = Clock(start)
+        self.hosts: list[Host] = []
+        self._keeps_digest = digest
+        self._owners: dict[Address, Host] = {}
+        self._routes: dict[tuple[Address, Address], Route] = {}
+        self._nodes = 0
+
+    @property
+    def now(self) -> float:
+        """Virtual time, in seconds."""
+        return self.clock.now
+
+    @property
+    def events(self) -> int:
+        """Events processed so far."""
+        return self.clock.events
+
+    def random(self, label: str) -> Random:
+        """A random source drawn from the seed and `label` alone, for an endpoint or a test."""
+        return self._random(f"label {label}")
+
+    def add_host(
+        self,
+        address: Address,
+        endpoint: HostedEndpoint,
+        *,
+        on_event: OnEvent | None = None,
+        merging: float | None = None,
+        window: float = 0.0,
+    ) -> Host:
+        """Put `endpoint` at `address`.
+
+        `merging`: probability (0..1) that neighbours which may share a received buffer do; None draws anew
+        for each arrival, from no merging at all to merging all. `window`: seconds for which the host's
+        network card gathers packets before it hands them over together; 0 hands over what comes at one
+        instant.
+        """
+        if address in self._owners:
+            raise SimulationError(f"there is a host at {address} already")
+        random = self._random(f"host {len(self.hosts)}")
+        host = Host(
+            self.clock,
+            address,
+            endpoint,
+            random,
+            on_event=on_event,
+            merging=merging,
+            window=window,
+            digest=self._keeps_digest,
+        )
+        host.routes = lambda destination: self._find_route(address, destination)
+        self.hosts.append(host)
+        self._owners[address] = host
+        return host
+
+    def add_link(
+        self,
+        source: Host,
+        destination: Host,
+        nodes: Sequence[Node] = (),
+        *,
+        tap: Callable[[float, Datagram], object] | None = None,
+    ) -> None:
+        """Let packets from `source` to `destination` pass through `nodes`, first to last. One direction only.
+
+        A node given to several links is shared by them, as a bottleneck is; such links must all be added
+        before packets pass one of them. `tap(time, datagram)` sees each packet as it leaves `source`. A
+        second link between the same hosts replaces the first; what is on its way still arrives.
+        """
+        chain = [Tap(tap), *nodes] if tap is not None else list(nodes)
+        for node in chain:
+            if node.in_use:
+                raise SimulationError(
+                    f"{node!r} is in use: add all links that share it before packets pass it"
+                )
+        for node in chain:
+            self._attach(node, source)
+        self._routes[source.address, destination.address] = Route(self.clock, chain, destination.inbox)
+
+    def call_at(self, time: float, callback: Callable[[], object]) -> None:
+        """Call `callback()` at `time` (seconds). Commands to an endpoint need its host's `service()` after
+        them."""
+        self.clock.call_at(time, lambda _now: callback())
+
+    def run(
+        self,
+        until: float | None = None,
+        *,
+        stop: Callable[[], bool] | None = None,
+        max_events: int = MAX_EVENTS,
+    ) -> bool:
+        """Run until `stop()` is true, virtual time is `until`, or (with neither) nothing is left to happen.
+
+        Returns whether `stop()` held (True if none was given). Raises Stalled when nothing is left to happen
+        and `stop` is not met or when time stands still, TooManyEvents after `max_events`.
+        """
+        return self.clock.run(until, stop, max_events)
+
+    def digest(self) -> str:
+        """A hash, in hex, of every buffer every host received, with its time, and of the number of events."""
+        total = hashlib.sha256(f"{self.events}".encode())
+        for host in self.hosts:
+            total.update(host.digest())
+        return total.hexdigest()
+
+    def _random(self, name: str) -> Random:
+        return Random(f"{self.seed}/{name}")
+
+    def _attach(self, node: Node, source: Host) -> None:
+        if node.routes == 0:
+            node.attach(self._random(f"node {self._nodes}"))
+            self._nodes += 1
+        node.routes += 1
+        if isinstance(node, Rebind):
+            owner = self._owners.setdefault(node.address, source)
+            if owner is not source:
+                raise SimulationError(f"{node.address} belongs to {owner!r}")
+
+    def _find_route(self, source: Address, destination: Address) -> Route | None:
+        route = self._routes.get((source, destination))
+        if route is None and (owner := self._owners.get(destination)) is not None:
+            route = self._routes.get((source, owner.address))
+        return route

@@ -1,0 +1,165 @@
+"""How packets get along a link: which nodes may work ahead of the clock and where packets must wait for it.
+
+Knows: a route is a fixed sequence of nodes from one host to another; what each node demands (`node.Node`) and
+what the nodes before it do to order and time. From that a route is cut, once, into segments. Within a segment
+a batch goes through all nodes in one call, ahead of the clock; between two segments packets wait in an
+`Inbox`, which hands them on when the clock is at their time, one event per instant and not one per packet.
+Refuses to know: what nodes do, what hosts are.
+
+Causality: a node with a memory of order must see packets in order of time, whoever sent them. Without waiting
+this holds if packets get to it in the order in which they were sent: no other route uses the node, and no
+node before it changes the order; or if no node before it takes time, since senders act at clock time. In any
+other case the packets wait. So a chain like Rate, Delay, Loss needs no event but the arrival, and a
+bottleneck shared by flows of different delay gets one event per arriving train.
+
+Cost: a batch in order is appended to the inbox at once; a packet out of order is inserted by bisection.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort_right
+from collections.abc import Callable, Sequence
+from math import inf
+from operator import itemgetter
+from typing import Final
+
+from rudp.sim.clock import Clock
+from rudp.sim.node import Batch, Node
+
+__all__ = ["Inbox", "Route"]
+
+_time: Final = itemgetter(0)
+# Taken entries are removed from an inbox's list once they are as many as this and as many as those left.
+_COMPACT_AT: Final = 256
+
+
+class Inbox:
+    """Packets on their way to `receive(batch, now)`, in order of time; ties keep the order of arrival.
+
+    With `window` > 0 packets that come within that many seconds after the first are handed over together,
+    at the end of the window.
+    """
+
+    __slots__ = ("_armed", "_clock", "_head", "_pending", "_receive", "window")
+
+    def __init__(self, clock: Clock, receive: Callable[[Batch, float], None], window: float = 0.0) -> None:
+        self.window = window
+        self._clock = clock
+        self._receive = receive
+        self._pending: Batch = []
+        self._head = 0
+        self._armed = inf
+
+    def __len__(self) -> int:
+        return len(self._pending) - self._head
+
+    def accept(self, batch: Batch) -> None:
+        """Take a batch (not empty) in any order."""
+        pending = self._pending
+        for item in sorted(batch, key=_time) if len(batch) > 1 else batch:
+            if not pending or item[0] >= pending[-1][0]:
+                pending.append(item)
+            else:
+                insort_right(pending, item, lo=self._head, key=_time)
+        self._arm()
+
+    def accept_in_order(self, batch: Batch) -> None:
+        """Take a batch (not empty) that is in order of time within itself."""
+        pending = self._pending
+        if pending and batch[0][0] < pending[-1][0]:
+            self.accept(batch)
+            return
+        pending += batch
+        self._arm()
+
+    def _arm(self) -> None:
+        due = self._pending[self._head][0] + self.window
+        if due < self._armed:
+            self._armed = due
+            self._clock.call_at(due, self._on_event)
+
+    def _on_event(self, now: float) -> None:
+        if now < self._armed:
+            return  # the inbox was armed for an earlier time after this event was scheduled
+        self._armed = inf
+        batch = self._take(now)
+        if self._head < len(self._pending):
+            self._arm()
+        self._receive(batch, now)
+
+    def _take(self, now: float) -> Batch:
+        pending, head = self._pending, self._head
+        if pending[-1][0] <= now:
+            self._pending, self._head = [], 0
+            return pending[head:] if head else pending
+        stop = head + 1
+        if pending[stop][0] <= now:
+            stop = bisect_right(pending, now, lo=stop, key=_time)
+        batch = pending[head:stop]
+        if stop >= _COMPACT_AT and stop * 2 >= len(pending):
+            del pending[:stop]
+            stop = 0
+        self._head = stop
+        return batch
+
+
+class _Segment:
+    """Nodes that a batch passes in one call, and where what is left of it goes."""
+
+    __slots__ = ("_processes", "_sink")
+
+    def __init__(self, nodes: Sequence[Node], sink: Callable[[Batch], None]) -> None:
+        self._processes = tuple(node.process for node in nodes)
+        self._sink = sink
+
+    def forward(self, batch: Batch) -> None:
+        for process in self._processes:
+            batch = process(batch)
+            if not batch:
+                return
+        self._sink(batch)
+
+    def forward_at(self, batch: Batch, now: float) -> None:  # noqa: ARG002 (an Inbox tells the time)
+        self.forward(batch)
+
+
+class Route:
+    """A sequence of nodes from a host to the inbox of another. Cut into segments when first used."""
+
+    __slots__ = ("_clock", "_first", "destination", "nodes")
+
+    def __init__(self, clock: Clock, nodes: Sequence[Node], destination: Inbox) -> None:
+        self.nodes = tuple(nodes)
+        self.destination = destination
+        self._clock = clock
+        self._first: _Segment | None = None
+
+    def send(self, batch: Batch) -> None:
+        """Put a batch (not empty) that leaves the host now on its way."""
+        first = self._first
+        if first is None:
+            first = self._first = self._build()
+        first.forward(batch)
+
+    def _build(self) -> _Segment:
+        segments: list[list[Node]] = [[]]
+        in_order = on_time = True
+        orders: list[bool] = []
+        for node in self.nodes:
+            node.in_use = True
+            out_of_order = node.needs_order and not (in_order and node.routes == 1)
+            if not on_time and (node.needs_clock or out_of_order):
+                orders.append(in_order)
+                segments.append([])
+                in_order = on_time = True
+            segments[-1].append(node)
+            in_order = in_order and node.keeps_order
+            on_time = on_time and node.keeps_time
+        orders.append(in_order)
+        inbox = self.destination
+        while True:
+            sink = inbox.accept_in_order if orders.pop() else inbox.accept
+            segment = _Segment(segments.pop(), sink)
+            if not segments:
+                return segment
+            inbox = Inbox(self._clock, segment.forward_at)
