@@ -31,10 +31,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("__init__", "__main__"),
     ("aio", "blocking"),
-    ("sim", "udp"),
+    ("sim", "udp", "udp_options"),
     ("endpoint",),
     ("connection",),
-    ("handshake", "stream", "state", "path", "recovery", "control", "streams"),
+    ("handshake", "stream", "state", "path", "recovery", "control", "streams", "closing", "liveness", "packetizer", "delivery_rate", "ecn"),
     (
         "sent_packets",
         "received_packets",
