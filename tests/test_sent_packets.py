@@ -1,0 +1,221 @@
+"""Sent trains: cutting by arithmetic, tallies, and a stateful comparison with a dict of single packets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from rudp.sent_packets import MAX_QUIET, SentPackets, SentTrain
+
+PAYLOAD = 1170
+OVERHEAD = 30
+
+
+def stream_train(first: int, count: int, *, offset: int = 0, last: int = PAYLOAD, **more: Any) -> SentTrain:
+    """A train of `count` canonical packets, the last one with `last` bytes of payload."""
+    return SentTrain(
+        first,
+        count,
+        more.pop("time_sent", 1.0),
+        PAYLOAD + OVERHEAD,
+        last + OVERHEAD,
+        stream_id=4,
+        offset=offset,
+        payload_size=PAYLOAD,
+        end_offset=offset + (count - 1) * PAYLOAD + last,
+        **more,
+    )
+
+
+def numbers(trains: Any) -> list[tuple[int, int]]:
+    return [(train.first, train.stop) for train in trains]
+
+
+def test_a_piece_carries_its_share_of_the_stream() -> None:
+    train = stream_train(100, 10, offset=5000, last=7, fin=True, ecn=2, delivered=77, is_app_limited=True)
+    middle = train.piece(103, 105)
+    assert (middle.first, middle.count, middle.size) == (103, 2, 2 * 1200)
+    assert (middle.offset, middle.end_offset, middle.fin) == (5000 + 3 * PAYLOAD, 5000 + 5 * PAYLOAD, False)
+    assert (middle.stream_id, middle.ecn, middle.delivered, middle.is_app_limited) == (4, 2, 77, True)
+    tail = train.piece(109, 110)
+    assert (tail.offset, tail.end_offset, tail.fin, tail.size) == (
+        5000 + 9 * PAYLOAD,
+        train.end_offset,
+        True,
+        37,
+    )
+
+
+def test_pieces_add_up() -> None:
+    train = stream_train(0, 46, last=500, fin=True)
+    pieces = [train.piece(0, 1), train.piece(1, 45), train.piece(45, 46)]
+    assert sum(piece.size for piece in pieces) == train.size
+    assert [piece.offset for piece in pieces[1:]] == [piece.end_offset for piece in pieces[:-1]]
+    assert pieces[-1].end_offset == train.end_offset
+    assert [piece.fin for piece in pieces] == [False, False, True]
+
+
+def test_taking_the_middle_leaves_both_ends() -> None:
+    sent = SentPackets()
+    sent.add(stream_train(0, 10))
+    assert numbers(sent.take(3, 6)) == [(3, 6)]
+    assert numbers(sent) == [(0, 3), (6, 10)]
+    assert sent.bytes_in_flight == 7 * 1200
+    assert sent.ack_eliciting_in_flight == 7
+
+
+def test_taking_over_several_trains_cuts_the_outer_two() -> None:
+    sent = SentPackets()
+    for first in (0, 10, 20, 30):
+        sent.add(stream_train(first, 10))
+    assert numbers(sent.take(5, 33)) == [(5, 10), (10, 20), (20, 30), (30, 33)]
+    assert numbers(sent) == [(0, 5), (33, 40)]
+
+
+def test_taking_from_a_gap_finds_nothing() -> None:
+    sent = SentPackets()
+    sent.add(stream_train(0, 2))
+    sent.add(stream_train(5, 2))
+    assert sent.take(2, 5) == []
+    assert sent.take(7, 100) == []
+    assert numbers(sent) == [(0, 2), (5, 7)]
+
+
+def test_numbers_cross_32_bits_inside_a_train() -> None:
+    sent = SentPackets()
+    base = 2**32 - 3
+    sent.add(stream_train(base, 10, offset=2**40))
+    (taken,) = sent.take(2**32, 2**32 + 1)
+    assert taken.offset == 2**40 + 3 * PAYLOAD
+    assert numbers(sent) == [(base, 2**32), (2**32 + 1, base + 10)]
+
+
+def test_frames_belong_to_a_single_packet() -> None:
+    with pytest.raises(AssertionError, match="single packet"):
+        SentPackets().add(stream_train(0, 2, frames=("max_data",)))
+
+
+def test_numbers_only_grow() -> None:
+    sent = SentPackets()
+    sent.add(stream_train(0, 10))
+    with pytest.raises(AssertionError, match="only grow"):
+        sent.add(stream_train(9, 1))
+
+
+def test_a_left_path_is_tracked_and_not_in_flight() -> None:
+    sent = SentPackets()
+    sent.add(stream_train(0, 10))
+    sent.leave_path()
+    assert (sent.bytes_in_flight, sent.ack_eliciting_in_flight) == (0, 10)
+    sent.add(stream_train(10, 10))
+    sent.take(5, 15)
+    assert (sent.bytes_in_flight, sent.ack_eliciting_in_flight) == (5 * 1200, 10)
+
+
+def test_bare_acks_never_acknowledged_do_not_pile_up() -> None:
+    sent = SentPackets()
+    sent.add(stream_train(0, 3))
+    for number in range(3, 10_000):
+        sent.add(SentTrain(number, 1, 1.0, 40, 40, ack_eliciting=False, in_flight=False))
+        assert sent.quiet == len(sent) - 1 <= MAX_QUIET
+    assert numbers(sent)[0] == (0, 3)
+    assert numbers(sent)[-MAX_QUIET // 2 :] == [(n, n + 1) for n in range(10_000 - MAX_QUIET // 2, 10_000)]
+
+
+def test_drop_oldest() -> None:
+    sent = SentPackets()
+    for first in (0, 10, 20):
+        sent.add(stream_train(first, 5))
+    sent.drop_oldest(0)
+    assert len(sent) == 3
+    sent.drop_oldest(2)
+    assert numbers(sent) == [(20, 25)]
+    assert sent.oldest is not None
+    sent.drop_oldest(1)
+    assert sent.oldest is None
+    assert sent.bytes_in_flight == 0
+
+
+class AgainstSinglePackets(RuleBasedStateMachine):
+    """Whatever is added and taken, trains tell the same as a dict with one entry a packet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = SentPackets()
+        # number -> (size, ack_eliciting, in_flight, offset, end_offset, fin)
+        self.model: dict[int, tuple[int, bool, bool, int, int, bool]] = {}
+        self.next = 2**32 - 20
+        self.offset = 0
+
+    @rule(
+        count=st.integers(1, 30),
+        skip=st.sampled_from([0, 0, 0, 1, 5]),
+        last=st.integers(1, PAYLOAD),
+        kind=st.sampled_from([(True, True), (True, True), (False, True), (False, False), (True, False)]),
+        fin=st.booleans(),
+    )
+    def add(self, count: int, skip: int, last: int, kind: tuple[bool, bool], fin: bool) -> None:
+        ack_eliciting, in_flight = kind
+        first = self.next + skip
+        train = stream_train(
+            first,
+            count,
+            offset=self.offset,
+            last=last,
+            ack_eliciting=ack_eliciting,
+            in_flight=in_flight,
+            fin=fin,
+        )
+        self.sent.add(train)
+        for index in range(count):
+            is_last = index == count - 1
+            size = last if is_last else PAYLOAD
+            offset = self.offset + index * PAYLOAD
+            facts = (size + OVERHEAD, ack_eliciting, in_flight, offset, offset + size, fin and is_last)
+            self.model[first + index] = facts
+        self.next = first + count
+        self.offset = train.end_offset
+
+    @rule(start=st.integers(-5, 150), length=st.integers(1, 100))
+    def take(self, start: int, length: int) -> None:
+        low = max(0, self.next - start)
+        taken = self.sent.take(low, low + length)
+        wanted = [number for number in self.model if low <= number < low + length]
+        assert [number for train in taken for number in range(train.first, train.stop)] == wanted
+        for train in taken:
+            for number in range(train.first, train.stop):
+                one = train.piece(number, number + 1)
+                facts = (one.size, one.ack_eliciting, one.in_flight, one.offset, one.end_offset, one.fin)
+                assert facts == self.model.pop(number)
+
+    @rule()
+    def leave_path(self) -> None:
+        self.sent.leave_path()
+        for number, facts in self.model.items():
+            self.model[number] = (*facts[:2], False, *facts[3:])
+
+    @rule(number=st.integers(0, 3))
+    def drop_oldest(self, number: int) -> None:
+        number = min(number, len(self.sent))
+        for train in list(self.sent)[:number]:
+            for packet in range(train.first, train.stop):
+                del self.model[packet]
+        self.sent.drop_oldest(number)
+
+    @invariant()
+    def tells_the_same(self) -> None:
+        model = self.model
+        assert [n for train in self.sent for n in range(train.first, train.stop)] == list(model)
+        assert self.sent.bytes_in_flight == sum(facts[0] for facts in model.values() if facts[2])
+        assert self.sent.ack_eliciting_in_flight == sum(facts[1] for facts in model.values())
+        assert self.sent.quiet == sum(not (train.ack_eliciting or train.in_flight) for train in self.sent)
+        oldest = self.sent.oldest
+        assert (oldest.first if oldest else None) == next(iter(model), None)
+
+
+TestAgainstSinglePackets = AgainstSinglePackets.TestCase
+TestAgainstSinglePackets.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
