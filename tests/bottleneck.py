@@ -1,14 +1,15 @@
-"""A closed loop around one congestion controller: one sender with endless data, one bottleneck, packet by packet.
+"""A closed loop around one congestion controller: endless data, one bottleneck, packet by packet.
 
-Knows a link (rate, RTT, drop-tail queue, random loss before or after it, CE marks above a threshold), a receiver that
-acknowledges every so many packets or after a delay, and of loss recovery only what a path that never reorders needs.
-Deterministic: virtual time, and a generator seeded by the scenario.
+Knows a link (rate, RTT, drop-tail queue, random loss before or after it, CE marks above a threshold), a
+receiver that acknowledges every so many packets or after a delay, and of loss recovery what a path that never
+reorders needs. Deterministic: virtual time, and a generator seeded by the scenario.
 """
 
 from __future__ import annotations
 
 import heapq
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rudp.congestion import AckSample, CongestionController, LossEvent
@@ -20,7 +21,7 @@ TRAIN = 46 * PACKET
 
 @dataclass(slots=True)
 class Path:
-    """A bottleneck. `rate` in bytes a second, `rtt` in seconds without queue, `queue` and `mark_above` in bytes."""
+    """A bottleneck: `rate` in bytes a second, `rtt` in seconds without queue, the others in bytes."""
 
     rate: float
     rtt: float
@@ -90,7 +91,7 @@ class World:
         self.path = path
         self.now = 0.0
         self.flows: list[Flow] = []
-        self._events: list[tuple[float, int, str, Flow, list[int], int]] = []
+        self._events: list[tuple[float, int, str, Flow, Sequence[int], int]] = []
         self._sequence = 0
 
     def add(self, controller: CongestionController, seed: int, **settings: float) -> Flow:
@@ -119,11 +120,9 @@ class World:
                 self._timer(flow)
         self.now = until
 
-    def _at(
-        self, time: float, kind: str, flow: Flow, numbers: list[int] | None = None, marks: int = 0
-    ) -> None:
+    def _at(self, time: float, kind: str, flow: Flow, numbers: Sequence[int] = (), marks: int = 0) -> None:
         self._sequence += 1
-        heapq.heappush(self._events, (time, self._sequence, kind, flow, numbers or [], marks))
+        heapq.heappush(self._events, (time, self._sequence, kind, flow, numbers, marks))
 
     def _send(self, flow: Flow) -> None:
         now, controller = self.now, flow.controller
@@ -183,7 +182,7 @@ class World:
         if arrivals:
             self._at(path.busy_until + path.rtt / 2, "arrive", flow, arrivals, marks)
 
-    def _arrive(self, flow: Flow, numbers: list[int], marks: int) -> None:
+    def _arrive(self, flow: Flow, numbers: Sequence[int], marks: int) -> None:
         flow.received += len(numbers) * PACKET
         if not flow.pending:
             self._at(self.now + flow.ack_delay, "flush", flow)
@@ -197,7 +196,7 @@ class World:
             self._at(self.now + self.path.rtt / 2, "ack", flow, flow.pending, flow.pending_marks)
             flow.pending, flow.pending_marks = [], 0
 
-    def _acknowledge(self, flow: Flow, numbers: list[int], marks: int) -> None:
+    def _acknowledge(self, flow: Flow, numbers: Sequence[int], marks: int) -> None:
         now, prior = self.now, flow.in_flight
         acked = [number for number in numbers if number in flow.sent]
         if not acked:
@@ -215,10 +214,22 @@ class World:
         valid = interval >= flow.min_rtt
         lost = self._lose(flow, acked[-1] - 2, prior - len(acked) * PACKET)
         sample = AckSample(
-            now, len(acked) * PACKET, lost, flow.in_flight, prior, oldest.time, newest.time, rtt, flow.smoothed_rtt,
-            flow.min_rtt, flow.delivered, newest.delivered,
-            (flow.delivered - newest.delivered) / interval if valid else None, newest.app_limited, marks,
-        )  # fmt: skip
+            now=now,
+            acked_bytes=len(acked) * PACKET,
+            lost_bytes=lost,
+            bytes_in_flight=flow.in_flight,
+            prior_in_flight=prior,
+            oldest_time_sent=oldest.time,
+            newest_time_sent=newest.time,
+            latest_rtt=rtt,
+            smoothed_rtt=flow.smoothed_rtt,
+            min_rtt=flow.min_rtt,
+            delivered=flow.delivered,
+            prior_delivered=newest.delivered,
+            delivery_rate=(flow.delivered - newest.delivered) / interval if valid else None,
+            is_app_limited=newest.app_limited,
+            ecn_ce=marks,
+        )
         if flow.app_limited_until and flow.delivered > flow.app_limited_until:
             flow.app_limited_until = 0
         flow.controller.on_ack(sample)
@@ -240,7 +251,7 @@ class World:
 
     def _timer(self, flow: Flow) -> None:
         """Stands in for the probe timeout: gives up a flight that nothing was heard of for long."""
-        patience = 3 * max(flow.smoothed_rtt, flow.ack_delay, 0.001)
+        patience = 3 * max(flow.smoothed_rtt or 0.3, flow.ack_delay)
         if flow.sent and self.now - flow.progress > patience:
             flow.progress = self.now
             self._lose(flow, flow.next_number, flow.in_flight)

@@ -6,31 +6,32 @@ Everything is paced; the window is only a cap. It works by rounds, one round tri
 
     STARTUP     2.77 times the rate, until three rounds bring no quarter more, or a round shows congestion
     DRAIN       below the rate, until what is in flight fits the path
-    BELOW       0.9 times the rate to the end of the round, only if packets were lost lately: what is lost while
-                the path isn't full is no congestion of ours (the background loss)
+    BELOW       0.9 times the rate to the end of the round, only if packets were lost lately: what is lost
+                while the path isn't full is no congestion of ours (the background loss)
     CRUISE      the rate, divided by the share that survives the background loss
     UP          1.25 times that for a round, to find more; then DRAIN again
     PROBE_RTT   half a BDP, when ten seconds have passed without an RTT close to the minimum
 
 What makes it back off, since random loss does not:
 
-  - a round that loses significantly more than the background while the RTT shows a standing queue, or after UP;
-    and any round with CE marks: `inflight_bound` falls to 0.85 of what was in flight, and regrows by a quarter
-    a cycle;
+  - a round that loses significantly more than the background while the RTT shows a standing queue, or after
+    UP; and a round with CE marks: `inflight_bound` falls to 0.85 of what was in flight, and regrows by a
+    quarter with each probe; probes come less often until one does no harm;
   - a round that loses more than 30 % (two in a row without a queue): the model is disproved; the rate becomes
     what was delivered in that round, and the background must be measured anew;
   - persistent congestion: the minimum window, and all but the RTT is forgotten.
 
 Samples taken while the application held back can raise the rate, never lower it. Every call costs O(1).
 
-Sources: draft-ietf-ccwg-bbr; draft-cheng-iccrg-delivery-rate-estimation; RFC 9002. Own: the background loss and
-its compensation, and the tests of significance, which let one rule serve rounds of ten packets and of ten
+Sources: draft-ietf-ccwg-bbr; draft-cheng-iccrg-delivery-rate-estimation; RFC 9002. Own: the background loss
+and its compensation, and the tests of significance, which let one rule serve rounds of ten packets and of ten
 thousand.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from math import sqrt
 from typing import Final
 
 from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits
@@ -50,10 +51,15 @@ UP_GROWTH: Final = 1.1
 """Growth that makes the next probe follow at once."""
 
 DRAIN_ROUNDS: Final = 4
-"""Rounds that draining takes at most, if the rate is right."""
+"""Rounds that draining takes at most, if the rate is right and nobody else fills the queue."""
+DRAIN_DELIVERS: Final = 0.9
+"""Share of what was sent that must have been delivered for the rate to be believed."""
 
 CRUISE_ROUNDS: Final = 5
 """Rounds between drain and the next probe, plus 0 to 3 drawn at random so that flows don't probe in step."""
+
+HARMFUL_PROBES_MAX: Final = 2
+"""Each probe that ended in congestion doubles the rounds to the next one, this many times at most."""
 
 MIN_RTT_WINDOW: Final = 10.0
 """Seconds after which the minimum RTT must have been seen again, or is measured anew."""
@@ -66,16 +72,19 @@ PROBE_RTT_TIME: Final = 0.2
 
 QUEUE_RTT: Final = 1.25
 QUEUE_RTT_GRAIN: Final = 0.001
-"""A round met a standing queue if its lowest RTT exceeds QUEUE_RTT minimum RTTs plus the timer grain, seconds."""
+"""A round whose lowest RTT exceeds QUEUE_RTT minimum RTTs plus this timer grain (seconds) met a queue."""
 
-QUANTUM_TIME: Final = 0.002
+EMPTY_QUEUE_RTT: Final = 1.1
+"""Stricter, but with room for a train: only a round without anyone's queue may count as background."""
+
+QUANTUM_TIME: Final = 0.001
 QUANTUM_PACKETS: Final = 2
 QUANTUM_BYTES: Final = 65_536
 ALLOWANCE_TRAINS: Final = 3
-"""The window also holds three trains (one being built, one on the way, one being read), each of two
-milliseconds' worth as the pacer lets it go, two packets at least and 64 KiB at most."""
+"""The window also holds three trains (one being built, one on the way, one being read), each of one
+millisecond's worth as the pacer lets it go, two packets at least and 64 KiB at most."""
 
-EXCESS_LOSS: Final = 0.02
+EXCESS_LOSS: Final = 0.01
 """Loss above the background that a round may have, beyond three standard deviations of chance."""
 
 OVERLOAD_LOSS: Final = 0.30
@@ -86,6 +95,8 @@ BACKGROUND_PRIOR_PACKETS: Final = 10
 """Packets assumed not lost before any was counted: a short round doesn't make a background."""
 
 BACK_OFF: Final = 0.85
+CLEAN_GROWTH: Final = 1.02
+"""Growth of a bound below the BDP in each round without congestion."""
 MINIMUM_WINDOW_PACKETS: Final = 4
 """Fewer in flight can't carry an ACK clock past delayed ACKs (draft-ietf-ccwg-bbr section 2.8)."""
 
@@ -120,6 +131,7 @@ class Model(CongestionController):
         "_full_rate",
         "_full_rounds",
         "_gain",
+        "_harmful_probes",
         "_min_rtt_time",
         "_overloads",
         "_probe_min_rtt",
@@ -153,6 +165,11 @@ class Model(CongestionController):
     """Share of packets lost though the path wasn't full, 0 to BACKGROUND_MAX."""
     inflight_bound: float
     """Bytes in flight that congestion taught not to exceed; infinity if none."""
+    _round_acked: int
+    _round_lost: int
+    _round_ce: int
+    _round_rate: float
+    _round_min_rtt: float
 
     def __init__(self, max_datagram_size: int, random: RandomBits | None = None) -> None:
         super().__init__(max_datagram_size, random)
@@ -175,6 +192,7 @@ class Model(CongestionController):
         self._full_rounds = 0
         self._overloads = 0
         self._cruise_rounds = CRUISE_ROUNDS
+        self._harmful_probes = 0
         self._cycle_proven = False
         self._cycle_lost = 0
         self._background_acked = self._background_lost = 0.0
@@ -271,8 +289,8 @@ class Model(CongestionController):
             self._min_rtt_time = sample.now
 
     def _end_round(self, sample: AckSample) -> None:
-        """Judge the round's feedback: it speaks of what was sent a round earlier, at `_round_gain` at most."""
-        if self._round_gain <= BELOW_GAIN and not self._queue_stands():
+        """Judge the round's feedback, which speaks of what was sent a round earlier at `_round_gain`."""
+        if self._round_gain <= BELOW_GAIN and self._round_min_rtt <= self._empty_queue_rtt():
             self._measure_background()
         self._judge_loss()
         self._rounds += 1
@@ -284,14 +302,17 @@ class Model(CongestionController):
         self._clear_round()
 
     def _clear_round(self) -> None:
-        self._round_acked: int = 0
-        self._round_lost: int = 0
-        self._round_ce: int = 0
-        self._round_rate: float = 0.0
-        self._round_min_rtt: float = INFINITY
+        self._round_acked = self._round_lost = self._round_ce = 0
+        self._round_rate = 0.0
+        self._round_min_rtt = INFINITY
 
     def _queue_stands(self) -> bool:
         return INFINITY > self._round_min_rtt > self.min_rtt * QUEUE_RTT + QUEUE_RTT_GRAIN
+
+    def _empty_queue_rtt(self) -> float:
+        """The RTT up to which nobody, we or others, keeps a queue that could overflow."""
+        own = self._quantum() / self.delivery_rate if self.delivery_rate else 0.0
+        return self.min_rtt * EMPTY_QUEUE_RTT + QUEUE_RTT_GRAIN + own
 
     def _measure_background(self) -> None:
         self._background_acked += self._round_acked
@@ -312,8 +333,8 @@ class Model(CongestionController):
         loss = self._round_lost / total
         packets = max(total / self.max_datagram_size, 1.0)
         expected = max(self.background_loss, EXCESS_LOSS)
-        chance = 3.0 * (expected * (1.0 - expected) / packets) ** 0.5
-        overload_chance = 2.0 * (OVERLOAD_LOSS * (1.0 - OVERLOAD_LOSS) / packets) ** 0.5
+        chance = 3.0 * sqrt(expected * (1.0 - expected) / packets)
+        overload_chance = 3.0 * sqrt(OVERLOAD_LOSS * (1.0 - OVERLOAD_LOSS) / packets)
         queue_stands = self._queue_stands()
         if loss > OVERLOAD_LOSS + overload_chance:
             self._overloads += 1
@@ -323,8 +344,14 @@ class Model(CongestionController):
         else:
             self._overloads = 0
         excessive = loss > self.background_loss + EXCESS_LOSS + chance
+        if self._round_gain < 1.0:
+            return  # what we still see is the queue that this round was sent to drain
         if self._round_ce or (excessive and (queue_stands or self._round_gain > 1.0)):
             self._back_off_flight(queue_stands)
+        elif self._round_gain > 1.0:
+            self._harmful_probes = 0
+        elif self.inflight_bound < self._bdp() + self._quantum():
+            self.inflight_bound *= CLEAN_GROWTH
 
     def _back_off_rate(self) -> None:
         """More is lost than the model may make up for: believe what was delivered now, and nothing older."""
@@ -336,13 +363,15 @@ class Model(CongestionController):
         self._enter(Phase.DRAIN, DRAIN_GAIN)
 
     def _back_off_flight(self, queue_stands: bool) -> None:
-        """Without a queue or marks only the probe went too far, and the path's own BDP is never too much."""
+        """What only a probe did, without a queue that others would feel, never asks for less than a BDP."""
         if self.phase is Phase.STARTUP:
             self._full_rounds = FULL_PIPE_ROUNDS if self._full_rounds else self._full_rounds
             return
-        floor = self.minimum_window if queue_stands or self._round_ce else self._inflight(1.0)
+        probe_only = self._round_gain > 1.0 and (self._round_ce or not queue_stands)
+        floor = self._bdp() + self._quantum() if probe_only else self.minimum_window
         bound = min(self.inflight_bound, max(self._round_peak, self.minimum_window)) * BACK_OFF
         self.inflight_bound = max(bound, floor)
+        self._harmful_probes = min(self._harmful_probes + 1, HARMFUL_PROBES_MAX)
         if self.phase is Phase.UP:
             self._enter(Phase.DRAIN, DRAIN_GAIN)
 
@@ -357,17 +386,24 @@ class Model(CongestionController):
             self._enter(Phase.DRAIN, DRAIN_GAIN)
         elif self._round_gain == UP_GAIN and self._probe_found_more():
             self._enter_up()
-        elif phase is Phase.DRAIN and self._rounds >= DRAIN_ROUNDS and self._round_rate:
-            # The flight doesn't shrink though we send below the rate: the path no longer delivers it.
-            self._rate_now, self._rate_before = min(self._round_rate, self.delivery_rate), 0.0
+        elif phase is Phase.DRAIN and self._rounds >= DRAIN_ROUNDS:
+            self._give_up_draining()
         elif phase is Phase.BELOW:
             self._enter_cruise()
         elif phase is Phase.CRUISE and self._rounds >= self._cruise_rounds:
             self._enter_up()
 
+    def _give_up_draining(self) -> None:
+        """Somebody keeps the queue full: others, or we, if the path doesn't deliver even the lower rate."""
+        if 0.0 < self._round_rate < self._gain * self.delivery_rate * DRAIN_DELIVERS:
+            self._rate_now, self._rate_before = self._round_rate, 0.0
+            self._rounds = 0
+        else:
+            self._enter_cruise()
+
     def _probe_found_more(self) -> bool:
         found = self.delivery_rate >= self._full_rate * UP_GROWTH
-        return found and self.inflight_bound == INFINITY and not self._queue_stands()
+        return found and not self._harmful_probes and not self._queue_stands()
 
     def _check_full_pipe(self, sample: AckSample) -> None:
         if self._full_rounds < FULL_PIPE_ROUNDS and not sample.is_app_limited:
@@ -411,7 +447,7 @@ class Model(CongestionController):
 
     def _enter_cruise(self) -> None:
         draw = self._random.getrandbits(2) if self._random is not None else 1
-        self._cruise_rounds = CRUISE_ROUNDS + draw
+        self._cruise_rounds = (CRUISE_ROUNDS << self._harmful_probes) + draw
         self._enter(Phase.CRUISE, 1.0)
 
     def _enter_up(self) -> None:
