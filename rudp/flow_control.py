@@ -8,10 +8,10 @@ over its streams, kept by the caller; one pair of classes serves both.
     SendWindow      credit granted by the peer, and how much of it is used
 
 Everything is O(1). The receive window is sized as in dynamic right-sizing (Fisk and Feng, 2001): what the
-application reads in one round trip is bandwidth times delay as it is now; the window is kept at twice that,
-so that a sender in slow start is never limited by it. It only grows, at most twofold a round, and only
-while the reader takes more than half of the window in a round: an application that reads slowly gets no
-larger buffer.
+application reads in one round trip is bandwidth times delay as it is now. When that is more than half of the
+window, the window becomes four times it: new credit takes a round trip to show, and a sender in slow start
+doubles in that time, and again in the next. So a window ends at two to four times bandwidth times delay. An
+application that reads slowly gets no larger one, nor does a path that the window doesn't limit.
 
 Sources: RFC 9000 section 4 (flow control), RFC 9293 section 3.8.6.2.2 (receiver's silly window avoidance).
 """
@@ -74,7 +74,7 @@ class ReceiveWindow:
         self._round_start = now
         self._round_consumed = self.consumed
         if bandwidth_delay * 2 > self.window:
-            self.window = min(int(bandwidth_delay * 2), self.window * 2, self.maximum)
+            self.window = min(int(bandwidth_delay * 4), self.window * 4, self.maximum)
 
     def on_discarded(self, size: int) -> None:
         """`size` bytes were dropped unread: credit for them comes back, and the window doesn't grow by it."""

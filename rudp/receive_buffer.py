@@ -33,7 +33,8 @@ LARGE_CHUNK: Final = 16 * 1024
 # So many chunks in order in a row that are each smaller than TINY_CHUNK become one.
 TINY_CHUNK: Final = 512
 TINY_RUN: Final = 64
-# A chunk so joined is joined again until it has this size.
+# A chunk so joined is joined again until it has this size; a tiny fragment joins its neighbour up to this
+# size.
 JOINED_CHUNK: Final = 4096
 
 
@@ -226,11 +227,24 @@ class ReceiveBuffer:
             self._append(fragment)
             self._drain(last)
             return
+        if first > head and self._join_tiny(first - 1, offset, fragment):
+            del offsets[first:last], fragments[first:last]
+            return
         space = max(self.window, LEAST_FRAGMENT_SPACE)
         if last == first and (len(fragments) - head + 1) * FRAGMENT_OVERHEAD > space:
             raise BufferFull(f"{len(fragments) - head} fragments out of order are held already")
         offsets[first:last] = (offset,)
         fragments[first:last] = (fragment,)
+
+    def _join_tiny(self, index: int, offset: int, fragment: bytes) -> bool:
+        """Whether `fragment` was tiny and followed fragment `index` so closely that it became part of it."""
+        before = self._fragments[index]
+        if offset != self._offsets[index] + len(before) or len(fragment) >= TINY_CHUNK:
+            return False
+        if len(before) + len(fragment) > JOINED_CHUNK:
+            return False
+        self._fragments[index] = before + fragment
+        return True
 
     def _fill_gaps(self, offset: int, first: int, last: int, data: bytes) -> bytes:
         """`data` at `offset` with the bytes of the fragments [first, last), which lie inside it, in place."""

@@ -1,0 +1,237 @@
+"""Laws of `rudp.flow_control`: credit is kept to, comes back by reading, grows only where it is the limit."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rudp.errors import ErrorCode, ProtocolError
+from rudp.flow_control import COMMON_PACKET, LEAST_ROUND, ReceiveWindow, SendWindow
+from tests.measure import footprint
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+def transfer(
+    window: ReceiveWindow,
+    *,
+    rate: float,
+    rtt: float,
+    seconds: float,
+    reads: float = 1e12,
+    step: float = 0.001,
+) -> int:
+    """Move data for `seconds`: a path of `rate` bytes/s and `rtt`, an application that takes `reads` bytes/s.
+
+    Returns the bytes the application read. Credit travels half a round trip, data the other half.
+    """
+    limits = [(0.0, window.max_data)]
+    arrivals: list[tuple[float, int]] = []
+    sent = arrived = consumed = 0
+    for tick in range(1, round(seconds / step)):
+        now = tick * step
+        credit = max(limit for at, limit in limits if at <= now)
+        limits = [(at, limit) for at, limit in limits if at > now or limit == credit]
+        size = min(int(rate * step), credit - sent)
+        if size:
+            sent += size
+            arrivals.append((now + rtt / 2, sent))
+        while arrivals and arrivals[0][0] <= now:
+            arrived = arrivals.pop(0)[1]
+            window.check(arrived)
+        taken = min(arrived - consumed, int(reads * now) - consumed)
+        if taken > 0:
+            consumed += taken
+            window.on_consumed(taken, now, rtt)
+        limit = window.update_due()
+        if limit is not None:
+            limits.append((now + rtt / 2, limit))
+    return consumed
+
+
+def test_a_peer_may_send_up_to_the_grant_and_no_more() -> None:
+    window = ReceiveWindow(1000, 1000)
+    window.check(1000)
+    with pytest.raises(ProtocolError) as caught:
+        window.check(1001)
+    assert caught.value.code is ErrorCode.FLOW_CONTROL_ERROR
+
+
+def test_credit_not_yet_told_is_not_granted() -> None:
+    window = ReceiveWindow(100_000, 100_000)
+    window.on_consumed(50_000, 1.0, 0.1)
+    with pytest.raises(ProtocolError):
+        window.check(100_001)
+    assert window.update_due() == 150_000
+    window.check(150_000)
+
+
+def test_an_update_is_told_once_and_never_takes_back() -> None:
+    window = ReceiveWindow(100_000, 100_000)
+    window.on_consumed(30_000, 1.0, 0.1)
+    assert window.update_due() == 130_000
+    assert window.max_data == 130_000
+    assert window.update_due() is None
+
+
+@given(
+    initial=st.integers(1, 10 * MIB),
+    reads=st.lists(st.tuples(st.integers(1, 100_000), st.floats(0, 0.1)), max_size=60),
+)
+def test_updates_are_never_silly_and_never_miss(initial: int, reads: list[tuple[int, float]]) -> None:
+    window = ReceiveWindow(initial, 16 * MIB)
+    now = 0.0
+    for size, pause in reads:
+        now += pause
+        size = min(size, window.max_data - window.consumed)
+        if not size:
+            continue
+        before = window.max_data
+        window.on_consumed(size, now, 0.02)
+        limit = window.update_due()
+        least = max(window.window // 4, min(window.window // 2, COMMON_PACKET), 1)
+        if limit is None:
+            assert window.max_data == before
+            assert window.consumed + window.window - before < least
+        else:
+            assert limit == window.max_data == window.consumed + window.window
+            assert limit - before >= least
+        # Whoever has read everything leaves the peer no reason to wait.
+        if window.consumed == window.max_data:
+            pytest.fail("all that was granted is read, and no update was due")
+
+
+@given(window_size=st.integers(1, 5000))
+def test_a_reader_that_takes_byte_by_byte_causes_few_updates(window_size: int) -> None:
+    window = ReceiveWindow(window_size, window_size)
+    updates = 0
+    for _ in range(4 * window_size):
+        window.on_consumed(1, 0.0, 0.1)
+        updates += window.update_due() is not None
+    assert 4 <= updates <= max(4 * window_size // max(1, window_size // 4), 16)
+
+
+def test_window_grows_to_the_path_and_stays_within_four_times_of_it() -> None:
+    window = ReceiveWindow(64 * KIB, 64 * MIB)
+    rate, rtt = 50e6, 0.1
+    read = transfer(window, rate=rate, rtt=rtt, seconds=3.0)
+    assert 2 * rate * rtt <= window.window <= 4 * rate * rtt
+    # From 64 KiB to 5 MB are four growths of two round trips each.
+    assert read > rate * (3.0 - 10 * rtt)
+
+
+def test_growth_is_at_most_fourfold_a_round() -> None:
+    window = ReceiveWindow(100_000, 64 * MIB)
+    now, sizes = 0.0, []
+    for _ in range(8):
+        window.on_consumed(10_000_000, now, 0.125)
+        sizes.append(window.window)
+        now += 0.125
+    assert sizes == [100_000, 400_000, 1_600_000, 6_400_000, 25_600_000] + [25_600_000] * 3
+
+
+def test_window_never_exceeds_its_maximum() -> None:
+    window = ReceiveWindow(64 * KIB, 1_000_001)
+    transfer(window, rate=100e6, rtt=0.1, seconds=2.0)
+    assert window.window == 1_000_001
+
+
+def test_a_fixed_window_stays() -> None:
+    window = ReceiveWindow(256 * KIB, 256 * KIB)
+    read = transfer(window, rate=100e6, rtt=0.1, seconds=2.0)
+    assert window.window == 256 * KIB
+    assert read <= 21 * 256 * KIB
+
+
+def test_a_slow_reader_gets_no_larger_window() -> None:
+    window = ReceiveWindow(256 * KIB, 64 * MIB)
+    transfer(window, rate=100e6, rtt=0.05, seconds=3.0, reads=1e6)
+    assert window.window == 256 * KIB
+
+
+def test_a_slow_path_gets_no_larger_window() -> None:
+    window = ReceiveWindow(256 * KIB, 64 * MIB)
+    read = transfer(window, rate=1e6, rtt=0.05, seconds=3.0)
+    assert window.window == 256 * KIB
+    assert read > 2.8e6
+
+
+def test_an_application_that_stops_reading_stops_the_window() -> None:
+    window = ReceiveWindow(64 * KIB, 64 * MIB)
+    transfer(window, rate=50e6, rtt=0.1, seconds=1.0)
+    size, limit = window.window, window.max_data
+    assert window.update_due() is None
+    assert (window.window, window.max_data) == (size, limit)
+
+
+def test_a_burst_of_reads_after_a_pause_does_not_grow_the_window() -> None:
+    window = ReceiveWindow(64 * KIB, 64 * MIB)
+    for burst in range(20):
+        for _ in range(16):
+            window.on_consumed(4 * KIB, burst * 1.0, 0.05)
+    assert window.window == 64 * KIB
+
+
+def test_a_very_short_path_is_measured_by_the_grain_of_timers() -> None:
+    window = ReceiveWindow(256 * KIB, 64 * MIB)
+    for tick in range(1000):
+        window.on_consumed(64 * KIB, tick * 0.0001, 0.00005)
+    per_round = 64 * KIB * LEAST_ROUND / 0.0001
+    assert 2 * per_round <= window.window <= 4.1 * per_round
+
+
+def test_bytes_dropped_give_credit_back_without_growth() -> None:
+    window = ReceiveWindow(100_000, 64 * MIB)
+    window.on_consumed(1, 0.0, 0.1)
+    for tick in range(1, 20):
+        window.on_discarded(100_000)
+        window.on_consumed(1, tick * 0.1, 0.1)
+        assert window.update_due() == 100_000 + window.consumed
+    assert window.window == 100_000
+
+
+def test_one_window_serves_the_sum_of_streams() -> None:
+    connection = ReceiveWindow(10_000, 10_000)
+    highest = {0: 0, 4: 0, 8: 0}
+
+    def arrive(stream_id: int, stop: int) -> None:
+        growth = max(0, stop - highest[stream_id])
+        connection.check(sum(highest.values()) + growth)
+        highest[stream_id] += growth
+
+    arrive(0, 6_000)
+    arrive(4, 4_000)
+    arrive(0, 5_000)
+    with pytest.raises(ProtocolError):
+        arrive(8, 1)
+    connection.on_consumed(6_000, 1.0, 0.1)
+    assert connection.update_due() == 16_000
+    arrive(8, 6_000)
+
+
+def test_a_sender_uses_its_credit_and_gets_more() -> None:
+    window = SendWindow(1000)
+    window.on_sent(700)
+    assert window.available == 300
+    assert window.raise_to(2000)
+    assert window.available == 1300
+    window.on_sent(1300)
+    assert (window.used, window.limit, window.available) == (2000, 2000, 0)
+    with pytest.raises(AssertionError):
+        window.on_sent(1)
+
+
+@given(st.lists(st.integers(0, 2**62), min_size=1))
+def test_late_and_repeated_grants_change_nothing(grants: list[int]) -> None:
+    window = SendWindow(1000)
+    for i, grant in enumerate(grants):
+        highest = max([1000, *grants[:i]])
+        assert window.raise_to(grant) == (grant > highest)
+        assert window.limit == max(highest, grant)
+
+
+def test_windows_are_tiny() -> None:
+    assert footprint(ReceiveWindow(MIB, 64 * MIB)) < 250
+    assert footprint(SendWindow(MIB)) < 150

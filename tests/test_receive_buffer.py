@@ -1,0 +1,440 @@
+"""Laws of `rudp.receive_buffer`: bytes come out in order, once, as they first arrived, whatever is sent."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from rudp.errors import BufferFull, ErrorCode, ProtocolError
+from rudp.receive_buffer import (
+    FRAGMENT_OVERHEAD,
+    JOINED_CHUNK,
+    LARGE_CHUNK,
+    LEAST_FRAGMENT_SPACE,
+    TINY_CHUNK,
+    ReceiveBuffer,
+)
+from tests.measure import footprint, steps
+
+MOST_FRAGMENTS = LEAST_FRAGMENT_SPACE // FRAGMENT_OVERHEAD
+SIZES = st.one_of(st.integers(0, 8), st.sampled_from((100, TINY_CHUNK, 3000, LARGE_CHUNK, 40_000)))
+
+
+def read_all(buffer: ReceiveBuffer, max_bytes: int = 65536) -> bytes:
+    return b"".join(iter(lambda: buffer.read(max_bytes), b""))
+
+
+@contextmanager
+def final_size_refused() -> Iterator[None]:
+    with pytest.raises(ProtocolError) as caught:
+        yield
+    assert caught.value.code is ErrorCode.FINAL_SIZE_ERROR
+
+
+class AgainstBytes(RuleBasedStateMachine):
+    """The model: every byte that arrived, first come first kept, and a mark for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.buffer = ReceiveBuffer()
+        self.content = bytearray()
+        self.arrived = bytearray()
+        self.highest = self.read_offset = self.inserts = 0
+        self.final_size: int | None = None
+        self.is_discarded = False
+
+    @property
+    def contiguous(self) -> int:
+        hole = self.arrived.find(0)
+        return self.highest if self.is_discarded else len(self.arrived) if hole < 0 else hole
+
+    def refused(self, stop: int, fin: bool) -> bool:
+        if self.final_size is not None and (stop > self.final_size or (fin and stop != self.final_size)):
+            return True
+        return fin and stop < self.highest
+
+    def store(self, offset: int, data: bytes) -> None:
+        stop = offset + len(data)
+        grow = max(0, stop - len(self.content))
+        self.content += bytes(grow)
+        self.arrived += bytes(grow)
+        while (start := self.arrived.find(0, offset, stop)) >= 0:
+            end = self.arrived.find(1, start, stop)
+            end = stop if end < 0 else end
+            self.content[start:end] = data[start - offset : end - offset]
+            self.arrived[start:end] = b"\1" * (end - start)
+
+    @rule(
+        anchor=st.sampled_from(("contiguous", "highest", "start", "within")),
+        shift=st.integers(-6, 6),
+        share=st.floats(0, 1),
+        size=SIZES,
+        fin=st.sampled_from((False,) * 12 + (True,)),
+    )
+    def insert(self, anchor: str, shift: int, share: float, size: int, fin: bool) -> None:
+        bases = {
+            "contiguous": self.contiguous,
+            "highest": self.highest,
+            "start": 0,
+            "within": int(self.highest * share),
+        }
+        offset = max(0, bases[anchor] + shift)
+        if self.final_size is not None and not fin:
+            size = max(0, min(size, self.final_size - offset))
+        # Each packet has bytes of its own, so that a byte tells which packet it came by.
+        self.inserts += 1
+        data = bytes([self.inserts % 251]) * size
+        stop = offset + size
+        if self.refused(stop, fin):
+            with final_size_refused():
+                self.buffer.insert(offset, data, fin)
+            return
+        self.buffer.insert(offset, data, fin)
+        self.highest = max(self.highest, stop)
+        if not self.is_discarded:
+            self.store(offset, data)
+        else:
+            self.read_offset = self.highest
+        if fin:
+            self.final_size = stop
+
+    @rule(count=st.integers(1, 150), gap=st.integers(0, 1))
+    def insert_tiny_ones(self, count: int, gap: int) -> None:
+        for _ in range(count):
+            self.insert("highest", gap, 0.0, 1, False)
+
+    @rule(max_bytes=st.one_of(st.integers(1, 10), st.sampled_from((5000, LARGE_CHUNK, 65536))))
+    def read(self, max_bytes: int) -> None:
+        found = self.buffer.read(max_bytes)
+        assert len(found) <= max_bytes
+        assert bool(found) == (self.contiguous > self.read_offset)
+        assert found == self.content[self.read_offset : self.read_offset + len(found)]
+        self.read_offset += len(found)
+        assert self.read_offset <= self.contiguous
+
+    @rule(shift=st.integers(-1, 2))
+    def finish(self, shift: int) -> None:
+        size = max(0, self.highest + shift)
+        if self.refused(size, fin=True):
+            with final_size_refused():
+                self.buffer.finish_at(size)
+            return
+        self.buffer.finish_at(size)
+        self.final_size = self.highest = size
+        if self.is_discarded:
+            self.read_offset = size
+
+    @precondition(lambda self: self.highest > 30_000)
+    @rule()
+    def discard(self) -> None:
+        assert self.buffer.discard() == self.highest - self.read_offset
+        self.is_discarded = True
+        self.read_offset = self.highest
+
+    @invariant()
+    def tells_its_state(self) -> None:
+        buffer = self.buffer
+        assert buffer.contiguous == self.contiguous
+        assert buffer.highest == self.highest
+        assert buffer.read_offset == self.read_offset
+        assert buffer.readable == self.contiguous - self.read_offset
+        assert buffer.final_size == self.final_size
+        assert buffer.complete == (self.contiguous == self.final_size)
+        assert buffer.at_eof == (self.read_offset == self.final_size)
+
+
+AgainstBytes.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAgainstBytes = AgainstBytes.TestCase
+
+
+@given(
+    cuts=st.lists(st.integers(0, 300), min_size=1, max_size=30),
+    seed=st.integers(0, 2**32),
+)
+def test_any_order_with_duplicates_gives_the_stream(cuts: list[int], seed: int) -> None:
+    data = bytes(i % 251 for i in range(sum(cuts)))
+    pieces = []
+    offset = 0
+    for size in cuts:
+        pieces.append((offset, data[offset : offset + size], offset + size == len(data)))
+        offset += size
+    pieces += pieces[::3]
+    random.Random(seed).shuffle(pieces)
+    buffer = ReceiveBuffer()
+    for piece in pieces:
+        buffer.insert(*piece)
+    assert read_all(buffer) == data
+    assert buffer.at_eof
+    assert buffer.fragments == 0
+
+
+def test_in_order_data_comes_out_as_the_object_that_arrived() -> None:
+    buffer = ReceiveBuffer()
+    first, second = bytes(LARGE_CHUNK), bytes(64_400)
+    buffer.insert(0, first, False)
+    buffer.insert(len(first), second, False)
+    assert buffer.read(65536) is first
+    assert buffer.read(65536) is second
+    assert buffer.read(65536) == b""
+
+
+def test_a_lone_small_chunk_comes_out_as_the_object_that_arrived() -> None:
+    buffer = ReceiveBuffer()
+    data = b"hello"
+    buffer.insert(0, data, False)
+    assert buffer.read(65536) is data
+
+
+def test_a_large_fragment_comes_out_as_the_object_that_arrived() -> None:
+    buffer = ReceiveBuffer()
+    data = bytes(50_000)
+    buffer.insert(10, data, False)
+    buffer.insert(0, b"0123456789", False)
+    assert buffer.read(10) == b"0123456789"
+    assert buffer.read(65536) is data
+
+
+def test_small_chunks_are_joined_up_to_what_is_asked() -> None:
+    buffer = ReceiveBuffer()
+    for i in range(100):
+        buffer.insert(i * 1400, bytes([i]) * 1400, False)
+    sizes = [len(data) for data in iter(lambda: buffer.read(65536), b"")]
+    assert sizes == [46 * 1400, 46 * 1400, 8 * 1400]
+
+
+def test_a_small_chunk_is_not_joined_to_a_large_one() -> None:
+    buffer = ReceiveBuffer()
+    large = bytes(LARGE_CHUNK)
+    buffer.insert(0, b"ab", False)
+    buffer.insert(2, large, False)
+    buffer.insert(2 + LARGE_CHUNK, b"cd", False)
+    assert [buffer.read(65536), buffer.read(65536) is large, buffer.read(65536)] == [b"ab", True, b"cd"]
+
+
+def test_a_chunk_larger_than_asked_comes_in_parts() -> None:
+    data = bytes(i % 256 for i in range(1000))
+    buffer = ReceiveBuffer()
+    buffer.insert(0, data, False)
+    buffer.insert(1000, b"tail", False)
+    assert buffer.read(1) == data[:1]
+    assert buffer.read(998) == data[1:999]
+    assert buffer.read(10) == data[999:] + b"tail"
+    assert buffer.readable == 0
+
+
+def test_bytes_that_arrived_first_stay() -> None:
+    buffer = ReceiveBuffer()
+    buffer.insert(2, b"BB", False)
+    buffer.insert(6, b"CC", False)
+    buffer.insert(0, b"aaaaaaaaaa", False)
+    assert buffer.read(100) == b"aaBBaaCCaa"
+    buffer.insert(8, b"xxyy", False)
+    assert buffer.read(100) == b"yy"
+
+
+def test_tiny_fragments_in_a_row_become_one() -> None:
+    buffer = ReceiveBuffer()
+    data = bytes(i % 256 for i in range(3 * MOST_FRAGMENTS))
+    for offset in range(1, len(data)):
+        buffer.insert(offset, data[offset : offset + 1], False)
+    assert buffer.fragments <= 1 + len(data) // JOINED_CHUNK
+    buffer.insert(0, data[:1], False)
+    assert read_all(buffer) == data
+
+
+def test_data_over_fragments_leaves_one_fragment() -> None:
+    buffer = ReceiveBuffer()
+    for offset in range(10, 1000, 10):
+        buffer.insert(offset, b"x", False)
+    assert buffer.fragments == 99
+    buffer.insert(5, b"." * 1000, False)
+    assert buffer.fragments == 1
+    buffer.insert(0, b"-----", False)
+    data = buffer.read(65536)
+    assert data == b"-----" + b".....x...." * 99 + b"....." * 2
+
+
+@pytest.mark.parametrize("window", [0, LEAST_FRAGMENT_SPACE, 16 * 1024 * 1024])
+def test_one_byte_fragments_are_bounded(window: int) -> None:
+    buffer = ReceiveBuffer(window)
+    most = max(window, LEAST_FRAGMENT_SPACE) // FRAGMENT_OVERHEAD
+    for i in range(most):
+        buffer.insert(2 + 2 * i, b"x", False)
+    assert buffer.fragments == most
+    before = buffer.highest
+    with pytest.raises(BufferFull):
+        buffer.insert(2 + 2 * most, b"x", True)
+    assert (buffer.fragments, buffer.highest, buffer.final_size) == (most, before, None)
+    # One byte costs the byte, its object, its offset and two list entries.
+    assert footprint(buffer) < 2 * max(window, LEAST_FRAGMENT_SPACE)
+
+
+def test_a_full_buffer_takes_what_makes_it_emptier() -> None:
+    buffer = ReceiveBuffer()
+    for i in range(MOST_FRAGMENTS):
+        buffer.insert(2 + 2 * i, b"x", False)
+    # Over fragments held, out of order: makes them fewer.
+    buffer.insert(1001, b"." * 100, False)
+    assert buffer.fragments < MOST_FRAGMENTS
+    buffer.insert(4000, b"yy", False)
+    # In order: always taken.
+    for i in range(MOST_FRAGMENTS + 1):
+        buffer.insert(2 * i, b"ab", False)
+    assert buffer.fragments == 1
+    assert buffer.contiguous == 2 * MOST_FRAGMENTS + 2
+
+
+def test_small_chunks_that_nobody_reads_cost_little_more_than_their_bytes() -> None:
+    for size in (1, 10, 100, TINY_CHUNK - 1):
+        buffer = ReceiveBuffer()
+        data = bytes(size)
+        for offset in range(0, 3000 * size, size):
+            # A copy: equal objects would be counted again and again, but held once.
+            buffer.insert(offset, bytes(bytearray(data)), False)
+        assert buffer.readable == 3000 * size
+        assert footprint(buffer) < 1.1 * buffer.readable + 8_000
+
+
+def test_tiny_chunks_are_joined_around_a_head_that_is_half_read() -> None:
+    buffer = ReceiveBuffer()
+    data = bytes(i % 256 for i in range(2000))
+    read = bytearray()
+    for at in range(0, 2000, 10):
+        buffer.insert(at, data[at : at + 10], False)
+        read += buffer.read(7)
+    assert read + read_all(buffer) == data
+
+
+def final_size_conflicts() -> list[tuple[str, list[tuple[int, bytes, bool]], tuple[int, bytes, bool]]]:
+    return [
+        ("data beyond the end", [(0, b"abc", True)], (2, b"xx", False)),
+        ("another end", [(0, b"abc", True)], (0, b"ab", True)),
+        ("an end after the end", [(0, b"abc", True)], (4, b"", True)),
+        ("an end before data held", [(5, b"x", False)], (0, b"abc", True)),
+        ("an end before data read", [(0, b"abcdef", False)], (0, b"abc", True)),
+        ("a bare end before data", [(0, b"abcdef", False)], (3, b"", True)),
+        ("data after an empty stream", [(0, b"", True)], (0, b"x", False)),
+    ]
+
+
+@pytest.mark.parametrize(("name", "before", "conflict"), final_size_conflicts())
+def test_final_size_conflicts_are_refused(
+    name: str, before: list[tuple[int, bytes, bool]], conflict: tuple[int, bytes, bool]
+) -> None:
+    for discard in (False, True):
+        buffer = ReceiveBuffer()
+        for insert in before:
+            buffer.insert(*insert)
+        if discard:
+            buffer.discard()
+        state = (buffer.highest, buffer.final_size, buffer.contiguous)
+        with final_size_refused():
+            buffer.insert(*conflict)
+        assert (buffer.highest, buffer.final_size, buffer.contiguous) == state
+
+
+def test_a_reset_below_what_arrived_is_refused() -> None:
+    buffer = ReceiveBuffer()
+    buffer.insert(10, b"x", False)
+    with final_size_refused():
+        buffer.finish_at(10)
+    buffer.finish_at(20)
+    assert buffer.highest == 20
+    with final_size_refused():
+        buffer.finish_at(21)
+    buffer.finish_at(20)
+    assert not buffer.complete
+
+
+def test_the_same_end_may_be_told_again() -> None:
+    buffer = ReceiveBuffer()
+    buffer.insert(3, b"", True)
+    assert (buffer.complete, buffer.at_eof) == (False, False)
+    buffer.insert(0, b"abc", True)
+    buffer.insert(1, b"bc", True)
+    assert (buffer.complete, buffer.at_eof) == (True, False)
+    assert buffer.read(10) == b"abc"
+    assert buffer.at_eof
+
+
+def test_discarding_returns_the_unread_and_tracks_on() -> None:
+    buffer = ReceiveBuffer()
+    buffer.insert(0, bytes(100), False)
+    buffer.insert(200, bytes(100), False)
+    buffer.read(30)
+    assert buffer.discard() == 270
+    assert buffer.discard() == 0
+    buffer.insert(300, bytes(50), False)
+    buffer.insert(100, bytes(50), False)
+    assert (buffer.highest, buffer.readable, buffer.fragments) == (350, 0, 0)
+    assert buffer.read(100) == b""
+    buffer.insert(400, b"", True)
+    assert buffer.complete
+    assert buffer.at_eof
+    assert footprint(buffer) < 500
+
+
+def test_a_reset_after_discarding_completes_the_stream() -> None:
+    buffer = ReceiveBuffer()
+    buffer.insert(5, b"x", False)
+    assert buffer.discard() == 6
+    buffer.finish_at(10)
+    assert (buffer.highest, buffer.complete, buffer.at_eof) == (10, True, True)
+
+
+def test_cost_in_order_is_independent_of_what_is_unread() -> None:
+    buffer = ReceiveBuffer()
+    data = bytes(1400)
+
+    def insert_many() -> None:
+        for _ in range(100):
+            buffer.insert(buffer.contiguous, data, False)
+
+    first = steps(insert_many)
+    for _ in range(300):
+        insert_many()
+    assert steps(insert_many) == first
+    assert first <= 100 * 20
+
+
+def test_cost_of_a_read_is_independent_of_what_is_unread() -> None:
+    def reading(count: int) -> int:
+        buffer = ReceiveBuffer()
+        for i in range(count):
+            buffer.insert(i * 1400, bytes(1400), False)
+        return steps(lambda: [buffer.read(14_000) for _ in range(10)])
+
+    assert abs(reading(10_000) - reading(1_000)) < 20
+
+
+def test_cost_of_filling_a_hole_is_independent_of_the_other_holes() -> None:
+    def filling(holes: int) -> int:
+        buffer = ReceiveBuffer(window=2**26)
+        for i in range(holes):
+            buffer.insert(20_000 * i + 10_000, bytes(10_000), False)
+
+        def fill() -> None:
+            for i in range(10):
+                buffer.insert(20_000 * i, bytes(10_000), False)
+            # In the middle, and a duplicate.
+            buffer.insert(20_000 * (holes // 2), bytes(10_000), False)
+            buffer.insert(20_000 * (holes // 2) + 10_000, bytes(10_000), False)
+
+        return steps(fill)
+
+    assert abs(filling(5_000) - filling(50)) < 20
+
+
+def test_an_idle_buffer_is_tiny_before_and_after_use() -> None:
+    buffer = ReceiveBuffer()
+    assert footprint(buffer) < 400
+    for i in range(1000):
+        buffer.insert((i ^ 3) * 100, bytes(100), False)
+    assert len(read_all(buffer)) == 100_000
+    assert footprint(buffer) < 600

@@ -1,0 +1,478 @@
+"""Laws of `rudp.send_buffer`: what is written comes out, again when lost, and costs nothing while queued."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from rudp.send_buffer import SMALL_WRITE, TAIL_SIZE, TAIL_WRITES, SendBuffer
+from tests.measure import footprint, steps
+
+NO_LIMIT = 2**62
+PACKET = 1400
+TRAIN = 46 * PACKET
+# Every byte of a stream in the model is in one of these states.
+NEW, FLYING, LOST, ACKED = b"N", b"F", b"L", b"A"
+
+
+def pattern(offset: int, size: int) -> bytes:
+    """Bytes that tell their own offset."""
+    first = offset // 4
+    words = b"".join(i.to_bytes(4, "big") for i in range(first, first + size // 4 + 2))
+    return words[offset % 4 : offset % 4 + size]
+
+
+def send_all(buffer: SendBuffer, train: int = TRAIN) -> list[tuple[int, int, bool]]:
+    sent = []
+    while (found := buffer.next_range(train, NO_LIMIT)) is not None:
+        buffer.slices(found[0], found[1], PACKET)
+        sent.append(found)
+    return sent
+
+
+class AgainstBytes(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.buffer = SendBuffer()
+        self.content = b""
+        self.states = bytearray()
+        self.sent: list[tuple[int, int, bool]] = []
+        self.fin_written = self.fin_pending = self.fin_acked = self.is_reset = False
+
+    @property
+    def sent_up_to(self) -> int:
+        return len(self.states.rstrip(NEW))
+
+    @precondition(lambda self: not self.fin_written and not self.is_reset)
+    @rule(
+        size=st.sampled_from((0, 1, 2, 30, 700, 4096, SMALL_WRITE - 1, SMALL_WRITE, 30_000, TAIL_SIZE + 1)),
+        kind=st.sampled_from((bytes, bytearray, memoryview)),
+    )
+    def write(self, size: int, kind: type) -> None:
+        data = pattern(len(self.content), size)
+        if kind is memoryview:
+            shared = bytearray(data)
+            self.buffer.write(memoryview(shared))
+            shared[:] = bytes(size)
+        elif kind is bytearray:
+            changed = bytearray(data)
+            self.buffer.write(changed)
+            changed.clear()
+        else:
+            self.buffer.write(data)
+        self.content += data
+        self.states += NEW * size
+
+    @precondition(lambda self: not self.fin_written and not self.is_reset)
+    @rule(count=st.integers(1, 40))
+    def write_byte_by_byte(self, count: int) -> None:
+        for _ in range(count):
+            self.write(1, bytes)
+
+    @rule(
+        max_length=st.sampled_from((0, 1, 29, PACKET, 5000, TRAIN, 200_000)),
+        credit=st.sampled_from((-10, 0, 1, 1000, NO_LIMIT)),
+        payload_size=st.sampled_from((1000, PACKET, 9000)),
+    )
+    def send(self, max_length: int, credit: int, payload_size: int) -> None:
+        max_offset = self.sent_up_to + credit
+        expected = self.expected_range(max_length, max_offset)
+        assert self.buffer.can_send(max_offset) == (self.expected_range(NO_LIMIT, max_offset) is not None)
+        found = self.buffer.next_range(max_length, max_offset)
+        assert found == expected
+        if found is None:
+            return
+        offset, length, fin = found
+        payloads = self.buffer.slices(offset, length, payload_size)
+        assert b"".join(payloads) == self.content[offset : offset + length]
+        assert len(payloads) == max(1, -(-length // payload_size))
+        assert all(len(payload) == payload_size for payload in payloads[:-1])
+        self.states[offset : offset + length] = FLYING * length
+        self.fin_pending = self.fin_pending and not fin
+        packets = [
+            (at, min(at + payload_size, offset + length), False)
+            for at in range(offset, offset + max(length, 1), payload_size)
+        ]
+        packets[-1] = (packets[-1][0], offset + length, fin)
+        self.sent += packets
+
+    def expected_range(self, max_length: int, max_offset: int) -> tuple[int, int, bool] | None:
+        if self.is_reset:
+            return None
+        end = len(self.content)
+        start = self.states.find(LOST)
+        if start >= 0 and max_length > 0:
+            run = len(self.states) - start - len(self.states[start:].lstrip(LOST))
+            stop = start + min(run, max_length)
+        elif start >= 0:
+            return None
+        else:
+            start = self.sent_up_to
+            stop = max(start, min(end, max_offset, start + max_length))
+            if start == stop and not (self.fin_pending and stop == end):
+                return None
+        return start, stop - start, self.fin_pending and stop == end
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data(), count=st.integers(1, 50))
+    def acknowledge(self, data: st.DataObject, count: int) -> None:
+        """A run of packets as they were sent, lost or not, acknowledged before or not."""
+        first = data.draw(st.integers(0, len(self.sent) - 1))
+        run = self.sent[first : first + count]
+        run = [packet for i, packet in enumerate(run) if i == 0 or packet[0] == run[i - 1][1]]
+        for offset, stop, fin in run if count % 2 else [(run[0][0], run[0][1], run[0][2])]:
+            news = 0 if self.is_reset else stop - offset - self.states.count(ACKED, offset, stop)
+            assert self.buffer.on_acked(offset, stop, fin) == news
+            if not self.is_reset:
+                self.states[offset:stop] = ACKED * (stop - offset)
+                if fin:
+                    self.fin_acked, self.fin_pending = True, False
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data(), count=st.integers(1, 50))
+    def lose(self, data: st.DataObject, count: int) -> None:
+        first = data.draw(st.integers(0, len(self.sent) - 1))
+        for offset, stop, fin in self.sent[first : first + count]:
+            self.buffer.on_lost(offset, stop, fin)
+            if not self.is_reset:
+                self.states[offset:stop] = self.states[offset:stop].replace(FLYING, LOST)
+                self.fin_pending = self.fin_pending or (fin and not self.fin_acked)
+
+    @rule()
+    def finish(self) -> None:
+        self.buffer.finish()
+        if not self.fin_written and not self.is_reset:
+            self.fin_written = self.fin_pending = True
+
+    @precondition(lambda self: self.sent_up_to > 50_000)
+    @rule()
+    def reset(self) -> None:
+        self.buffer.reset()
+        self.is_reset = True
+        self.fin_pending = False
+        self.content = self.content[: self.sent_up_to]
+        self.states = bytearray(ACKED * self.sent_up_to)
+
+    @invariant()
+    def tells_its_state(self) -> None:
+        buffer, states = self.buffer, self.states
+        assert buffer.written == len(self.content)
+        assert buffer.sent_up_to == self.sent_up_to
+        assert buffer.pending == states.count(NEW) + states.count(LOST)
+        assert buffer.lost == states.count(LOST)
+        assert buffer.buffered == len(states.lstrip(ACKED))
+        assert buffer.acked_up_to == len(states) - len(states.lstrip(ACKED))
+        assert buffer.fin_pending == self.fin_pending
+        all_acked = states.count(ACKED) == len(states)
+        assert buffer.finished == (self.fin_acked and all_acked and not self.is_reset)
+
+
+AgainstBytes.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAgainstBytes = AgainstBytes.TestCase
+
+
+def test_a_large_write_is_sent_as_views_of_the_object_written() -> None:
+    data = pattern(0, 100_000)
+    buffer = SendBuffer()
+    buffer.write(data)
+    found = buffer.next_range(TRAIN, NO_LIMIT)
+    assert found == (0, TRAIN, False)
+    payloads = buffer.slices(0, TRAIN, PACKET)
+    assert len(payloads) == 46
+    assert all(isinstance(payload, memoryview) and payload.obj is data for payload in payloads)
+
+
+def test_a_small_write_sent_at_once_is_not_copied() -> None:
+    data = pattern(0, 100)
+    buffer = SendBuffer()
+    buffer.write(data)
+    assert buffer.next_range(PACKET, NO_LIMIT) == (0, 100, False)
+    assert buffer.slices(0, 100, PACKET)[0] is data
+
+
+def test_one_packet_across_two_large_writes_is_the_only_one_copied() -> None:
+    first, second = pattern(0, 10 * PACKET + 2500), pattern(0, 40 * PACKET)
+    buffer = SendBuffer()
+    buffer.write(first)
+    buffer.write(second)
+    assert buffer.next_range(TRAIN, NO_LIMIT) == (0, TRAIN, False)
+    payloads = buffer.slices(0, TRAIN, PACKET)
+    assert b"".join(payloads) == (first + second)[:TRAIN]
+    copied = [i for i, payload in enumerate(payloads) if not isinstance(payload, memoryview)]
+    assert copied == [11]
+
+
+def test_a_packet_may_straddle_many_chunks() -> None:
+    data = pattern(0, 20 * SMALL_WRITE)
+    buffer = SendBuffer()
+    for at in range(0, len(data), SMALL_WRITE):
+        buffer.write(data[at : at + SMALL_WRITE])
+    assert buffer.next_range(NO_LIMIT, NO_LIMIT) == (0, len(data), False)
+    for payload_size in (1, 100, SMALL_WRITE, 60_000, len(data)):
+        payloads = buffer.slices(0, len(data), payload_size)
+        assert b"".join(payloads) == data
+        assert {len(payload) for payload in payloads[:-1]} <= {payload_size}
+    # From within one chunk to within another, in packets longer than a chunk but a run of many packets.
+    payloads = buffer.slices(5, 15 * SMALL_WRITE, 2 * SMALL_WRITE + 1)
+    assert b"".join(payloads) == data[5 : 5 + 15 * SMALL_WRITE]
+
+
+def test_what_is_not_bytes_is_refused() -> None:
+    buffer = SendBuffer()
+    for wrong in (3, "text", None):
+        with pytest.raises(TypeError):
+            buffer.write(wrong)  # type: ignore[arg-type]
+    assert buffer.written == 0
+
+
+def test_a_view_of_wider_items_is_written_byte_by_byte() -> None:
+    buffer = SendBuffer()
+    buffer.write(memoryview(bytes(range(16))).cast("I")[::2])
+    assert buffer.written == 8
+    assert buffer.next_range(PACKET, NO_LIMIT) == (0, 8, False)
+    assert bytes(buffer.slices(0, 8, PACKET)[0]) == bytes((0, 1, 2, 3, 8, 9, 10, 11))
+
+
+def queue_all(writes: list[bytes]) -> SendBuffer:
+    buffer = SendBuffer()
+    for data in writes:
+        buffer.write(data)
+    send_all(buffer)
+    return buffer
+
+
+def test_acknowledged_prefix_is_let_go() -> None:
+    writes = [bytes([i]) * SMALL_WRITE for i in range(20)]
+    idle = [sys.getrefcount(writes[i]) for i in range(20)]
+    buffer = queue_all(writes)
+    buffer.on_acked(2 * SMALL_WRITE, 10 * SMALL_WRITE, False)
+    assert [sys.getrefcount(writes[i]) - idle[i] for i in range(20)] == [1] * 20
+    buffer.on_acked(0, 2 * SMALL_WRITE, False)
+    held = [sys.getrefcount(writes[i]) - idle[i] for i in range(20)]
+    assert held == [0] * 10 + [1] * 10
+    buffer.reset()
+    assert [sys.getrefcount(writes[i]) for i in range(20)] == idle
+
+
+@pytest.mark.parametrize("count", [3, 30, 300])
+def test_chunks_are_let_go_one_by_one(count: int) -> None:
+    writes = [bytes([i % 250]) * SMALL_WRITE for i in range(count)]
+    buffer = queue_all(writes)
+    for i in range(count):
+        buffer.on_acked(i * SMALL_WRITE, (i + 1) * SMALL_WRITE, False)
+        held = [sys.getrefcount(data) for data in writes]
+        assert max(held[: i + 1]) < min(held[i + 1 :], default=99)
+        if i + 1 < count:
+            assert b"".join(buffer.slices((i + 1) * SMALL_WRITE, SMALL_WRITE, PACKET)) == writes[i + 1]
+
+
+def test_lost_data_goes_before_new_data_lowest_first() -> None:
+    buffer = SendBuffer()
+    buffer.write(pattern(0, 100_000))
+    assert buffer.next_range(50_000, NO_LIMIT) == (0, 50_000, False)
+    buffer.on_lost(30_000, 31_000, False)
+    buffer.on_lost(10_000, 12_000, False)
+    assert buffer.pending == 50_000 + 3_000
+    assert buffer.next_range(1_500, 0) == (10_000, 1_500, False)
+    assert buffer.next_range(1_500, 0) == (11_500, 500, False)
+    assert buffer.next_range(1_500, 0) == (30_000, 1_000, False)
+    assert buffer.next_range(1_500, 0) is None
+    assert buffer.next_range(1_500, NO_LIMIT) == (50_000, 1_500, False)
+
+
+def test_a_late_ack_takes_lost_data_out_of_the_queue() -> None:
+    buffer = SendBuffer()
+    buffer.write(pattern(0, 10_000))
+    assert buffer.next_range(10_000, NO_LIMIT) == (0, 10_000, False)
+    buffer.on_lost(0, 10_000, False)
+    assert buffer.on_acked(2_000, 4_000, False) == 2_000
+    assert buffer.pending == 8_000
+    assert buffer.next_range(10_000, 0) == (0, 2_000, False)
+    assert buffer.next_range(10_000, 0) == (4_000, 6_000, False)
+    assert buffer.on_acked(0, 2_000, False) == 2_000
+    assert buffer.acked_up_to == 4_000
+
+
+def test_what_is_lost_twice_is_sent_once_more() -> None:
+    buffer = SendBuffer()
+    buffer.write(pattern(0, 10_000))
+    assert buffer.next_range(10_000, NO_LIMIT) == (0, 10_000, False)
+    buffer.on_lost(0, 6_000, False)
+    buffer.on_lost(5_000, 10_000, False)
+    assert buffer.pending == 10_000
+    assert buffer.next_range(20_000, 0) == (0, 10_000, False)
+    assert not buffer.can_send(NO_LIMIT)
+
+
+def test_fin_rides_on_the_last_byte() -> None:
+    buffer = SendBuffer()
+    buffer.write(b"last words")
+    buffer.finish()
+    assert buffer.next_range(4, NO_LIMIT) == (0, 4, False)
+    assert buffer.next_range(100, NO_LIMIT) == (4, 6, True)
+    assert buffer.next_range(100, NO_LIMIT) is None
+    buffer.on_acked(4, 10, True)
+    assert not buffer.finished
+    buffer.on_acked(0, 4, False)
+    assert buffer.finished
+
+
+def test_fin_alone_needs_no_credit_and_can_be_lost_alone() -> None:
+    buffer = SendBuffer()
+    buffer.write(b"data")
+    assert buffer.next_range(100, 4) == (0, 4, False)
+    buffer.finish()
+    assert buffer.can_send(0)
+    assert buffer.next_range(0, 0) == (4, 0, True)
+    assert buffer.slices(4, 0, PACKET) == [b""]
+    buffer.on_acked(0, 4, False)
+    assert not buffer.finished
+    buffer.on_lost(4, 4, True)
+    assert buffer.next_range(100, 4) == (4, 0, True)
+    buffer.on_acked(4, 4, True)
+    assert buffer.finished
+    buffer.on_lost(4, 4, True)
+    assert not buffer.can_send(NO_LIMIT)
+
+
+def test_lost_fin_rides_again_on_the_lost_last_byte() -> None:
+    buffer = SendBuffer()
+    buffer.write(bytes(3000))
+    buffer.finish()
+    assert buffer.next_range(3000, NO_LIMIT) == (0, 3000, True)
+    buffer.on_lost(0, 1000, False)
+    buffer.on_lost(2000, 3000, True)
+    assert buffer.next_range(PACKET, NO_LIMIT) == (0, 1000, False)
+    assert buffer.next_range(PACKET, NO_LIMIT) == (2000, 1000, True)
+
+
+def test_fin_waits_while_credit_holds_data_back() -> None:
+    buffer = SendBuffer()
+    buffer.write(bytes(1000))
+    buffer.finish()
+    assert buffer.next_range(PACKET, 400) == (0, 400, False)
+    assert not buffer.can_send(400)
+    assert buffer.next_range(PACKET, 400) is None
+    assert buffer.next_range(PACKET, 1000) == (400, 600, True)
+
+
+def test_empty_stream_is_one_fin() -> None:
+    buffer = SendBuffer()
+    assert not buffer.can_send(NO_LIMIT)
+    buffer.finish()
+    assert buffer.next_range(PACKET, 0) == (0, 0, True)
+    buffer.on_acked(0, 0, True)
+    assert buffer.finished
+
+
+def test_nothing_follows_the_fin_or_a_reset() -> None:
+    finished, cut = SendBuffer(), SendBuffer()
+    finished.finish()
+    cut.reset()
+    for buffer in (finished, cut):
+        with pytest.raises(AssertionError):
+            buffer.write(b"more")
+
+
+def test_reset_keeps_only_the_final_size() -> None:
+    buffer = SendBuffer()
+    buffer.write(bytes(100_000))
+    buffer.write(b"small")
+    buffer.finish()
+    assert buffer.next_range(60_000, NO_LIMIT) == (0, 60_000, False)
+    buffer.on_lost(0, 20_000, False)
+    buffer.reset()
+    assert (buffer.sent_up_to, buffer.buffered, buffer.pending) == (60_000, 0, 0)
+    assert not buffer.can_send(NO_LIMIT)
+    assert buffer.next_range(PACKET, NO_LIMIT) is None
+    assert buffer.on_acked(20_000, 60_000, False) == 0
+    buffer.on_lost(20_000, 60_000, False)
+    assert buffer.pending == 0
+    assert not buffer.finished
+    assert footprint(buffer) < 1_000
+
+
+def per_train(writes: int, size: int) -> float:
+    """Steps for handing out, cutting and acknowledging ten trains, from a queue of `writes` writes."""
+    buffer = SendBuffer()
+    data = bytes(size)
+    for _ in range(writes):
+        buffer.write(data)
+    assert buffer.buffered >= 12 * TRAIN
+
+    def work() -> None:
+        for _ in range(10):
+            found = buffer.next_range(TRAIN, NO_LIMIT)
+            assert found is not None
+            offset, length, _ = found
+            assert length == TRAIN
+            buffer.slices(offset, length, PACKET)
+            buffer.on_acked(offset, offset + length, False)
+
+    return steps(work) / 10
+
+
+def test_cost_of_a_train_is_independent_of_what_is_queued() -> None:
+    one_large = per_train(1, 10_000_000)
+    few_small = per_train(10_000, 100)
+    many_small = per_train(100_000, 100)
+    assert many_small == few_small
+    # 46 rounds of the comprehension, and few dozen lines more where chunks of about a train's size meet.
+    assert one_large < 46 + 60
+    assert many_small < one_large + 60
+
+
+def test_cost_of_a_write_is_independent_of_what_is_queued() -> None:
+    buffer = SendBuffer()
+
+    def write_many() -> None:
+        for _ in range(10_000):
+            buffer.write(b"some data")
+
+    first = steps(write_many)
+    for _ in range(100_000):
+        buffer.write(b"some data")
+    assert steps(write_many) <= first * 1.01
+
+
+def test_cost_of_losses_is_independent_of_what_is_queued() -> None:
+    def lose_and_send(queued: int) -> int:
+        buffer = SendBuffer()
+        for _ in range(queued):
+            buffer.write(bytes(SMALL_WRITE))
+        assert buffer.next_range(TRAIN, NO_LIMIT) is not None
+
+        def work() -> None:
+            buffer.on_lost(PACKET, 2 * PACKET, False)
+            buffer.on_acked(3 * PACKET, 5 * PACKET, False)
+            assert buffer.next_range(TRAIN, 0) == (PACKET, PACKET, False)
+            buffer.on_acked(0, 3 * PACKET, False)
+
+        return steps(work)
+
+    assert lose_and_send(10_000) == lose_and_send(10)
+
+
+def test_unjoined_small_writes_are_bounded_in_number_and_size() -> None:
+    for size in (2, 100, SMALL_WRITE - 1):
+        buffer = SendBuffer()
+        for _ in range(3 * TAIL_WRITES):
+            buffer.write(bytes(size))
+        # What is held beside the bytes: one list entry a chunk, and the tail.
+        overhead = footprint(buffer) - buffer.written
+        assert overhead < 64 * TAIL_WRITES + TAIL_SIZE + 200 * (buffer.written // TAIL_SIZE)
+
+
+def test_an_idle_buffer_is_tiny_before_and_after_use() -> None:
+    buffer = SendBuffer()
+    assert footprint(buffer) < 800
+    for _ in range(3_000):
+        buffer.write(bytes(1000))
+    for offset, length, fin in send_all(buffer):
+        buffer.on_acked(offset, offset + length, fin)
+    assert buffer.buffered == 0
+    assert footprint(buffer) < 800
