@@ -3,7 +3,7 @@
 Run: python -m bench.sim_speed [--megabytes 20] [--json]
 
 Each scenario moves so many megabytes of 1,200-byte packets in trains of 40 from one to several senders to a
-receiver that counts them and answers nothing. `us/packet` is all the simulator costs a packet: cutting the
+receiver that counts them (and in two scenarios acknowledges each received buffer). `us/packet` is all the simulator costs a packet: cutting the
 train, every node, the wait for its time, merging, delivery and the digest of it.
 """
 
@@ -77,6 +77,41 @@ class Receiver:
         return None
 
 
+class WindowedSender(Sender):
+    """Keeps a window of 10 trains in flight: what is acknowledged, in bytes, lets as much follow."""
+
+    def __init__(self, trains: int) -> None:
+        super().__init__(trains, 0.0)
+        self.due = None
+        self.credit = 0
+        self.pending = min(10, trains)
+        self.left -= self.pending
+
+    def receive(self, data: memoryview, segment_size: int, *_: object) -> None:
+        for start in range(0, len(data), segment_size):
+            self.credit += int.from_bytes(data[start : start + 4])
+        trains = min(self.left, self.credit // (PACKET * TRAIN))
+        self.credit -= trains * PACKET * TRAIN
+        self.left -= trains
+        self.pending += trains
+
+
+class Acknowledger(Receiver):
+    """Answers every received buffer with one packet of 40 bytes that says how much it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[Train] = []
+
+    def receive(self, data: memoryview, segment_size: int, remote: Address, *_: object) -> None:  # type: ignore[override]
+        super().receive(data)
+        self.answers.append(Train([len(data).to_bytes(4) + bytes(36)], 40, 40, None, remote, 0))
+
+    def datagrams_to_send(self, _now: float) -> tuple[Train, ...]:
+        answers, self.answers = self.answers, []
+        return tuple(answers)
+
+
 class Scenario(NamedTuple):
     name: str
     nodes: Callable[[], list[Node]]
@@ -84,6 +119,7 @@ class Scenario(NamedTuple):
     senders: int = 1
     shared: Callable[[], list[Node]] = list
     digest: bool = True
+    acknowledged: bool = False
 
 
 SCENARIOS = (
@@ -92,6 +128,10 @@ SCENARIOS = (
     Scenario("the same, no digest", lambda: [Delay(0.02), Loss(0.02)], digest=False),
     Scenario("rate, delay, loss", lambda: [Rate(RATE, 250_000), Delay(0.02), Loss(0.02)]),
     Scenario("the same, 1 ms receive window", lambda: [Rate(RATE, 250_000), Delay(0.02), Loss(0.02)], 1e-3),
+    Scenario("rate, delay and ACKs back", lambda: [Rate(RATE), Delay(0.02)], acknowledged=True),
+    Scenario(
+        "the same, 1 ms receive window", lambda: [Rate(RATE), Delay(0.02)], window=1e-3, acknowledged=True
+    ),
     Scenario("jitter to 10 ms", lambda: [Delay(0.02), Jitter(0.01)]),
     Scenario(
         "loss, reorder, duplicate, corrupt",
@@ -115,19 +155,23 @@ class Result(NamedTuple):
 
 def run(scenario: Scenario, megabytes: float) -> Result:
     network = Network(1, digest=scenario.digest)
-    sink = network.add_host(RECEIVER, Receiver(), window=scenario.window)
+    receiver = Acknowledger() if scenario.acknowledged else Receiver()
+    sink = network.add_host(RECEIVER, receiver, window=scenario.window)
     trains = max(1, int(megabytes * 1e6 / (PACKET * TRAIN * scenario.senders)))
     shared = scenario.shared()
     hosts: list[Host] = []
     for index in range(scenario.senders):
-        sender = Sender(trains, PACKET * TRAIN / RATE * 1.05)
+        interval = PACKET * TRAIN / RATE * 1.05
+        sender = WindowedSender(trains) if scenario.acknowledged else Sender(trains, interval)
         hosts.append(network.add_host((f"10.0.1.{index}", 1), sender))
         network.add_link(hosts[-1], sink, scenario.nodes() + shared)
+        network.add_link(sink, hosts[-1], [Delay(0.02)])
     started = time.perf_counter()
     for host in hosts:
         host.service()
     network.run()
     seconds = time.perf_counter() - started
+    assert receiver.bytes > 0.9 * trains * PACKET * TRAIN * scenario.senders
     return Result(scenario.name, sum(host.datagrams_sent for host in hosts), network.events, seconds)
 
 

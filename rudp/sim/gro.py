@@ -49,7 +49,7 @@ def split(train: Train, source: Address, now: float) -> Batch:
     data = b"".join(train.buffers)
     size = train.segment_size
     total = len(data)
-    if total != train.size or size < 1 or total > MAX_PAYLOAD or total > MAX_SEGMENTS * size:
+    if total != train.size or total > MAX_PAYLOAD or total > MAX_SEGMENTS * size:
         raise SimulationError(
             f"no kernel sends this train: {total} bytes in {len(train.buffers)} buffers, stated size "
             f"{train.size}, segment size {size} (at most {MAX_SEGMENTS} segments and {MAX_PAYLOAD} bytes)"

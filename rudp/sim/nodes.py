@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from math import inf
+from random import Random
 from typing import Final
 
 from rudp.sim.node import IP_UDP_OVERHEAD, Batch, Datagram, Node, RandomNode, in_bounds
@@ -119,6 +120,11 @@ class Corrupt(RandomNode):
         super().__init__(probability)
         self.max_bytes = int(in_bounds("max_bytes", max_bytes, 1, 65_507))
         self.corrupted = 0
+
+    def attach(self, random: Random) -> None:
+        super().attach(random)
+        # Whom and what to change is drawn apart: the outcome doesn't depend on how packets are batched.
+        self.random = Random(random.getrandbits(64))
 
     def process(self, batch: Batch) -> Batch:
         self.received += len(batch)
