@@ -1,0 +1,346 @@
+"""Received packets: what is a duplicate, when an ACK is due, what it says; all of it compared with a set."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from rudp.ecn import CE, ECT0
+from rudp.received_packets import MAX_RANGES, ReceivedPackets
+from rudp.rtt import RttEstimator
+from rudp.wire import MAX_ACK_RANGES, Ack, AckFrequency
+
+RTT = 0.080
+MAX_ACK_DELAY = 0.025
+
+
+class Receiver:
+    """Received packets on a virtual clock; each `receive` is one buffer of one run."""
+
+    def __init__(self, rtt: float = RTT, max_ack_delay: float = MAX_ACK_DELAY) -> None:
+        self.now = 10.0
+        estimator = RttEstimator()
+        estimator.update(rtt, 0.0, now=0.0)
+        self.received = ReceivedPackets(estimator, max_ack_delay)
+
+    def receive(self, first: int, stop: int, *, quiet: bool = False, ecn: int = 0) -> None:
+        for start, end in self.received.filter_new(first, stop):
+            self.received.on_received(start, end, self.now, not quiet, ecn)
+        self.received.end_of_buffer(self.now)
+
+    def ack(self) -> Ack:
+        ack = self.received.build_ack(self.now)
+        self.received.on_ack_sent(self.now)
+        return ack
+
+    def want_due(self) -> None:
+        assert self.received.ack_due(self.now)
+        assert self.received.ack_pending
+
+    def want_due_in(self, seconds: float) -> None:
+        assert not self.received.ack_due(self.now)
+        assert self.received.next_timeout() == pytest.approx(self.now + seconds)
+        assert self.received.ack_due(self.now + seconds + 1e-9)
+
+    def want_nothing_due(self) -> None:
+        assert self.received.next_timeout() is None
+        assert not self.received.ack_due(self.now + 1e9)
+
+
+@pytest.fixture
+def receiver() -> Receiver:
+    return Receiver()
+
+
+@pytest.fixture
+def settled() -> Receiver:
+    """Beyond the first hundred packets, with everything acknowledged; packet 200 is next."""
+    receiver = Receiver()
+    receiver.receive(0, 200)
+    receiver.ack()
+    return receiver
+
+
+def test_nothing_is_due_at_first(receiver: Receiver) -> None:
+    receiver.want_nothing_due()
+    assert not receiver.received.ack_pending
+    assert receiver.received.largest == -1
+    assert receiver.received.filter_new(0, 3) == [(0, 3)]
+
+
+def test_duplicates_are_cut_out_by_the_run(receiver: Receiver) -> None:
+    receiver.receive(10, 20)
+    receiver.receive(30, 40)
+    assert receiver.received.filter_new(5, 45) == [(5, 10), (20, 30), (40, 45)]
+    assert receiver.received.filter_new(12, 20) == []
+    assert receiver.received.filter_new(40, 41) == [(40, 41)]
+
+
+def test_one_packet_waits_for_a_quarter_of_a_round_trip(receiver: Receiver) -> None:
+    receiver.receive(0, 1)
+    receiver.want_due_in(RTT / 4)
+    assert receiver.received.ack_pending
+
+
+def test_a_second_packet_at_the_start_does_not_wait(receiver: Receiver) -> None:
+    receiver.receive(0, 1)
+    receiver.receive(1, 2)
+    receiver.want_due()
+
+
+def test_nothing_waits_longer_than_max_ack_delay() -> None:
+    receiver = Receiver(rtt=1.0)
+    receiver.receive(0, 1)
+    receiver.want_due_in(MAX_ACK_DELAY)
+
+
+@pytest.mark.parametrize(("rtt", "max_ack_delay"), [(0.003, MAX_ACK_DELAY), (RTT, 0.0)])
+def test_a_delay_finer_than_timers_is_none(rtt: float, max_ack_delay: float) -> None:
+    receiver = Receiver(rtt, max_ack_delay)
+    receiver.receive(0, 1)
+    receiver.want_due()
+
+
+def test_later_on_ten_packets_bring_forth_an_ack(settled: Receiver) -> None:
+    settled.receive(200, 204)
+    settled.want_due_in(RTT / 4)
+    settled.now += 0.010
+    settled.receive(204, 209)
+    settled.want_due_in(RTT / 4 - 0.010)
+    settled.receive(209, 210)
+    settled.want_due()
+    settled.ack()
+    settled.want_nothing_due()
+    assert not settled.received.ack_pending
+
+
+def test_a_buffer_asks_for_one_ack_at_most(settled: Receiver) -> None:
+    received = settled.received
+    for first in range(200, 400, 4):
+        received.on_received(first, first + 2, settled.now, True, 0)
+        assert not received.ack_due(settled.now)
+    received.end_of_buffer(settled.now)
+    settled.want_due()
+    settled.ack()
+    received.end_of_buffer(settled.now)
+    settled.want_nothing_due()
+
+
+def test_packets_that_need_no_ack_bring_none(settled: Receiver) -> None:
+    settled.receive(200, 300, quiet=True)
+    settled.receive(350, 360, quiet=True)
+    settled.want_nothing_due()
+    assert settled.received.ack_pending
+
+
+def test_duplicates_bring_no_ack(settled: Receiver) -> None:
+    settled.receive(100, 200)
+    settled.want_nothing_due()
+    assert not settled.received.ack_pending
+
+
+def test_a_new_gap_is_told_at_once_and_only_once(settled: Receiver) -> None:
+    settled.receive(201, 202)
+    settled.want_due()
+    assert settled.ack().ranges == ((201, 202), (0, 200))
+    settled.receive(202, 203)
+    settled.want_due_in(RTT / 4)
+
+
+def test_a_late_packet_is_told_at_once(settled: Receiver) -> None:
+    settled.receive(201, 202)
+    settled.ack()
+    settled.receive(200, 201)
+    settled.want_due()
+
+
+def test_congestion_is_told_at_once(settled: Receiver) -> None:
+    settled.receive(200, 201, ecn=CE)
+    settled.want_due()
+
+
+def test_an_immediate_ack_on_request(settled: Receiver) -> None:
+    settled.received.request_immediate()
+    settled.receive(200, 201)
+    settled.want_due()
+    settled.ack()
+    settled.receive(201, 202)
+    settled.want_due_in(RTT / 4)
+
+
+def test_ack_frequency_sets_thresholds_and_delay(settled: Receiver) -> None:
+    settled.received.on_ack_frequency(AckFrequency(7, 3, 0.005, 1))
+    settled.receive(200, 202)
+    settled.want_due_in(0.005)
+    settled.receive(202, 203)
+    settled.want_due()
+
+
+def test_an_older_ack_frequency_is_ignored(settled: Receiver) -> None:
+    settled.received.on_ack_frequency(AckFrequency(7, 3, 0.005, 1))
+    settled.received.on_ack_frequency(AckFrequency(6, 1, 0.001, 1))
+    settled.received.on_ack_frequency(AckFrequency(7, 1, 0.001, 1))
+    settled.receive(200, 202)
+    settled.want_due_in(0.005)
+
+
+def test_reordering_threshold_zero_tells_no_gap_at_once(settled: Receiver) -> None:
+    settled.received.on_ack_frequency(AckFrequency(1, 100, 0.020, 0))
+    settled.receive(250, 251)
+    settled.receive(240, 241)
+    settled.want_due_in(0.020)
+
+
+def test_reordering_threshold_three_waits_until_a_gap_is_overtaken_by_three(settled: Receiver) -> None:
+    settled.received.on_ack_frequency(AckFrequency(1, 100, 0.020, 3))
+    settled.receive(201, 202)
+    settled.want_due_in(0.020)
+    settled.receive(202, 203)
+    settled.want_due_in(0.020)
+    settled.receive(203, 204)
+    settled.want_due()
+    settled.ack()
+    settled.receive(204, 205)
+    settled.want_due_in(0.020)
+
+
+def test_ack_delay_counts_from_the_largest(receiver: Receiver) -> None:
+    receiver.receive(0, 5)
+    receiver.now += 0.003
+    receiver.receive(6, 8)
+    receiver.now += 0.004
+    receiver.receive(5, 6)
+    receiver.now += 0.001
+    ack = receiver.ack()
+    assert ack.ack_delay == pytest.approx(0.005)
+    assert ack.largest_acknowledged == 7
+    assert ack.ranges == ((0, 8),)
+    assert ack.ecn is None
+
+
+def test_ecn_marks_are_counted_by_the_packet(receiver: Receiver) -> None:
+    receiver.receive(0, 10, ecn=ECT0)
+    receiver.receive(10, 13, ecn=CE)
+    receiver.receive(13, 20)
+    receiver.receive(5, 12, ecn=CE)
+    assert receiver.ack().ecn == (10, 0, 3)
+
+
+def test_an_ack_has_the_newest_ranges_only(receiver: Receiver) -> None:
+    for number in range(0, 2 * MAX_RANGES, 2):
+        receiver.receive(number, number + 1)
+    ranges = receiver.ack().ranges
+    assert len(ranges) == MAX_ACK_RANGES
+    assert ranges[:2] == ((510, 511), (508, 509))
+
+
+def test_what_is_remembered_is_bounded_and_the_floor_rises(receiver: Receiver) -> None:
+    received = receiver.received
+    for number in range(0, 10 * MAX_RANGES, 2):
+        receiver.receive(number, number + 1)
+    assert len(received.ranges) == MAX_RANGES
+    lowest = received.ranges.first()[0]
+    assert received.floor == lowest - 1
+    assert received.filter_new(0, lowest) == [(lowest - 1, lowest)]
+
+
+def test_an_acknowledged_ack_needs_no_repeating(receiver: Receiver) -> None:
+    receiver.receive(0, 5)
+    receiver.receive(7, 9)
+    receiver.receive(12, 20)
+    receiver.received.on_ack_acked(8)
+    assert receiver.ack().ranges == ((12, 20), (8, 9))
+    assert receiver.received.filter_new(0, 13) == [(9, 12)]
+    # An older one, acknowledged late, changes nothing.
+    receiver.received.on_ack_acked(4)
+    assert receiver.received.floor == 8
+    receiver.received.on_ack_acked(19)
+    assert receiver.ack().ranges == ((19, 20),)
+
+
+def test_a_floor_raised_by_the_packets_own_frames(receiver: Receiver) -> None:
+    """A packet below the ACK it acknowledges: no honest peer sends one, and none does harm."""
+    received = receiver.received
+    receiver.receive(50, 60)
+    ((first, stop),) = received.filter_new(10, 12)
+    received.on_ack_acked(59)
+    received.on_received(first, stop, receiver.now, True, 0)
+    assert receiver.ack().ranges == ((59, 60),)
+    received.on_received(48, 62, receiver.now, True, 0)
+    assert receiver.ack().ranges == ((59, 62),)
+
+
+def test_numbers_cross_32_bits(receiver: Receiver) -> None:
+    base = 2**32
+    receiver.receive(base - 3, base + 3)
+    receiver.receive(base + 4, base + 5)
+    assert receiver.ack().ranges == ((base + 4, base + 5), (base - 3, base + 3))
+    assert receiver.received.filter_new(base - 5, base + 10) == [
+        (base - 5, base - 3),
+        (base + 3, base + 4),
+        (base + 5, base + 10),
+    ]
+
+
+class AgainstASet(RuleBasedStateMachine):
+    """Ranges, floor and ACKs say what a set of numbers says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.receiver = Receiver()
+        self.received = self.receiver.received
+        self.model: set[int] = set()
+        self.base = 2**32 - 300
+        self.acks: list[int] = []
+
+    @rule(back=st.integers(-40, 400), length=st.integers(1, 50))
+    def receive(self, back: int, length: int) -> None:
+        top = max(self.model, default=self.base)
+        first = max(0, top - back)
+        run = range(first, first + length)
+        new = self.received.filter_new(first, first + length)
+        wanted = [number for number in run if number >= self.received.floor and number not in self.model]
+        assert [number for start, stop in new for number in range(start, stop)] == wanted
+        self.receiver.receive(first, first + length)
+        self.model.update(wanted)
+        if wanted:
+            self.receiver.now += 0.5
+            assert self.received.ack_due(self.receiver.now)
+
+    @rule(gap=st.integers(1, 3))
+    def receive_many_holes(self, gap: int) -> None:
+        first = max(self.model, default=self.base) + 1
+        for number in range(first, first + 120 * gap, gap + 1):
+            self.receiver.receive(number, number + 1)
+            self.model.add(number)
+
+    @precondition(lambda self: self.model)
+    @rule()
+    def ack(self) -> None:
+        ack = self.receiver.ack()
+        assert ack.largest_acknowledged == max(self.model)
+        assert len(ack.ranges) <= MAX_ACK_RANGES
+        told = [number for start, stop in reversed(ack.ranges) for number in range(start, stop)]
+        assert told == sorted(number for number in self.model if number >= told[0])
+        assert all(low[1] < high[0] for high, low in zip(ack.ranges, ack.ranges[1:], strict=False))
+        self.acks.append(ack.largest_acknowledged)
+        self.receiver.want_nothing_due()
+
+    @precondition(lambda self: self.acks)
+    @rule(data=st.data())
+    def ack_acked(self, data: st.DataObject) -> None:
+        self.received.on_ack_acked(data.draw(st.sampled_from(self.acks)))
+
+    @invariant()
+    def holds_what_lies_above_the_floor(self) -> None:
+        floor = self.received.floor
+        held = [number for start, stop in self.received.ranges for number in range(start, stop)]
+        assert held == sorted(number for number in self.model if number >= floor)
+        assert len(self.received.ranges) <= MAX_RANGES
+        assert self.received.largest == max(self.model, default=-1)
+
+
+TestAgainstASet = AgainstASet.TestCase
+TestAgainstASet.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
