@@ -85,7 +85,10 @@ ALLOWANCE_TRAINS: Final = 3
 millisecond's worth as the pacer lets it go, two packets at least and 64 KiB at most."""
 
 EXCESS_LOSS: Final = 0.01
-"""Loss above the background that a round may have, beyond three standard deviations of chance."""
+"""Loss above the background that a round may have, beyond chance."""
+CHANCE_DEVIATIONS: Final = 3.0
+CHANCE_PACKETS: Final = 2
+"""Chance is three standard deviations, and two packets more: short rounds don't lose normally distributed."""
 
 OVERLOAD_LOSS: Final = 0.30
 BACKGROUND_MAX: Final = 0.25
@@ -327,31 +330,29 @@ class Model(CongestionController):
     # Backing off
 
     def _judge_loss(self) -> None:
-        total = self._round_acked + self._round_lost
-        if not total:
-            return
-        loss = self._round_lost / total
-        packets = max(total / self.max_datagram_size, 1.0)
-        expected = max(self.background_loss, EXCESS_LOSS)
-        chance = 3.0 * sqrt(expected * (1.0 - expected) / packets)
-        overload_chance = 3.0 * sqrt(OVERLOAD_LOSS * (1.0 - OVERLOAD_LOSS) / packets)
         queue_stands = self._queue_stands()
-        if loss > OVERLOAD_LOSS + overload_chance:
+        if self._lost_more_than(OVERLOAD_LOSS):
             self._overloads += 1
             if queue_stands or self._overloads >= 2:
                 self._back_off_rate()
                 return
         else:
             self._overloads = 0
-        excessive = loss > self.background_loss + EXCESS_LOSS + chance
         if self._round_gain < 1.0:
             return  # what we still see is the queue that this round was sent to drain
+        excessive = self._lost_more_than(self.background_loss + EXCESS_LOSS)
         if self._round_ce or (excessive and (queue_stands or self._round_gain > 1.0)):
             self._back_off_flight(queue_stands)
         elif self._round_gain > 1.0:
             self._harmful_probes = 0
         elif self.inflight_bound < self._bdp() + self._quantum():
             self.inflight_bound *= CLEAN_GROWTH
+
+    def _lost_more_than(self, share: float) -> bool:
+        """Whether the round lost more packets than chance explains if `share` of all are lost on average."""
+        expected = share * (self._round_acked + self._round_lost) / self.max_datagram_size
+        chance = CHANCE_DEVIATIONS * sqrt(expected * (1.0 - share)) + CHANCE_PACKETS
+        return self._round_lost / self.max_datagram_size > expected + chance
 
     def _back_off_rate(self) -> None:
         """More is lost than the model may make up for: believe what was delivered now, and nothing older."""

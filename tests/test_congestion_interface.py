@@ -1,0 +1,113 @@
+"""Laws of every congestion controller, and the names they go by."""
+
+from __future__ import annotations
+
+import random
+import sys
+
+import pytest
+
+from rudp.congestion import AckSample, CongestionController, LossEvent, by_name, initial_window
+from rudp.congestion.model import Model
+from rudp.congestion.new_reno import NewReno
+from tests.bottleneck import PACKET, Path, World
+
+CONTROLLERS = [Model, NewReno]
+
+
+def sample(now: float, acked: int, delivered: int, **fields: float) -> AckSample:
+    base = AckSample(
+        now=now,
+        acked_bytes=acked,
+        lost_bytes=0,
+        bytes_in_flight=0,
+        prior_in_flight=acked,
+        oldest_time_sent=now - 0.1,
+        newest_time_sent=now - 0.1,
+        latest_rtt=0.1,
+        smoothed_rtt=0.1,
+        min_rtt=0.1,
+        delivered=delivered,
+        prior_delivered=delivered - acked,
+        delivery_rate=acked / 0.1,
+        is_app_limited=False,
+    )
+    return base._replace(**fields)  # type: ignore[arg-type]
+
+
+def test_names_and_classes_are_accepted() -> None:
+    assert by_name("model") is Model
+    assert by_name("new_reno") is NewReno
+    assert by_name(NewReno) is NewReno
+
+
+def test_an_unknown_name_says_which_are_known() -> None:
+    with pytest.raises(ValueError, match=r"'cubix'.*model, new_reno"):
+        by_name("cubix")
+    with pytest.raises(TypeError):
+        by_name(7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("max_datagram_size", "expected"),
+    [(1200, 12_000), (1472, 14_720), (1500, 14_720), (9000, 18_000)],
+)
+def test_initial_window(max_datagram_size: int, expected: int) -> None:
+    """RFC 9002 section 7.2: ten packets, at most 14,720 bytes or two packets."""
+    assert initial_window(max_datagram_size) == expected
+    for controller in CONTROLLERS:
+        assert controller(max_datagram_size).congestion_window == expected
+
+
+@pytest.mark.parametrize("controller_class", CONTROLLERS)
+def test_the_window_never_falls_below_two_packets(controller_class: type[CongestionController]) -> None:
+    controller = controller_class(PACKET)
+    delivered, now = 0, 0.0
+    for _ in range(50):
+        now += 0.1
+        controller.on_sent(PACKET, 0, now - 0.1)
+        controller.on_loss(LossEvent(now, 20 * PACKET, now - 0.05, 0, 20 * PACKET))
+        controller.on_persistent_congestion(now)
+        assert controller.congestion_window >= 2 * PACKET
+        delivered += PACKET
+        controller.on_ack(sample(now, PACKET, delivered))
+        assert controller.congestion_window >= 2 * PACKET
+        assert controller.pacing_rate is not None
+        assert controller.pacing_rate > 0.0
+
+
+@pytest.mark.parametrize("controller_class", CONTROLLERS)
+def test_persistent_congestion_falls_to_the_minimum(controller_class: type[CongestionController]) -> None:
+    path = Path(12.5e6, 0.05, 12.5e6 * 0.05)
+    world = World(path)
+    flow = world.add(controller_class(PACKET), seed=1)
+    world.run(3.0)
+    assert flow.controller.congestion_window > 100 * PACKET
+    flow.controller.on_persistent_congestion(world.now)
+    assert flow.controller.congestion_window == 2 * PACKET
+
+
+@pytest.mark.parametrize("controller_class", CONTROLLERS)
+def test_same_seed_same_life(controller_class: type[CongestionController]) -> None:
+    lives = []
+    for _ in range(2):
+        world = World(Path(1.25e6, 0.02, 50_000, loss=0.03))
+        flow = world.add(controller_class(PACKET, random.Random(4)), seed=5)
+        world.run(5.0)
+        lives.append((flow.log, flow.controller.congestion_window, flow.controller.pacing_rate))
+    assert lives[0] == lives[1]
+
+
+@pytest.mark.parametrize("controller_class", CONTROLLERS)
+def test_an_idle_controller_is_small(controller_class: type[CongestionController]) -> None:
+    world = World(Path(1.25e6, 0.02, 50_000))
+    flow = world.add(controller_class(PACKET), seed=5)
+    world.run(2.0)
+    controller = flow.controller
+    assert not hasattr(controller, "__dict__")
+    slots = [slot for kind in type(controller).__mro__ for slot in getattr(kind, "__slots__", ())]
+    values = [getattr(controller, slot) for slot in slots]
+    assert all(isinstance(value, int | float | None) or slot in ("phase", "_random")
+               for slot, value in zip(slots, values, strict=True))  # fmt: skip
+    size = sys.getsizeof(controller) + sum(sys.getsizeof(value) for value in values if type(value) is float)
+    assert size < 1_500, f"{controller.name} takes {size} bytes"
