@@ -221,6 +221,17 @@ def test_a_packet_may_straddle_many_chunks() -> None:
     assert b"".join(payloads) == data[5 : 5 + 15 * SMALL_WRITE]
 
 
+def test_a_packet_may_straddle_a_tiny_chunk_between_large_ones() -> None:
+    first, last = pattern(0, SMALL_WRITE), pattern(7, SMALL_WRITE)
+    buffer = SendBuffer()
+    for data in (first, b"tiny", last):
+        buffer.write(data)
+    assert buffer.next_range(NO_LIMIT, NO_LIMIT) == (0, 2 * SMALL_WRITE + 4, False)
+    payloads = buffer.slices(100, 2 * SMALL_WRITE - 200, PACKET)
+    assert b"".join(payloads) == (first + b"tiny" + last)[100 : 2 * SMALL_WRITE - 100]
+    assert sum(isinstance(payload, bytes) for payload in payloads) == 1
+
+
 def test_what_is_not_bytes_is_refused() -> None:
     buffer = SendBuffer()
     for wrong in (3, "text", None):
