@@ -1,0 +1,480 @@
+"""Real UDP sockets: a train goes out by one system call and comes in by one, where the kernel can.
+
+Knows: the socket and how its calls fail. Refuses to know: what is in a datagram, when to send, whom to wake.
+
+Operations, none of which ever blocks, sleeps or resolves a name; costs are on top of the system call:
+    open, wrap      a bound non-blocking socket, options tried at run time (see udp_options.py)
+    send(train)     about 0.5 us a train with segmentation offload; without, one call a datagram
+    receive()       about 1 us a received buffer: one datagram or, merged by the kernel, several
+    read_errors()   what went wrong with earlier datagrams, by peer; costs nothing when nothing did
+A driver sends until `send` is False, then holds that one train and offers the same object again when the
+socket is writable. It receives until None. It calls `read_errors` at the end of every wake-up, whichever way
+the socket was ready: an unread error keeps it awake.
+
+How failures end, so that none turns into a dead loop (RFC 8085 section 5.2, RFC 1122 section 4.1.3.3):
+    full buffer             False; the train resumes where it stopped, nothing is sent twice
+    full interface queue    False a few times, then dropped: the socket is writable, so waiting won't help
+    offload refused         the train goes datagram by datagram; after EIO (no checksums in hardware) for good
+    too big for the path    that datagram is dropped, counted, reported
+    ICMP error of before    Linux delivers it in place of the next call: that call is repeated
+    local address vanished  the kernel chooses another
+    anything else           the rest of the train is dropped, counted, reported; a closed socket raises
+A dropped datagram is a lost one: whoever sent it finds out as with any loss.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+from rudp.errors import SocketError
+from rudp.train import Address, Train
+from rudp.udp_options import (
+    MSG_ERRQUEUE,
+    Ancillary,
+    BufferSizes,
+    Capabilities,
+    address_from_kernel,
+    address_to_kernel,
+    connected_peer,
+    enable_options,
+    grow_buffers,
+    open_error,
+    open_socket,
+    pack_ancillary,
+    parse_extended_error,
+    unpack_ancillary,
+)
+
+__all__ = ["PeerError", "Received", "UdpCounters", "UdpSocket", "segments_per_call"]
+
+DEFAULT_BUFFER_SIZE: Final = 4 * 1024 * 1024  # bytes; 64 trains
+RECEIVE_SIZE: Final = 65_536  # bytes; the kernel merges no more than fits one IP packet
+MAX_CALL_SIZE: Final = 65_507  # bytes; payload of the largest IPv4 datagram, the bound for a whole train too
+MAX_SEGMENTS: Final = 64  # UDP_MAX_SEGMENTS of the first kernels that had it
+MAX_BUFFERS: Final = 1_000  # below IOV_MAX, which is 1,024 on every system seen
+_ANCILLARY_SIZE: Final = 256  # bytes; all that is asked for takes 96, a user's own socket may ask for more
+_CACHE_SIZE: Final = 256  # entries; emptied when full
+_CUT_SHORT: Final = getattr(socket, "MSG_TRUNC", 0) | getattr(socket, "MSG_CTRUNC", 0)
+_SKIPS_A_CALL: Final = 64  # datagrams or errors that one receive() steps over
+_ERRORS_KEPT: Final = 64
+_QUEUE_FULL_TRIES: Final = 8
+_REPEATS: Final = 3  # calls in a row that may fail by errors of earlier datagrams
+
+# What ICMP may say of an earlier datagram. It may as well be about the present one: repeating the call tells.
+_MAYBE_ICMP: Final = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ECONNREFUSED", "ECONNRESET", "EHOSTUNREACH", "ENETUNREACH", "EHOSTDOWN", "ENETRESET", "ENOPROTOOPT",
+        "EPROTO", "EOPNOTSUPP", "EACCES", "ENONET", "EMSGSIZE",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
+_CERTAINLY_ICMP: Final = frozenset((errno.ECONNREFUSED, errno.ECONNRESET))
+_OFFLOAD_ERRORS: Final = frozenset((errno.EIO, errno.EINVAL, errno.EMSGSIZE))
+_LOCAL_ADDRESS_ERRORS: Final = frozenset(
+    (errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENETUNREACH, errno.EHOSTUNREACH)
+)
+_SOCKET_GONE: Final = frozenset((errno.EBADF, errno.ENOTSOCK))
+
+
+def segments_per_call(segment_size: int) -> int:
+    """How many datagrams of `segment_size` bytes one call can send."""
+    return max(1, min(MAX_SEGMENTS, MAX_CALL_SIZE // segment_size))
+
+
+class Received(NamedTuple):
+    """One received buffer: datagrams of `segment_size` bytes, the last may be shorter."""
+
+    data: memoryview  # valid until the next receive()
+    segment_size: int
+    remote: Address
+    local: Address | None  # the address that was hit; None if the machine doesn't tell
+    ecn: int
+
+
+class PeerError(NamedTuple):
+    """A datagram to `remote` came to nothing. None: the system doesn't say to whom (Windows)."""
+
+    remote: Address | None
+    error: OSError
+
+
+@dataclass(slots=True)
+class UdpCounters:
+    """What did not go the usual way, in datagrams unless said otherwise."""
+
+    too_big: int = 0  # sent: larger than the path or interface takes
+    queue_full: int = 0  # sent: the interface's queue stayed full
+    unsendable: int = 0  # sent: no route, forbidden, interface down
+    offload_refused: int = 0  # trains sent datagram by datagram after all
+    local_replaced: int = 0  # trains sent from another address than asked for
+    truncated: int = 0  # received: cut short by the kernel
+    empty: int = 0  # received: without a byte
+    errors: int = 0  # reported by read_errors, or more than could be kept
+
+
+class _Progress:
+    """A train on its way piece by piece: what is left of it and what has been given up."""
+
+    __slots__ = ("data", "ecn", "local", "offset", "queue_full", "repeats", "reported", "step", "train")
+
+    def __init__(self, train: Train, step: int, local: Address | None) -> None:
+        self.train = train
+        self.data = memoryview(b"".join(train.buffers))
+        self.offset = 0
+        self.step = step
+        self.local = local
+        self.ecn = train.ecn
+        self.repeats = 0
+        self.queue_full = 0
+        self.reported = False
+
+
+class UdpSocket:
+    """One non-blocking UDP socket. Made by `open` or `wrap`, which raise SocketError."""
+
+    __slots__ = (
+        "_ancillary_cache", "_buffers", "_capabilities", "_closed", "_default_local", "_ecn", "_error_queue",
+        "_errors", "_errors_waiting", "_gso", "_idle", "_is_ipv6", "_peer", "_pktinfo", "_progress",
+        "_received_cache", "_recv", "_sendmsg", "_view", "buffer_sizes", "counters", "local_address", "sock",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, buffer_size: int, offload: bool | None) -> None:
+        self.sock = sock
+        sock.setblocking(False)
+        self._is_ipv6 = sock.family == socket.AF_INET6
+        self.local_address: Address = address_from_kernel(sock.getsockname())
+        self._peer = connected_peer(sock)
+        wildcard = self.local_address[0] in ("0.0.0.0", "::")
+        self._capabilities = enable_options(sock, wildcard=wildcard, offload=offload is not False)
+        self.buffer_sizes: BufferSizes = grow_buffers(sock, buffer_size)
+        self.counters = UdpCounters()
+        self._gso = self._capabilities.gso
+        self._ecn = self._capabilities.ecn
+        self._pktinfo = self._capabilities.pktinfo
+        self._error_queue = self._capabilities.error_queue
+        self._default_local = None if wildcard else self.local_address
+        self._view = memoryview(bytearray(RECEIVE_SIZE))
+        self._buffers = [self._view]
+        self._ancillary_cache: dict[tuple[int, int, Address | None, int], Ancillary] = {}
+        self._received_cache: dict[tuple[tuple[int, int, bytes], ...], tuple[int, Address | None, int]] = {}
+        self._errors: list[PeerError] = []
+        self._errors_waiting = False
+        self._idle = False
+        self._progress: _Progress | None = None
+        self._closed = False
+        has_ancillary = self._capabilities.ancillary
+        self._sendmsg: Callable[..., int] = sock.sendmsg if has_ancillary else self._sendto
+        self._recv: Callable[..., tuple[int, Any, int, Any]] = (
+            sock.recvmsg_into if has_ancillary else self._recvfrom
+        )
+
+    # --- life -------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(
+        cls,
+        local_addr: Sequence[object] | None = None,
+        *,
+        family: int = 0,
+        reuse_port: bool = False,
+        buffer_size: int = DEFAULT_BUFFER_SIZE,
+        offload: bool | None = None,
+    ) -> UdpSocket:
+        """Bind a socket to numeric `local_addr` (host, port); host "" or no address: every address there is.
+
+        With `family` 0 the host "" or "::" serves IPv4 and IPv6 where the machine can; AF_INET6 serves
+        IPv6 alone. `reuse_port` lets several sockets share the port. `buffer_size` bytes are asked for each
+        way. `offload` False forces one datagram a call. Raises SocketError: port in use, no permission, bad
+        address.
+        """
+        sock = open_socket(local_addr, family, reuse_port)
+        try:
+            return cls(sock, buffer_size, offload)
+        except BaseException:
+            sock.close()
+            raise
+
+    @classmethod
+    def wrap(
+        cls, sock: socket.socket, *, buffer_size: int = DEFAULT_BUFFER_SIZE, offload: bool | None = None
+    ) -> UdpSocket:
+        """Take over a user's UDP socket, bind it if it isn't, make it non-blocking; `close` closes it.
+
+        A connected one sends to its peer alone. Raises SocketError if it is no UDP socket of IPv4 or IPv6.
+        """
+        if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type != socket.SOCK_DGRAM:
+            raise SocketError(
+                errno.EINVAL,
+                f"cannot use this socket ({sock.family!r}, {sock.type!r}): rudp needs UDP over IPv4 or IPv6",
+            )
+        try:
+            if sock.getsockname()[1] == 0:
+                sock.bind(("::" if sock.family == socket.AF_INET6 else "0.0.0.0", 0))
+            return cls(sock, buffer_size, offload)
+        except OSError as error:
+            raise open_error(error, ("", 0)) from error
+
+    def fileno(self) -> int:
+        """The file descriptor, -1 once closed."""
+        return self.sock.fileno()
+
+    def close(self) -> None:
+        """Close the socket; a train held half sent is dropped. Any number of times."""
+        self._closed = True
+        self._progress = None
+        self.sock.close()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the socket can do; `gso` and `ecn` become False if the machine takes them back later."""
+        return replace(self._capabilities, gso=self._gso, ecn=self._ecn)
+
+    # --- out --------------------------------------------------------------------------------------
+
+    def send(self, train: Train) -> bool:
+        """Send `train`. True: done with (sent, or dropped and counted). False: offer it again when writable.
+
+        Raises SocketError only if the socket is closed.
+        """
+        buffers, segment_size, size, local, remote, ecn = train
+        is_single = size <= segment_size
+        if (
+            self._progress is not None
+            or not (
+                is_single or (self._gso and size <= MAX_CALL_SIZE and size <= segment_size * MAX_SEGMENTS)
+            )
+            or len(buffers) > MAX_BUFFERS
+        ):
+            return self._send_in_pieces(train, None)
+        key = (0 if is_single else segment_size, ecn, local, len(remote))
+        ancillary = self._ancillary_cache.get(key)
+        if self._is_ipv6:
+            remote = address_to_kernel(remote)
+        try:
+            if ancillary is None:
+                ancillary = self._pack(key)
+            self._sendmsg(buffers, ancillary, 0, None if self._peer else remote)
+        except BlockingIOError:
+            self._errors_waiting = self._error_queue
+            return False
+        except OSError as error:
+            return self._send_in_pieces(train, error)
+        return True
+
+    def _pack(self, key: tuple[int, int, Address | None, int]) -> Ancillary:
+        segment_size, ecn, local, address_length = key
+        if address_length == 4 and not self._is_ipv6:
+            raise OSError(errno.EAFNOSUPPORT, "an IPv4 socket cannot send to an IPv6 address")
+        if len(self._ancillary_cache) >= _CACHE_SIZE:
+            self._ancillary_cache.clear()
+        ancillary = pack_ancillary(
+            segment_size, ecn if self._ecn else 0, local if self._pktinfo else None, address_length == 4
+        )
+        self._ancillary_cache[key] = ancillary
+        return ancillary
+
+    def _send_in_pieces(self, train: Train, error: OSError | None) -> bool:
+        """Send what is left of a train that one call can't take, or didn't: then `error` is that call's."""
+        progress = self._progress
+        self._progress = None
+        if progress is None or progress.train is not train:
+            segments = segments_per_call(train.segment_size) if self._gso else 1
+            progress = _Progress(train, train.segment_size * segments, train.local if self._pktinfo else None)
+        size = len(progress.data)
+        while progress.offset < size:
+            piece = progress.data[progress.offset : progress.offset + progress.step]
+            if error is None:
+                error = self._send_piece(piece, progress)
+            if error is None:
+                progress.offset += len(piece)
+                progress.repeats = progress.queue_full = 0
+            elif not self._pass_over(error, len(piece), progress):
+                self._progress = progress
+                return False
+            error = None
+        return True
+
+    def _send_piece(self, piece: memoryview, progress: _Progress) -> OSError | None:
+        train = progress.train
+        segment_size = train.segment_size if len(piece) > train.segment_size else 0
+        key = (segment_size, progress.ecn, progress.local, len(train.remote))
+        remote = address_to_kernel(train.remote) if self._is_ipv6 else train.remote
+        try:
+            ancillary = self._ancillary_cache.get(key)
+            if ancillary is None:
+                ancillary = self._pack(key)
+            self._sendmsg([piece], ancillary, 0, None if self._peer else remote)
+        except OSError as error:
+            return error
+        if progress.ecn != train.ecn:
+            # Refused with a mark, taken without: this machine can't mark.
+            self._ecn = False
+            self._ancillary_cache.clear()
+        return None
+
+    def _pass_over(self, error: OSError, piece_size: int, progress: _Progress) -> bool:
+        """Decide what becomes of a piece that failed. False: wait; True: go on from `progress.offset`."""
+        number = error.errno or 0
+        train = progress.train
+        self._errors_waiting = self._error_queue
+        if isinstance(error, BlockingIOError):
+            return False
+        if number in _SOCKET_GONE:
+            raise SocketError(number, "cannot send: the UDP socket is closed") from error
+        if number == errno.ENOBUFS and progress.queue_full < _QUEUE_FULL_TRIES:
+            progress.queue_full += 1
+            return False
+        if piece_size > train.segment_size and number in _OFFLOAD_ERRORS:
+            self._gso = self._gso and number != errno.EIO
+            self.counters.offload_refused += 1
+            progress.step = train.segment_size
+        elif number in _MAYBE_ICMP and progress.repeats < _REPEATS:
+            progress.repeats += 1
+            if number in _CERTAINLY_ICMP:
+                self._note_earlier_error(error)
+        elif number in _LOCAL_ADDRESS_ERRORS and progress.local is not None:
+            progress.local = None
+            progress.repeats = 0
+            self.counters.local_replaced += 1
+        elif number == errno.EINVAL and progress.ecn and self._ecn:
+            progress.ecn = 0
+        else:
+            self._drop(error, piece_size, progress)
+        return True
+
+    def _drop(self, error: OSError, piece_size: int, progress: _Progress) -> None:
+        train = progress.train
+        if error.errno == errno.EMSGSIZE:
+            # The last datagram of a train may be shorter and pass.
+            self.counters.too_big += 1
+            progress.offset += piece_size
+            progress.repeats = 0
+        else:
+            left = -(-(len(progress.data) - progress.offset) // train.segment_size)
+            if error.errno == errno.ENOBUFS:
+                self.counters.queue_full += left
+            else:
+                self.counters.unsendable += left
+            progress.offset = len(progress.data)
+        progress.ecn = train.ecn
+        if not progress.reported:
+            progress.reported = True
+            self._report(train.remote, error)
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    def receive(self) -> Received | None:
+        """The next received buffer, or None when there is none; call `read_errors` then.
+
+        Cut-short and empty datagrams are stepped over and counted. Raises SocketError only if the socket is
+        closed.
+        """
+        for _ in range(_SKIPS_A_CALL):
+            try:
+                size, ancillary, flags, remote = self._recv(self._buffers, _ANCILLARY_SIZE)
+            except BlockingIOError:
+                # Twice nothing: something else woke the driver, which can only be the error queue.
+                self._errors_waiting = self._errors_waiting or (self._idle and self._error_queue)
+                self._idle = True
+                return None
+            except OSError as error:
+                self._receive_failed(error)
+                continue
+            self._idle = False
+            if (flags or not size) and self._must_skip(size, flags):
+                continue
+            key = tuple(ancillary)
+            known = self._received_cache.get(key)
+            if known is None:
+                known = self._unpack(key)
+            segment_size, local, ecn = known
+            if self._is_ipv6:
+                remote = address_from_kernel(remote)
+            if not 0 < segment_size < size:
+                segment_size = size
+            return Received(self._view[:size], segment_size, remote, local, ecn)
+        return None
+
+    def _unpack(self, key: tuple[tuple[int, int, bytes], ...]) -> tuple[int, Address | None, int]:
+        if len(self._received_cache) >= _CACHE_SIZE:
+            self._received_cache.clear()
+        segment_size, local, ecn = unpack_ancillary(key, self.local_address[1])
+        known = (segment_size, local or self._default_local, ecn)
+        self._received_cache[key] = known
+        return known
+
+    def _must_skip(self, size: int, flags: int) -> bool:
+        # Without its ancillary data a buffer can't be cut into datagrams.
+        if flags & _CUT_SHORT:
+            self.counters.truncated += 1
+            return True
+        if not size:
+            self.counters.empty += 1
+            return True
+        return False
+
+    def _receive_failed(self, error: OSError) -> None:
+        number = error.errno or 0
+        if number in _SOCKET_GONE:
+            raise SocketError(number, "cannot receive: the UDP socket is closed") from error
+        if number == errno.EMSGSIZE and not self._error_queue:
+            self.counters.truncated += 1  # as Windows tells it
+        else:
+            self._note_earlier_error(error)
+
+    # --- errors -----------------------------------------------------------------------------------
+
+    def read_errors(self) -> list[PeerError]:
+        """What the network or this machine said of datagrams sent earlier, at most 128 reports a call.
+
+        ECONNREFUSED: nobody listens on that port. EMSGSIZE: too big for the path. Host or network unreachable
+        may pass (RFC 1122 section 4.2.3.9 calls them soft). Who can guess addresses can forge an ICMP error.
+        """
+        errors, self._errors = self._errors, []
+        if self._errors_waiting and not self._closed:
+            self._read_error_queue(errors)
+        return errors
+
+    def _read_error_queue(self, errors: list[PeerError]) -> None:
+        assert MSG_ERRQUEUE is not None
+        for _ in range(_ERRORS_KEPT):
+            try:
+                _, ancillary, _, remote = self.sock.recvmsg(1, 512, MSG_ERRQUEUE)
+            except OSError:
+                self._errors_waiting = False
+                return
+            number = parse_extended_error(ancillary)
+            if number is not None:
+                self.counters.errors += 1
+                address = address_from_kernel(remote) if self._is_ipv6 else remote
+                errors.append(PeerError(address, OSError(number, os.strerror(number))))
+
+    def _note_earlier_error(self, error: OSError) -> None:
+        """An error of an earlier datagram: the queue knows the peer, or a connected socket has only one."""
+        if self._error_queue:
+            self._errors_waiting = True
+        else:
+            self._report(self._peer, error)
+
+    def _report(self, remote: Address | None, error: OSError) -> None:
+        self.counters.errors += 1
+        if len(self._errors) < _ERRORS_KEPT:
+            self._errors.append(PeerError(remote, error.with_traceback(None)))
+
+    # --- platforms without sendmsg and recvmsg_into -----------------------------------------------
+
+    def _sendto(
+        self, buffers: Sequence[Any], _ancillary: Ancillary, _flags: int, remote: Address | None
+    ) -> int:
+        data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
+        return self.sock.sendto(data, remote) if remote is not None else self.sock.send(data)
+
+    def _recvfrom(self, buffers: list[memoryview], _size: int) -> tuple[int, tuple[()], int, Any]:
+        size, remote = self.sock.recvfrom_into(buffers[0])
+        return size, (), 0, remote
