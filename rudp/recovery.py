@@ -335,12 +335,18 @@ class Recovery:
         return lowest
 
     def _sample_rtt(self, ack: Ack, acked: list[SentTrain], now: float) -> bool:
-        """Section 5.1: only from the largest acknowledged, newly so, and if some of `acked` asked for it."""
-        if not acked or acked[-1].stop - 1 != ack.largest_acknowledged or acked[-1].first < self._path_first:
+        """Section 5.1: only from the largest acknowledged, newly so, and if some of `acked` asked for it.
+
+        What is ack-eliciting and not in flight went another way: over an old path, or to probe a new one.
+        """
+        if not acked or acked[-1].stop - 1 != ack.largest_acknowledged:
+            return False
+        newest = acked[-1]
+        if newest.first < self._path_first or (newest.ack_eliciting and not newest.in_flight):
             return False
         if not any(train.ack_eliciting for train in acked):
             return False
-        self.rtt.update(now - acked[-1].time_sent, ack.ack_delay, now)
+        self.rtt.update(now - newest.time_sent, ack.ack_delay, now)
         return True
 
     def _ack_sample(

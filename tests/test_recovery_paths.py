@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rudp.sent_packets import SentTrain
 from tests.sender import RTT, SIZE, Sender, settled_sender
 
 sender = pytest.fixture(settled_sender)
@@ -56,6 +57,19 @@ def test_a_new_path_starts_anew_and_keeps_track(sender: Sender) -> None:
     assert sender.recovery.rtt.latest_rtt == pytest.approx(0.5)
     assert sender.recovery.delivered == 10 * SIZE
     assert [sample.acked_bytes for sample in sender.recorder.samples] == [10 * SIZE]
+
+
+def test_a_probe_of_another_path_gives_no_rtt_sample(sender: Sender) -> None:
+    sender.send(1)
+    probe = SentTrain(
+        2, 1, sender.now, SIZE, SIZE, ack_eliciting=True, in_flight=False, offset=2000, end_offset=3000
+    )
+    sender.recovery.on_train_sent(probe, sender.now)
+    sender.want_in_flight(1)
+    sender.advance(0.2)
+    sender.ack((0, 3))
+    sender.want_acked((1, 3))
+    assert sender.recovery.rtt.latest_rtt == pytest.approx(RTT)
 
 
 def test_another_port_changes_nothing(sender: Sender) -> None:
