@@ -10,11 +10,11 @@ Refuses to know: other packets and frames, connections, recovery of truncated pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from itertools import chain, product, starmap
 from struct import Struct as Packer
-from typing import Final
+from typing import Any, Final
 
 from rudp.errors import DecodeError
 from rudp.packet_number import WINDOW
@@ -34,7 +34,11 @@ DATA: Final = _DATA_BYTES[DataType(False, 0, False)]
 DATA_CANONICAL: Final = _DATA_BYTES[DataType(False, 0, True)]
 _data_header: Final = Packer(struct_format(DATA_HEADER))
 _canonical_header: Final = Packer(struct_format(DATA_HEADER) + struct_format(STREAM_TO_END)[1:])
-_stream_to_end: Final = Packer(struct_format(STREAM_TO_END))
+_HEADER_CODES: Final = struct_format(DATA_HEADER)[1:]
+_CANONICAL_CODES: Final = f"{DATA_HEADER_SIZE}x{struct_format(STREAM_TO_END)[1:]}"
+_BLOCK: Final = 128
+_STREAM: Final = FrameType.STREAM.value
+_STREAM_FIN: Final = FrameType.STREAM_FIN.value
 _invariant: Final = Packer(struct_format(INVARIANT))
 
 
@@ -79,21 +83,46 @@ def canonical_headers(  # noqa: PLR0917
     if first + count > WINDOW:
         numbers = chain(range(first, WINDOW), range(first + count - WINDOW))
     offsets = range(offset, offset + count * (stride or 1), stride or 1)
-    plain = FrameType.STREAM.value
     headers = [
-        pack(type_byte, destination_id, number, plain, stream_id, position)
+        pack(type_byte, destination_id, number, _STREAM, stream_id, position)
         for number, position in zip(numbers, offsets, strict=True)
     ]
     if fin:
         last = (first + count - 1) & 0xFFFF_FFFF
-        ending = FrameType.STREAM_FIN.value
-        headers[-1] = pack(type_byte, destination_id, last, ending, stream_id, offsets[-1])
+        headers[-1] = pack(type_byte, destination_id, last, _STREAM_FIN, stream_id, offsets[-1])
     return headers
 
 
 @lru_cache(maxsize=64)
-def _header_sweep(segment_size: int) -> Packer:
-    return Packer(f"{_data_header.format}{segment_size - DATA_HEADER_SIZE}x")
+def _header_sweep(segment_size: int, count: int) -> Packer:
+    return Packer(">" + f"{_HEADER_CODES}{segment_size - DATA_HEADER_SIZE}x" * count)
+
+
+@lru_cache(maxsize=64)
+def _canonical_sweep(payload_size: int, overhead: int, count: int) -> Packer:
+    return Packer(">" + f"{_CANONICAL_CODES}{payload_size}s{overhead}x" * count)
+
+
+def _blocks(
+    view: memoryview, segment_size: int, count: int, sweep: Callable[[int], Packer]
+) -> tuple[Any, ...]:
+    """The fields of `count` packets, flat: one call of C for a whole train, more only for tiny packets."""
+    if count <= _BLOCK:
+        return sweep(count).unpack_from(view)
+    found: list[Any] = []
+    for first in range(0, count, _BLOCK):
+        found += sweep(min(_BLOCK, count - first)).unpack_from(view, first * segment_size)
+    return tuple(found)
+
+
+def _split(view: memoryview, segment_size: int, least: int) -> tuple[int, int]:
+    """How many packets of `segment_size` a buffer holds and the size of a shorter last one, or 0."""
+    if not len(view) or segment_size < 1:
+        raise DecodeError("an empty datagram")
+    count, rest = divmod(len(view), segment_size)
+    if (count and segment_size < least) or 0 < rest < least:
+        raise DecodeError(f"a packet of {rest or segment_size} bytes where {least} are the least")
+    return count, rest
 
 
 def read_headers(
@@ -104,24 +133,14 @@ def read_headers(
     One entry for each `segment_size` bytes and one for the shorter rest. Raises DecodeError if a packet is
     shorter than a header. A type that isn't DATA is left to the caller.
     """
-    size = len(view)
-    rest = size % segment_size if segment_size else 0
-    if not size or (segment_size < DATA_HEADER_SIZE and size > rest) or 0 < rest < DATA_HEADER_SIZE:
-        raise DecodeError(f"a packet of {rest or segment_size} bytes is shorter than a DATA header")
-    if size < 2 * segment_size:
-        rows = [_data_header.unpack_from(view)]
-    else:
-        rows = list(_header_sweep(segment_size).iter_unpack(view[: size - rest]))
-    if rest and size > segment_size:
-        rows.append(_data_header.unpack_from(view, size - rest))
-    types, destination_ids, packet_numbers = zip(*rows, strict=True)
-    return types, destination_ids, packet_numbers
-
-
-@lru_cache(maxsize=64)
-def _canonical_sweep(segment_size: int, overhead: int) -> Packer:
-    payload_size = segment_size - CANONICAL_HEADER_SIZE - overhead
-    return Packer(f">{DATA_HEADER_SIZE}x{_stream_to_end.format[1:]}{payload_size}s{overhead}x")
+    count, rest = _split(view, segment_size, DATA_HEADER_SIZE)
+    if count + (rest > 0) == 1:
+        type_byte, destination_id, packet_number = _data_header.unpack_from(view)
+        return (type_byte,), (destination_id,), (packet_number,)
+    found = _blocks(view, segment_size, count, partial(_header_sweep, segment_size))
+    if rest:
+        found += _data_header.unpack_from(view, len(view) - rest)
+    return found[0::3], found[1::3], found[2::3]
 
 
 def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[Stream]:
@@ -130,52 +149,51 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
     Packets are `segment_size` bytes but a shorter last one. Neighbours come merged when the next continues
     the stream where the last one ended without fin. Raises DecodeError if one packet is malformed.
     """
-    size = len(view)
     least = CANONICAL_HEADER_SIZE + overhead
-    rest = size % segment_size if segment_size else 0
-    if not size or (segment_size < least and size > rest) or 0 < rest < least:
-        raise DecodeError("a canonical packet is shorter than its headers")
-    rows: list[tuple[int, int, int, bytes]] = []
-    if size >= segment_size:
-        rows += _canonical_sweep(segment_size, overhead).iter_unpack(view[: size - rest])
-    if rest:
-        rows += _canonical_sweep(rest, overhead).iter_unpack(view[size - rest :])
-    kinds, stream_ids, offsets, payloads = zip(*rows, strict=True)
-    count = len(rows)
+    count, rest = _split(view, segment_size, least)
     stride = segment_size - least
-    first = offsets[0]
+    found: tuple[Any, ...] = ()
+    if count:
+        found = _blocks(view, segment_size, count, partial(_canonical_sweep, stride, overhead))
+    if rest:
+        found += _canonical_sweep(rest - least, overhead, 1).unpack_from(view, len(view) - rest)
+        count += 1
+    kinds, stream_ids, offsets, payloads = found[0::4], found[1::4], found[2::4], found[3::4]
+    first, last = offsets[0], kinds[-1]
     if (
-        kinds.count(FrameType.STREAM) >= count - 1
-        and kinds[-1] in _STREAM_KINDS
-        and kinds.count(kinds[0]) >= count - 1
+        (last in (_STREAM, _STREAM_FIN))
+        and kinds.count(_STREAM) + (last == _STREAM_FIN) == count
         and stream_ids.count(stream_ids[0]) == count
         and (count == 1 or (stride and offsets == tuple(range(first, first + count * stride, stride))))
         and offsets[-1] + len(payloads[-1]) < POSITION_LIMIT
     ):
         data = payloads[0] if count == 1 else b"".join(payloads)
-        return [Stream(stream_ids[0], first, data, kinds[-1] == FrameType.STREAM_FIN)]
-    return _merge_canonical(rows)
+        return [Stream(stream_ids[0], first, data, last == _STREAM_FIN)]
+    return _merge(kinds, stream_ids, offsets, payloads)
 
 
-_STREAM_KINDS: Final = (FrameType.STREAM.value, FrameType.STREAM_FIN.value)
-
-
-def _merge_canonical(rows: list[tuple[int, int, int, bytes]]) -> list[Stream]:
+def _merge(
+    kinds: tuple[int, ...],
+    stream_ids: tuple[int, ...],
+    offsets: tuple[int, ...],
+    payloads: tuple[bytes, ...],
+) -> list[Stream]:
+    """The same packet by packet: several streams, gaps, a fin before the end, or an error."""
     merged: list[Stream] = []
     parts: list[bytes] = []
-    open_id, start, end, open_fin = -1, 0, 0, True
-    for kind, stream_id, offset, payload in rows:
-        if kind not in _STREAM_KINDS:
+    current, start, end, ended = -1, 0, 0, False
+    for kind, stream_id, offset, payload in zip(kinds, stream_ids, offsets, payloads, strict=True):
+        if kind not in (_STREAM, _STREAM_FIN):
             raise DecodeError(f"frame type {kind:#04x} in a canonical packet")
         if offset + len(payload) >= POSITION_LIMIT:
             raise DecodeError("a stream goes beyond 2^62 bytes")
-        if open_fin or stream_id != open_id or offset != end:
-            if parts:
-                merged.append(Stream(open_id, start, b"".join(parts), open_fin))
+        if parts and (ended or stream_id != current or offset != end):
+            merged.append(Stream(current, start, b"".join(parts), ended))
             parts = []
-            open_id, start, end = stream_id, offset, offset
+        if not parts:
+            current, start = stream_id, offset
         parts.append(payload)
-        end += len(payload)
-        open_fin = kind == FrameType.STREAM_FIN
-    merged.append(Stream(open_id, start, b"".join(parts), open_fin))
+        end = offset + len(payload)
+        ended = kind == _STREAM_FIN
+    merged.append(Stream(current, start, b"".join(parts), ended))
     return merged

@@ -74,7 +74,8 @@ def scalar(subcon: Any) -> Scalar:
             break
         if isinstance(subcon, c.Bytes):
             assert not callable(subcon.length)
-            code = f"{subcon.length}s"
+            code = f"{subcon.length}s"  # which pads and cuts in silence
+            rules.append((_has_size(subcon.length), f"{subcon.length} bytes"))
             break
         if isinstance(subcon, c.Const):
             const = subcon.value
@@ -82,6 +83,10 @@ def scalar(subcon: Any) -> Scalar:
             rules.append((subcon.rule, subcon.text))
         subcon = subcon.subcon
     return Scalar(code, const, tuple(rules))
+
+
+def _has_size(size: int) -> Rule:
+    return lambda value, _: len(value) == size
 
 
 def struct_format(declaration: Any) -> str:

@@ -171,6 +171,14 @@ _BUILDERS: Final[dict[int, Callable[..., Opening]]] = {
 
 def encode_parameters(parameters: Parameters) -> bytes:
     """The parameters alone, in their one form (a cookie is bound to these bytes). Raises ValueError."""
+    try:
+        values = _encode_values(parameters)
+    except struct_error as error:
+        raise ValueError(f"a parameter is out of bounds: {error}") from error
+    return b"".join(_parameter.encode(number, values[number]) for number in sorted(values))
+
+
+def _encode_values(parameters: Parameters) -> dict[int, bytes]:
     values: dict[int, bytes] = dict(parameters.unknown)
     if len(values) != len(parameters.unknown) or not values.keys().isdisjoint(PARAMETERS):
         raise ValueError("unknown parameters must be unknown and differ in type")
@@ -188,7 +196,7 @@ def encode_parameters(parameters: Parameters) -> bytes:
             if not all(rule(on_wire, None) for rule in rules):
                 raise ValueError(f"{name} {value} is out of bounds")
             values[number] = packer.pack(on_wire)
-    return b"".join(_parameter.encode(number, values[number]) for number in sorted(values))
+    return values
 
 
 def _reason(text: str) -> bytes:

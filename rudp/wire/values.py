@@ -57,7 +57,7 @@ POSITION_LIMIT: Final = 1 << 62  # offsets, final sizes and limits stay below (R
 MAX_ACK_RANGES: Final = 128
 MAX_REASON_SIZE: Final = 1024  # bytes of UTF-8
 MAX_COOKIE_SIZE: Final = 256
-MAX_SYN_PARAMETERS_SIZE: Final = OPENING_SIZE - 32 - MAX_COOKIE_SIZE  # leaves room for the largest cookie
+MAX_SYN_PARAMETERS_SIZE: Final = OPENING_SIZE - 30 - MAX_COOKIE_SIZE  # leaves room for the largest cookie
 RESET_TOKEN_SIZE: Final = 16
 
 

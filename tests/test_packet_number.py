@@ -1,0 +1,47 @@
+"""Laws of packet numbers: what is cut is found again if it lies within half a window of the next expected."""
+
+from __future__ import annotations
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from rudp.packet_number import LIMIT, WINDOW, recover, truncate
+
+HALF = WINDOW // 2
+NUMBERS = st.integers(0, LIMIT - 1) | st.integers(0, 8).flatmap(
+    lambda epoch: st.integers(max(0, epoch * WINDOW - 5), epoch * WINDOW + 5)
+)
+
+
+def plain(truncated: int, largest_accepted: int) -> int:
+    """The valid number with these low bits nearest to the expected one; the higher one of two as near."""
+    expected = largest_accepted + 1
+    base = expected // WINDOW * WINDOW + truncated
+    valid = [number for number in (base - WINDOW, base, base + WINDOW) if 0 <= number < LIMIT]
+    return min(valid, key=lambda number: (abs(number - expected), -number))
+
+
+@given(NUMBERS, st.integers(-HALF + 1, HALF))
+@example(0, 0)
+@example(LIMIT - 1, 0)
+def test_a_number_within_half_a_window_is_found(expected: int, distance: int) -> None:
+    number = min(max(expected + distance, 0), LIMIT - 1)
+    assert recover(truncate(number), expected - 1) == number
+
+
+@given(st.integers(0, WINDOW - 1), st.just(0) | NUMBERS)
+def test_any_32_bits_give_the_nearest_valid_number(truncated: int, expected: int) -> None:
+    assert recover(truncated, expected - 1) == plain(truncated, expected - 1)
+
+
+def test_at_the_start_numbers_are_what_they_say() -> None:
+    assert [recover(number, -1) for number in (0, 1, HALF, WINDOW - 1)] == [0, 1, HALF, WINDOW - 1]
+
+
+def test_the_example_of_rfc_9000_appendix_a3_in_32_bits() -> None:
+    assert recover(0xA82F_9B32, 0x12_A82F_30EA) == 0x12_A82F_9B32
+
+
+def test_crossing_2_to_32_both_ways() -> None:
+    assert recover(3, WINDOW - 5) == WINDOW + 3
+    assert recover(WINDOW - 3, WINDOW + 5) == WINDOW - 3
