@@ -242,6 +242,14 @@ def test_a_filter_drops_the_second_packet_in_time_not_in_sending() -> None:
     assert pair.b.datagrams == [b"b", b"a"]
 
 
+def test_a_line_serves_overtaking_packets_first() -> None:
+    pair = Pair([HoldBack(), Rate(100, overhead=0)])
+    pair.send_at(0.0, b"abc", segment_size=1)
+    pair.network.run()
+    assert [arrival.data for arrival in pair.b.arrivals] == [b"b", b"c", b"a"]
+    assert [arrival.now for arrival in pair.b.arrivals] == pytest.approx([0.01, 0.02, 1.01])
+
+
 def test_a_filter_may_change_a_packet_on_its_way() -> None:
     pair = Pair([Delay(0.5), Filter(lambda time, datagram: datagram._replace(ecn=3))])
     pair.send_at(0.0, b"abc", ecn=2)
@@ -259,7 +267,7 @@ def test_taps_and_filters_see_packets_at_clock_time_and_in_order() -> None:
     network.add_link(
         host,
         network.add_host(B, receiver),
-        [Jitter(0.1), tap, Rate(100_000), Delay(0.1), tap],
+        [Jitter(0.1), tap, Rate(100_000), Delay(0.1), Tap(tap.function)],
         tap=lambda time, datagram: first.append(time),
     )
     for i in range(20):
@@ -269,7 +277,7 @@ def test_taps_and_filters_see_packets_at_clock_time_and_in_order() -> None:
     assert all(time == now for time, now in seen)
     assert seen == sorted(seen)
     assert first == [i * 0.01 for i in range(20) for _ in range(5)]
-    assert tap.received == tap.passed == 200
+    assert tap.received == tap.passed == 100
 
 
 def contend(delays: tuple[float, float], trains: int, shared: list[Node], seed: int = 1) -> Fake:
@@ -361,6 +369,16 @@ def test_nodes_draw_by_their_place_not_by_their_neighbours() -> None:
         return pair.b.datagrams
 
     assert lost([]) == lost([Jitter(0.01), Loss(0.5)])
+
+
+def test_nodes_draw_independently() -> None:
+    pair = Pair([Jitter(1.0)], [Jitter(1.0)], echo=True)
+    for i in range(10):
+        pair.send_at(i * 10.0, b"x")
+    pair.network.run()
+    forth = [arrival.now - i * 10.0 for i, arrival in enumerate(pair.b.arrivals)]
+    back = [arrival.now - there.now for arrival, there in zip(pair.a.arrivals, pair.b.arrivals, strict=True)]
+    assert forth != pytest.approx(back)
 
 
 def test_a_node_in_use_takes_no_further_link() -> None:

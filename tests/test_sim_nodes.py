@@ -258,6 +258,11 @@ def test_drop_tail_bound_holds_at_every_instant(
     assert [left for _, left, _ in taken] == sorted(left for _, left, _ in taken)
 
 
+def test_a_packet_has_left_at_the_instant_its_last_bit_does() -> None:
+    node = attached(Rate(128, queue_packets=1))
+    assert numbers(node.process(packets(5, gap=0.5))) == [0, 2, 4]
+
+
 def test_mtu_counts_headers() -> None:
     batch = packets(1, size=1_472) + packets(1, size=1_473) + packets(1, size=100)
     node = attached(Mtu(1_500))

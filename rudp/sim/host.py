@@ -100,7 +100,7 @@ class Host:
         self.events: list[tuple[Any, Any]] = []
         self.merging = merging
         self.inbox = Inbox(clock, self._receive, window)
-        self.routes: Callable[[Address], Route | None] = _nowhere
+        self.routes: dict[Address, Route] = {}
         self.trains_sent = self.datagrams_sent = self.bytes_sent = self.unroutable = 0
         self.buffers_received = self.datagrams_received = self.bytes_received = 0
         self._clock = clock
@@ -154,7 +154,7 @@ class Host:
         self.trains_sent += 1
         self.datagrams_sent += len(batch)
         self.bytes_sent += train.size
-        route = self.routes(train.remote)
+        route = self.routes.get(train.remote)
         if route is None:
             self.unroutable += len(batch)
         else:
@@ -224,7 +224,3 @@ class Host:
 
     def __repr__(self) -> str:
         return f"<Host {self.address} sent={self.datagrams_sent} received={self.datagrams_received}>"
-
-
-def _nowhere(_address: Address) -> Route | None:
-    return None

@@ -38,7 +38,6 @@ class Network:
         self.hosts: list[Host] = []
         self._keeps_digest = digest
         self._owners: dict[Address, Host] = {}
-        self._routes: dict[tuple[Address, Address], Route] = {}
         self._nodes = 0
 
     @property
@@ -84,7 +83,6 @@ class Network:
             window=window,
             digest=self._keeps_digest,
         )
-        host.routes = lambda destination: self._find_route(address, destination)
         self.hosts.append(host)
         self._owners[address] = host
         return host
@@ -111,7 +109,10 @@ class Network:
                 )
         for node in chain:
             self._attach(node, source)
-        self._routes[source.address, destination.address] = Route(self.clock, chain, destination.inbox)
+        route = Route(self.clock, chain, destination.inbox)
+        for address, owner in self._owners.items():
+            if owner is destination:
+                source.routes[address] = route
 
     def call_at(self, time: float, callback: Callable[[], object]) -> None:
         """Call `callback()` at `time` (seconds). Commands to an endpoint need its host's `service()` after
@@ -151,9 +152,6 @@ class Network:
             owner = self._owners.setdefault(node.address, source)
             if owner is not source:
                 raise SimulationError(f"{node.address} belongs to {owner!r}")
-
-    def _find_route(self, source: Address, destination: Address) -> Route | None:
-        route = self._routes.get((source, destination))
-        if route is None and (owner := self._owners.get(destination)) is not None:
-            route = self._routes.get((source, owner.address))
-        return route
+            for host in self.hosts:
+                if source.address in host.routes:
+                    host.routes[node.address] = host.routes[source.address]

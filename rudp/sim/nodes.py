@@ -195,7 +195,7 @@ class Rate(Node):
             if queue:
                 if queued + size > max_bytes or len(queue) >= max_packets:
                     continue
-            elif free_at < time:
+            else:
                 free_at = time
             free_at += size * seconds_per_byte
             queued += size
