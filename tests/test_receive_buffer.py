@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -248,7 +249,8 @@ def test_tiny_fragments_in_a_row_become_one() -> None:
     data = bytes(i % 256 for i in range(8 * MOST_FRAGMENTS))
     for offset in range(1, len(data)):
         buffer.insert(offset, data[offset : offset + 1], False)
-    assert buffer.fragments <= 1 + len(data) // JOINED_CHUNK
+    # As large as makes them cheap, no larger: each byte more would copy all of them again.
+    assert buffer.fragments == 1 + (len(data) - 1) // JOINED_CHUNK
     buffer.insert(0, data[:1], False)
     assert read_all(buffer) == data
 
@@ -285,7 +287,7 @@ def test_a_full_buffer_takes_what_makes_it_emptier() -> None:
     for i in range(MOST_FRAGMENTS):
         buffer.insert(2 + 2 * i, b"x", False)
     # Over fragments held, out of order: makes them fewer.
-    buffer.insert(1001, b"." * 100, False)
+    buffer.insert(1001, b"." * TINY_CHUNK, False)
     assert buffer.fragments < MOST_FRAGMENTS
     buffer.insert(4000, b"yy", False)
     # In order: always taken.
@@ -299,10 +301,11 @@ def test_small_chunks_that_nobody_reads_cost_little_more_than_their_bytes() -> N
     for size in (1, 10, 100, TINY_CHUNK - 1):
         buffer = ReceiveBuffer()
         data = bytes(size)
-        for offset in range(0, 3000 * size, size):
+        count = max(3000, 100_000 // size)
+        for offset in range(0, count * size, size):
             # A copy: equal objects would be counted again and again, but held once.
             buffer.insert(offset, bytes(bytearray(data)), False)
-        assert buffer.readable == 3000 * size
+        assert buffer.readable == count * size
         assert footprint(buffer) < 1.1 * buffer.readable + 8_000
 
 
@@ -314,6 +317,61 @@ def test_tiny_chunks_are_joined_around_a_head_that_is_half_read() -> None:
         buffer.insert(at, data[at : at + 10], False)
         read += buffer.read(7)
     assert read + read_all(buffer) == data
+
+
+@given(st.lists(st.tuples(st.integers(0, 90), st.integers(1, 700)), max_size=12))
+def test_tiny_chunks_survive_any_reading(turns: list[tuple[int, int]]) -> None:
+    buffer = ReceiveBuffer()
+    arrived, read = bytearray(), bytearray()
+    for count, max_bytes in turns:
+        for _ in range(count):
+            data = bytes((len(arrived) + i) % 251 for i in range(10))
+            buffer.insert(len(arrived), data, False)
+            arrived += data
+        read += buffer.read(max_bytes)
+    assert read + read_all(buffer) == arrived
+
+
+def test_tiny_chunks_are_joined_behind_a_head_that_moved() -> None:
+    buffer = ReceiveBuffer()
+    data = bytes(i % 251 for i in range(1000))
+    for at in range(0, 600, 10):
+        buffer.insert(at, data[at : at + 10], False)
+    read = buffer.read(100)
+    for at in range(600, 1000, 10):
+        buffer.insert(at, data[at : at + 10], False)
+    assert read + read_all(buffer) == data
+
+
+def test_data_that_runs_into_a_large_fragment_leaves_it_uncopied() -> None:
+    buffer = ReceiveBuffer()
+    large = bytes(60_000)
+    buffer.insert(1000, large, False)
+    buffer.insert(500, bytes(501), False)
+    buffer.insert(100, bytes(1000), False)
+    buffer.insert(0, bytes(100), False)
+    assert buffer.read(1000) == bytes(1000)
+    assert buffer.read(65536) is large
+
+
+def references(chunks: list[bytes]) -> list[int]:
+    return [sys.getrefcount(chunks[i]) for i in range(len(chunks))]
+
+
+def test_what_was_read_is_let_go() -> None:
+    chunks = [bytes([i]) * LARGE_CHUNK for i in range(40)]
+    idle = references(chunks)
+    in_order, behind_holes = ReceiveBuffer(), ReceiveBuffer()
+    for i in range(40):
+        in_order.insert(i * LARGE_CHUNK, chunks[i], False)
+        behind_holes.insert(i * (LARGE_CHUNK + 1) + 1, chunks[i], False)
+    assert references(chunks) == [count + 2 for count in idle]
+    for i in range(40):
+        behind_holes.insert(i * (LARGE_CHUNK + 1), b"x", False)
+        assert behind_holes.read(1) == b"x"
+        assert behind_holes.read(65536) is chunks[i]
+        assert in_order.read(65536) is chunks[i]
+        assert references(chunks)[: i + 1] == idle[: i + 1]
 
 
 def final_size_conflicts() -> list[tuple[str, list[tuple[int, bytes, bool]], tuple[int, bytes, bool]]]:

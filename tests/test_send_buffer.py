@@ -407,6 +407,16 @@ def test_reset_keeps_only_the_final_size() -> None:
     assert footprint(buffer) < 1_000
 
 
+def test_a_stream_reset_after_its_fin_arrived_is_not_finished() -> None:
+    buffer = SendBuffer()
+    buffer.write(bytes(2 * PACKET))
+    buffer.finish()
+    assert buffer.next_range(TRAIN, NO_LIMIT) == (0, 2 * PACKET, True)
+    buffer.on_acked(PACKET, 2 * PACKET, True)
+    buffer.reset()
+    assert not buffer.finished
+
+
 def per_train(writes: int, size: int) -> float:
     """Steps for handing out, cutting and acknowledging ten trains, from a queue of `writes` writes."""
     buffer = SendBuffer()
@@ -466,6 +476,19 @@ def test_cost_of_losses_is_independent_of_what_is_queued() -> None:
         return steps(work)
 
     assert lose_and_send(10_000) == lose_and_send(10)
+
+
+def test_cost_of_a_train_across_small_chunks_is_that_of_its_packets_and_chunks() -> None:
+    buffer = SendBuffer()
+    for at in range(0, TRAIN, 1000):
+        # Sent one by one, so never joined while they waited.
+        buffer.write(pattern(at, min(1000, TRAIN - at)))
+        assert buffer.next_range(1000, NO_LIMIT) is not None
+    buffer.on_lost(0, TRAIN, False)
+    assert buffer.next_range(TRAIN, 0) == (0, TRAIN, False)
+    assert steps(lambda: buffer.slices(0, TRAIN, PACKET)) < TRAIN // 1000 + 46 + 40
+    content = b"".join(pattern(at, min(1000, TRAIN - at)) for at in range(0, TRAIN, 1000))
+    assert b"".join(buffer.slices(0, TRAIN, PACKET)) == content
 
 
 def test_unjoined_small_writes_are_bounded_in_number_and_size() -> None:
