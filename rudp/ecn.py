@@ -38,8 +38,6 @@ class EcnValidation:
 
     def on_ack(self, counts: tuple[int, int, int] | None, newly_acked: list[SentTrain]) -> int:
         """Return how many more packets are reported with CE, 0 when marks can't be trusted."""
-        if not self._marked:
-            return 0
         needed = sum(train.count for train in newly_acked if train.ecn)
         if counts is None:
             self.enabled = self.enabled and not needed

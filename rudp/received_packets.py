@@ -130,7 +130,6 @@ class ReceivedPackets:
             self._deadline = now
         elif self._deadline is None:
             self._deadline = now + delay
-        self._urgent = False
 
     def on_ack_frequency(self, frame: AckFrequency) -> None:
         """Take the peer's wishes; an older frame than the newest changes nothing."""

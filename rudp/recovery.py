@@ -394,7 +394,7 @@ class Recovery:
             if train.first > largest:
                 break
             if train.time_sent + delay <= now:
-                stop = max(stop, min(train.stop, largest))
+                stop = max(stop, train.stop)
             elif train.stop > stop:
                 # The same sum as above, or rounding could have the timer fire and find nothing.
                 self._loss_time = train.time_sent + delay
@@ -420,8 +420,6 @@ class Recovery:
             if train.ack_eliciting:
                 train.time_lost = now
                 self._remembered.add(train)
-        if len(self._remembered) > MAX_REMEMBERED:
-            self._remembered.drop_oldest(len(self._remembered) - MAX_REMEMBERED)
         return lost_bytes
 
     def _is_persistent(self, lost: list[SentTrain]) -> bool:

@@ -52,6 +52,21 @@ def test_no_delivery_rate_over_less_than_the_smallest_rtt() -> None:
     assert rate.sample(train, 0.0, now=1.0) is None
 
 
+def test_the_longer_of_sending_and_acknowledging_counts() -> None:
+    rate = DeliveryRate(0.0)
+    trains = [SentTrain(number, 10, 1.0 + number, SIZE, SIZE) for number in range(3)]
+    rate.on_sent(trains[0], 0, now=1.0)
+    rate.on_sent(trains[1], 1, now=2.0)
+    rate.on_delivered(trains[0].size, now=2.95)
+    assert rate.sample(trains[0], 0.1, now=2.95) == pytest.approx(10 * SIZE / 1.95)
+    rate.on_sent(trains[2], 1, now=3.0)
+    rate.on_delivered(trains[1].size, now=3.05)
+    rate.sample(trains[1], 0.1, now=3.05)
+    rate.on_delivered(trains[2].size, now=3.15)
+    # Two trains acknowledged 0.2 s after the first one, but sent over two seconds.
+    assert rate.sample(trains[2], 0.1, now=3.15) == pytest.approx(2 * 10 * SIZE / 2.0)
+
+
 def test_one_sample_an_ack(sender: Sender) -> None:
     for _ in range(3):
         sender.send(5)

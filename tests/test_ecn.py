@@ -56,6 +56,30 @@ def test_implausible_counts_turn_ecn_off(marker: Sender, counts: tuple[int, int,
     assert marker.recorder.samples[-1].ecn_ce == 0
 
 
+def test_a_new_path_is_tried_with_marks_again(marker: Sender) -> None:
+    marker.send(1)
+    marker.ack((0, 2))
+    marker.want_acked((1, 2))
+    assert marker.recovery.ecn == 0
+    marker.recovery.on_path_changed(marker.now, reset=True)
+    assert marker.recovery.ecn == ECT0
+    marker.send(3)
+    marker.advance(RTT)
+    marker.ack((0, 5), ecn=(3, 0, 1))
+    marker.want_acked((2, 5))
+    assert marker.recorder.samples[-1].ecn_ce == 1
+
+
+def test_counts_of_an_overtaken_ack_that_acknowledges_are_ignored(marker: Sender) -> None:
+    marker.send(3)
+    marker.advance(RTT)
+    marker.ack((3, 4), (0, 1), ecn=(2, 0, 0))
+    marker.want_acked((3, 4))
+    marker.ack((0, 3), ecn=(1, 0, 0))
+    marker.want_acked((1, 3))
+    assert marker.recovery.ecn == ECT0
+
+
 def test_counts_of_an_overtaken_ack_are_ignored(marker: Sender) -> None:
     marker.send(10)
     marker.advance(RTT)

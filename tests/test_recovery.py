@@ -6,7 +6,7 @@ import pytest
 
 from rudp.congestion.new_reno import NewReno
 from rudp.errors import ErrorCode, ProtocolError
-from rudp.recovery import MAX_REMEMBERED, MAX_REMEMBERED_IDLE
+from rudp.recovery import MAX_REMEMBERED, MAX_REMEMBERED_IDLE, MAX_SKIPPED
 from tests.sender import MAX_ACK_DELAY, RTT, SIZE, Sender, settled_sender
 
 sender = pytest.fixture(settled_sender)
@@ -206,6 +206,29 @@ def test_a_skipped_number_is_checked_when_all_before_it_is_resolved(sender: Send
         sender.ack((0, 7))
 
 
+def test_a_skipped_number_is_checked_after_acks_around_it(sender: Sender) -> None:
+    sender.send(5)
+    sender.send(2, skip=1)
+    sender.advance(RTT)
+    sender.ack((0, 6))
+    sender.want_acked((1, 6))
+    with pytest.raises(ProtocolError, match="packet 6"):
+        sender.ack((0, 7))
+    sender.ack((7, 8), (0, 6))
+    sender.want_acked((7, 8))
+
+
+def test_the_newest_runs_of_skipped_numbers_are_checked(sender: Sender) -> None:
+    for _ in range(MAX_SKIPPED + 1):
+        sender.send(1, skip=1)
+    first, last = 1, sender.recovery.next_packet_number - 2
+    with pytest.raises(ProtocolError, match=f"packet {last}"):
+        sender.ack((last, last + 1))
+    sender.ack((first, first + 1))
+    with pytest.raises(ProtocolError, match=f"packet {first + 2}"):
+        sender.ack((first, first + 3))
+
+
 def test_repeated_and_older_acks_bring_nothing(sender: Sender) -> None:
     sender.send(10)
     sender.advance(RTT)
@@ -235,6 +258,19 @@ def test_an_ack_after_all_shows_a_loss_was_spurious(sender: Sender) -> None:
     sender.ack((5, 11), (2, 4), (0, 1))
     sender.ack((0, 11))
     sender.want_spurious((1, 2), (4, 5))
+
+
+def test_only_what_asked_for_an_ack_can_be_lost_spuriously(sender: Sender) -> None:
+    sender.send(quiet=True)
+    sender.send(1)
+    sender.send(4)
+    sender.advance(RTT)
+    sender.ack((6, 7), (0, 1))
+    sender.want_acked((6, 7))
+    sender.want_lost((1, 4))
+    sender.ack((6, 7), (0, 4))
+    sender.want_spurious((2, 4))
+    sender.want_in_flight(2)
 
 
 def test_a_loss_is_remembered_for_three_probe_timeouts(sender: Sender) -> None:
@@ -319,6 +355,42 @@ def test_persistent_congestion_needs_an_unbroken_run(sender: Sender, breaker: st
         else:
             sender.want_lost((1, last - 3))
         assert sender.recorder.others == ["persistent congestion"]
+
+
+def test_persistent_congestion_is_not_measured_from_a_bare_ack(sender: Sender) -> None:
+    sender.send(quiet=True)
+    sender.advance(10.0)
+    sender.send(2)
+    sender.advance(10.0)
+    sender.want_probes()
+    sender.send(4)
+    sender.advance(RTT)
+    sender.ack((7, 8), (0, 1))
+    sender.want_acked((7, 8))
+    sender.want_lost((1, 5))
+    assert sender.recorder.others == []
+
+
+@pytest.mark.parametrize("spurious", [False, True])
+def test_a_spurious_loss_breaks_the_run_of_persistent_congestion(sender: Sender, spurious: bool) -> None:
+    sender.send(3)
+    sender.advance(10.0)
+    sender.want_probes()
+    sender.advance(1.0)
+    sender.want_probes()
+    sender.advance(1.0)
+    sender.send(3)
+    sender.advance(RTT)
+    sender.ack((6, 7), (0, 1))
+    sender.want_acked((6, 7))
+    sender.want_lost((1, 4))
+    if spurious:
+        sender.ack((6, 7), (2, 3), (0, 1))
+        sender.want_spurious((2, 3))
+    sender.recorder.others.clear()
+    sender.advance(LOSS_DELAY)
+    sender.want_lost((4, 6))
+    assert sender.recorder.others == ([] if spurious else ["persistent congestion"])
 
 
 def test_no_persistent_congestion_before_a_first_rtt_sample() -> None:

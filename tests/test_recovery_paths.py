@@ -72,6 +72,49 @@ def test_a_probe_of_another_path_gives_no_rtt_sample(sender: Sender) -> None:
     assert sender.recovery.rtt.latest_rtt == pytest.approx(RTT)
 
 
+def test_what_was_lost_on_the_old_path_is_not_told_to_the_new_controller(sender: Sender) -> None:
+    sender.send(10)
+    sender.advance(RTT)
+    sender.ack((5, 11), (0, 1))
+    sender.want_acked((5, 11))
+    sender.want_lost((1, 5))
+    sender.recovery.on_path_changed(sender.now, reset=True)
+    sender.ack((0, 11))
+    sender.want_spurious((1, 5))
+    assert (sender.recorder.others, sender.recovery.delivered) == ([], 0)
+
+
+def test_a_bare_ack_over_the_old_path_gives_no_rtt_sample(sender: Sender) -> None:
+    sender.send(1)
+    sender.send(quiet=True)
+    sender.recovery.on_path_changed(sender.now, reset=True)
+    sender.advance(0.2)
+    sender.ack((0, 3))
+    sender.want_acked((1, 3))
+    assert sender.recovery.rtt.first_sample_time is None
+
+
+def test_a_new_path_is_not_paced_at_the_old_rate(sender: Sender) -> None:
+    sender.recorder.pacing_rate = 100 * SIZE
+    sender.send(1)
+    sender.send(sender.recovery.send_allowance(sender.now) // SIZE)
+    assert sender.recovery.limited_by(sender.now) == "pacer"
+    sender.recovery.on_path_changed(sender.now, reset=True)
+    assert sender.recovery.limited_by(sender.now) is None
+
+
+def test_a_larger_packet_size_reaches_controller_and_pacer(sender: Sender) -> None:
+    sender.recorder.pacing_rate = 100.0 * SIZE
+    sender.send(1)
+    sender.send(sender.recovery.send_allowance(sender.now) // SIZE)
+    before = sender.recovery.pacing_release_time(sender.now)
+    sender.recovery.set_max_datagram_size(2 * SIZE, sender.now)
+    after = sender.recovery.pacing_release_time(sender.now)
+    assert before is not None
+    assert after == pytest.approx(before + 0.010)
+    assert sender.recorder.max_datagram_size == 2 * SIZE
+
+
 def test_another_port_changes_nothing(sender: Sender) -> None:
     sender.send(10)
     recorder = sender.recorder
