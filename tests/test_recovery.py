@@ -374,11 +374,9 @@ def test_persistent_congestion_is_not_measured_from_a_bare_ack(sender: Sender) -
 @pytest.mark.parametrize("spurious", [False, True])
 def test_a_spurious_loss_breaks_the_run_of_persistent_congestion(sender: Sender, spurious: bool) -> None:
     sender.send(3)
-    sender.advance(10.0)
-    sender.want_probes()
-    sender.advance(1.0)
-    sender.want_probes()
-    sender.advance(1.0)
+    for _ in range(3):
+        sender.advance(10.0)
+        sender.want_probes()
     sender.send(3)
     sender.advance(RTT)
     sender.ack((6, 7), (0, 1))
