@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rudp import udp_options
 from rudp.errors import SocketError
 from rudp.train import Address, Train
-from rudp.udp import MAX_BUFFERS, PeerError, Received, UdpSocket, segments_per_call
+from rudp.udp import MAX_BUFFERS, PeerError, Received, UdpCounters, UdpSocket, segments_per_call
 from rudp.udp_options import address_from_kernel, address_to_kernel, normalise_address
 
 PATIENCE = 3.0  # seconds; reached by a failing test only
@@ -71,14 +71,14 @@ class Scripted:
         self.send_script: list[OSError | None] = []
         self.receive_script: list[OSError | int | None] = []
         self.always: OSError | None = None
-        self.calls: list[tuple[int, Any]] = []
+        self.calls: list[tuple[int, Any, Any]] = []
         self.refused_option: tuple[int, int] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 
     def sendmsg(self, buffers: Any, ancillary: Any = (), flags: int = 0, address: Any = None) -> int:
-        self.calls.append((sum(map(len, buffers)), ancillary))
+        self.calls.append((sum(map(len, buffers)), ancillary, address))
         if any((level, option) == self.refused_option for level, option, _ in ancillary):
             raise OSError(errno.EINVAL, "refused")
         failure = self.send_script.pop(0) if self.send_script else self.always
@@ -272,6 +272,7 @@ def test_more_buffers_than_one_call_takes(opened: Opened, offload: bool | None) 
         assert client.send(Train(buffers, segment_size, len(data), None, server.local_address, 0))
         sent = datagrams(data, segment_size)
         assert receive_datagrams(server, len(sent)) == sent
+    assert client.counters == UdpCounters(), "the kernel was asked for more than it takes"
 
 
 @needs_gso
@@ -305,7 +306,7 @@ def test_portable_path_makes_one_call_a_datagram(opened: Opened) -> None:
     assert not client.capabilities.gso
     assert not client.capabilities.gro
     assert client.send(train(server.local_address, pattern(3001), 1000))
-    assert [size for size, _ in fake.calls] == [1000, 1000, 1000, 1]
+    assert [size for size, *_ in fake.calls] == [1000, 1000, 1000, 1]
 
 
 def test_segments_per_call_stays_within_both_limits() -> None:
@@ -615,6 +616,21 @@ def test_error_does_not_hide_what_has_arrived(opened: Opened, offload: bool | No
 
 
 @needs_error_queue
+def test_error_that_only_the_queue_still_holds_is_found(opened: Opened) -> None:
+    client, gone = opened(), closed_port()
+    assert client.send(train(gone, b"x", 1))
+    assert client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+    found: list[PeerError] = []
+    for _ in range(3):
+        wait_readable(client)
+        assert client.receive() is None
+        found += client.read_errors()
+        if found:
+            break
+    assert [error.remote for error in found] == [gone]
+
+
+@needs_error_queue
 def test_errors_are_read_a_bounded_number_at_a_time(opened: Opened) -> None:
     client, gone = opened(offload=False), closed_port()
     reported = 0
@@ -777,9 +793,29 @@ def test_buffer_sizes_asked_and_granted(opened: Opened) -> None:
     assert sizes.asked == 500_000
     assert sizes.receive > 0
     assert sizes.send > 0
-    before = opened(buffer_size=1).buffer_sizes
-    assert before.receive > 1, "a buffer was made smaller"
-    assert sizes.receive >= before.receive
+
+
+def test_buffers_are_never_made_smaller(opened: Opened) -> None:
+    with bound() as raw:
+        options = (socket.SO_RCVBUF, socket.SO_SNDBUF)
+        before = [raw.getsockopt(socket.SOL_SOCKET, option) for option in options]
+    udp = opened(buffer_size=1)
+    assert [udp.sock.getsockopt(socket.SOL_SOCKET, option) for option in options] == before
+
+
+def test_refused_buffer_size_is_halved_until_taken(opened: Opened) -> None:
+    class Stingy(Scripted):
+        def setsockopt(self, level: int, option: int, value: int) -> None:
+            if level == socket.SOL_SOCKET and (
+                option not in (socket.SO_RCVBUF, socket.SO_SNDBUF) or value > 2**20
+            ):
+                raise OSError(errno.ENOBUFS, "no buffer space")
+            self.real.setsockopt(level, option, value)
+
+    sizes = opened.wrap(Stingy(bound()), buffer_size=2**23).buffer_sizes
+    assert sizes.asked == 2**23
+    assert 0 < sizes.receive <= 2**20
+    assert 0 < sizes.send <= 2**20
 
 
 def test_capabilities_name_the_families(opened: Opened) -> None:
@@ -876,11 +912,12 @@ def test_users_own_socket_is_bound_and_made_non_blocking(opened: Opened) -> None
 
 
 def test_connected_socket_talks_to_its_peer(opened: Opened, offload: bool | None) -> None:
-    server, sock = opened(offload=offload), bound()
-    sock.connect(server.local_address)
-    client = opened.wrap(sock, offload=offload)
+    server, fake = opened(offload=offload), Scripted(bound())
+    fake.connect(server.local_address)
+    client = opened.wrap(fake, offload=offload)
     data = pattern(300)
     assert client.send(train(server.local_address, data, 100))
+    assert {address for _, _, address in fake.calls} == {None}, "some systems refuse an address here"
     assert receive_datagrams(server, 3) == datagrams(data, 100)
     remote = server.local_address
     server.close()
