@@ -42,6 +42,8 @@ STARTUP_GAIN: Final = 2.77
 UP_GAIN: Final = 1.25
 DRAIN_GAIN: Final = 0.75
 BELOW_GAIN: Final = 0.9
+QUEUE_GAIN: Final = 0.95
+"""Gain of cruising while a queue stands: the highest of many samples is a little too high."""
 WINDOW_GAIN: Final = 2.0
 """BDPs the window allows: room for delayed ACKs and for losses not yet detected."""
 
@@ -120,44 +122,17 @@ class Phase(Enum):
 class Model(CongestionController):
     """Model-based, paced, loss-tolerant."""
 
+    # fmt: off
     __slots__ = (
-        "_app_limited",
-        "_background_acked",
-        "_background_lost",
-        "_cruise_rounds",
-        "_cycle_lost",
-        "_cycle_proven",
-        "_epoch_acked",
-        "_epoch_start",
-        "_extra_before",
-        "_extra_now",
-        "_full_rate",
-        "_full_rounds",
-        "_gain",
-        "_harmful_probes",
-        "_min_rtt_time",
-        "_overloads",
-        "_probe_min_rtt",
-        "_probe_stop",
-        "_random",
-        "_rate_before",
-        "_rate_now",
-        "_round_acked",
-        "_round_ce",
-        "_round_gain",
-        "_round_lost",
-        "_round_min_rtt",
-        "_round_peak",
-        "_round_rate",
-        "_round_stop",
-        "_rounds",
-        "_sent_gain",
-        "_sent_peak",
-        "background_loss",
-        "inflight_bound",
-        "min_rtt",
-        "phase",
+        "_app_limited", "_background_acked", "_background_lost", "_cruise_rounds", "_cycle_lost",
+        "_cycle_proven", "_epoch_acked", "_epoch_start", "_extra_before", "_extra_now",
+        "_full_rate", "_full_rounds", "_gain", "_harmful_probes", "_min_rtt_time", "_overloads",
+        "_path_min_rtt", "_probe_min_rtt", "_probe_stop", "_random", "_rate_before", "_rate_now",
+        "_round_acked", "_round_ce", "_round_gain", "_round_lost", "_round_min_rtt", "_round_peak",
+        "_round_rate", "_round_stop", "_rounds", "_sent_gain", "_sent_peak", "background_loss",
+        "inflight_bound", "min_rtt", "phase",
     )
+    # fmt: on
 
     name = "model"
 
@@ -168,6 +143,7 @@ class Model(CongestionController):
     """Share of packets lost though the path wasn't full, 0 to BACKGROUND_MAX."""
     inflight_bound: float
     """Bytes in flight that congestion taught not to exceed; infinity if none."""
+    _rounds: int
     _round_acked: int
     _round_lost: int
     _round_ce: int
@@ -179,6 +155,7 @@ class Model(CongestionController):
         self._random = random
         self._app_limited = False
         self.min_rtt = INFINITY
+        self._path_min_rtt = INFINITY
         self._min_rtt_time = 0.0
         self._probe_min_rtt = INFINITY
         self._probe_stop = INFINITY
@@ -205,8 +182,6 @@ class Model(CongestionController):
         self._sent_peak = self._round_peak = 0
         self._clear_round()
         self._enter(Phase.STARTUP, STARTUP_GAIN)
-
-    # Getters
 
     @property
     def delivery_rate(self) -> float:
@@ -285,6 +260,7 @@ class Model(CongestionController):
         rtt = sample.latest_rtt
         if rtt is None:
             return
+        self._path_min_rtt = sample.min_rtt
         self._round_min_rtt = min(self._round_min_rtt, rtt)
         self._probe_min_rtt = min(self._probe_min_rtt, rtt)
         if rtt <= self.min_rtt * MIN_RTT_CLOSE:
@@ -313,9 +289,12 @@ class Model(CongestionController):
         return INFINITY > self._round_min_rtt > self.min_rtt * QUEUE_RTT + QUEUE_RTT_GRAIN
 
     def _empty_queue_rtt(self) -> float:
-        """The RTT up to which nobody, we or others, keeps a queue that could overflow."""
+        """The RTT up to which nobody, we or others, keeps a queue that could overflow.
+
+        The path's RTT, not the window's, which a queue that stands long enough makes its own.
+        """
         own = self._quantum() / self.delivery_rate if self.delivery_rate else 0.0
-        return self.min_rtt * EMPTY_QUEUE_RTT + QUEUE_RTT_GRAIN + own
+        return self._path_min_rtt * EMPTY_QUEUE_RTT + QUEUE_RTT_GRAIN + own
 
     def _measure_background(self) -> None:
         self._background_acked += self._round_acked
@@ -338,7 +317,7 @@ class Model(CongestionController):
                 return
         else:
             self._overloads = 0
-        if self._round_gain < 1.0:
+        if self._round_gain <= BELOW_GAIN:
             return  # what we still see is the queue that this round was sent to drain
         excessive = self._lost_more_than(self.background_loss + EXCESS_LOSS)
         if self._round_ce or (excessive and (queue_stands or self._round_gain > 1.0)):
@@ -391,8 +370,11 @@ class Model(CongestionController):
             self._give_up_draining()
         elif phase is Phase.BELOW:
             self._enter_cruise()
-        elif phase is Phase.CRUISE and self._rounds >= self._cruise_rounds:
-            self._enter_up()
+        elif phase is Phase.CRUISE:
+            if self._rounds >= self._cruise_rounds:
+                self._enter_up()
+            else:
+                self._gain = QUEUE_GAIN if self._queue_stands() else 1.0
 
     def _give_up_draining(self) -> None:
         """Somebody keeps the queue full: others, or we, if the path doesn't deliver even the lower rate."""

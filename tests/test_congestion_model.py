@@ -1,0 +1,320 @@
+"""The rate model in a closed loop: it fills links that lose, keeps queues short, backs off where it must."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from rudp.congestion import LossEvent
+from rudp.congestion.model import Model, Phase
+from rudp.congestion.new_reno import NewReno
+from tests.bottleneck import PACKET, TRAIN, Flow, Path, World, goodput, queue_seen
+from tests.test_congestion_interface import sample
+
+MBIT = 125_000.0
+
+
+def run(path: Path, until: float, *, seed: int = 1, **settings: float) -> tuple[World, Flow, Model]:
+    world = World(path)
+    model = Model(PACKET, random.Random(seed))
+    flow = world.add(model, seed, **settings)
+    world.run(until)
+    return world, flow, model
+
+
+def link(mbit: float, rtt: float, queue_bdp: float = 1.0, loss: float = 0.0, **fields: float) -> Path:
+    """Return a path with a queue of `queue_bdp` BDP, thirty packets at least."""
+    bdp = mbit * MBIT * rtt
+    return Path(mbit * MBIT, rtt, max(queue_bdp * bdp, 30 * PACKET), loss, **fields)  # type: ignore[arg-type]
+
+
+def report(flow: Flow, start: float, stop: float) -> str:
+    path = flow.path
+    mean, highest = queue_seen(flow, start, stop)
+    share = goodput(flow, start, stop) / path.rate
+    return (
+        f"{share:.3f} C = {share / (1 - path.loss):.3f} (1 - p) C; queue {mean / path.bdp():.2f} mean, "
+        f"{highest / path.bdp():.2f} most, in BDP; lost {flow.lost / flow.total_sent:.3f}"
+    )
+
+
+# Filling
+
+
+@pytest.mark.parametrize("loss_first", [False, True])
+@pytest.mark.parametrize(
+    ("loss", "share"), [(0.0, 0.95), (0.01, 0.95), (0.05, 0.95), (0.1, 0.95), (0.2, 0.9)]
+)
+def test_fills_a_link_with_random_loss(loss: float, share: float, loss_first: bool) -> None:
+    path = link(100, 0.05, loss=loss)
+    path.loss_first = loss_first
+    _, flow, _ = run(path, 12.0)
+    numbers = report(flow, 5.0, 12.0)
+    assert goodput(flow, 5.0, 12.0) >= share * (1 - loss) * path.rate, numbers
+    mean, _ = queue_seen(flow, 5.0, 12.0)
+    assert mean < (0.35 if loss <= 0.1 else 0.8) * path.bdp(), numbers
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("loss", [0.0, 0.05, 0.2])
+@pytest.mark.parametrize(
+    ("mbit", "rtt", "times"),
+    [(1, 0.05, (10, 40)), (10, 0.02, (3, 10)), (10, 0.3, (15, 30)), (500, 0.01, (1, 2))],
+)
+def test_fills_slow_fast_near_and_far_links(
+    mbit: float, rtt: float, times: tuple[float, float], loss: float, seed: int
+) -> None:
+    start, stop = times
+    path = link(mbit, rtt, loss=loss)
+    _, flow, _ = run(path, stop, seed=seed)
+    floor = 0.95 if loss <= 0.05 else 0.9
+    assert goodput(flow, start, stop) >= floor * (1 - loss) * path.rate, report(flow, start, stop)
+
+
+@pytest.mark.parametrize(("rate", "rtt"), [(625e6, 100e-6), (1e9, 60e-6), (300e6, 300e-6)])
+def test_keeps_a_loopback_busy(rate: float, rtt: float) -> None:
+    """Trains of 64 KiB, one ACK each, and an RTT shorter than a train takes: the link must never run dry."""
+    path = Path(rate, rtt, 2_000_000)
+    _, flow, model = run(path, 0.3, ack_every=46, ack_delay=0.001)
+    assert goodput(flow, 0.05, 0.3) >= 0.97 * rate, report(flow, 0.05, 0.3)
+    assert model.congestion_window >= 3 * TRAIN
+    _, highest = queue_seen(flow, 0.05, 0.3)
+    assert highest < 8 * TRAIN, report(flow, 0.05, 0.3)
+
+
+@pytest.mark.parametrize("queue_bdp", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("loss", [0.0, 0.05])
+def test_a_shallow_buffer_is_not_flooded(queue_bdp: float, loss: float) -> None:
+    """Probing overflows a short queue each time, so it must come rarely."""
+    path = link(100, 0.05, queue_bdp, loss)
+    world, flow, _ = run(path, 5.0)
+    lost, sent = flow.lost, flow.total_sent
+    world.run(15.0)
+    excess = (flow.lost - lost) / (flow.total_sent - sent) - loss
+    assert goodput(flow, 5.0, 15.0) >= 0.9 * (1 - loss) * path.rate, report(flow, 5.0, 15.0)
+    assert excess < 0.06, f"{excess:.3f} lost beyond {loss}; {report(flow, 5.0, 15.0)}"
+
+
+def test_a_deep_buffer_is_not_filled() -> None:
+    path = link(100, 0.05, 10.0)
+    _, flow, _ = run(path, 15.0)
+    mean, highest = queue_seen(flow, 2.0, 15.0)
+    assert mean < 0.3 * path.bdp(), report(flow, 2.0, 15.0)
+    assert highest < 1.0 * path.bdp(), report(flow, 2.0, 15.0)
+    assert goodput(flow, 2.0, 15.0) > 0.95 * path.rate, report(flow, 2.0, 15.0)
+
+
+def test_startup_finds_the_rate_in_a_few_round_trips() -> None:
+    """From 14 kB to 625 kB a round trip takes six doublings; a tenth round trip finds the link full."""
+    path = link(100, 0.05)
+    world, flow, model = run(path, 0.5)
+    assert model.delivery_rate > 0.9 * path.rate, (
+        f"{model.delivery_rate / path.rate:.2f} C after 10 round trips"
+    )
+    world.run(1.0)
+    assert model.phase is not Phase.STARTUP
+    assert goodput(flow, 0.5, 1.0) > 0.9 * path.rate, report(flow, 0.5, 1.0)
+
+
+def test_a_burst_of_loss_does_not_collapse_it() -> None:
+    path = link(100, 0.05)
+    world, flow, _ = run(path, 4.0)
+    for second in range(4, 12):
+        path.loss = 1.0
+        world.run(second + 0.01)
+        path.loss = 0.0
+        world.run(second + 1.0)
+    assert goodput(flow, 4.0, 12.0) > 0.93 * path.rate, report(flow, 4.0, 12.0)
+
+
+# Backing off
+
+
+@pytest.mark.parametrize("queue_bdp", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("loss", [0.0, 0.1])
+def test_follows_a_link_that_slows_down(queue_bdp: float, loss: float) -> None:
+    path = link(100, 0.05, queue_bdp, loss)
+    world, flow, model = run(path, 6.0)
+    path.rate *= 0.3
+    world.run(12.0)
+    lost, sent = flow.lost, flow.total_sent
+    world.run(18.0)
+    numbers = f"estimate {model.delivery_rate / path.rate:.2f}; {report(flow, 12.0, 18.0)}"
+    assert goodput(flow, 12.0, 18.0) >= 0.9 * (1 - loss) * path.rate, numbers
+    assert model.delivery_rate < 1.25 * path.rate, numbers
+    excess = (flow.lost - lost) / (flow.total_sent - sent) - loss
+    assert excess < 0.06, f"{excess:.3f} lost beyond {loss}; {numbers}"
+    mean, _ = queue_seen(flow, 12.0, 18.0)
+    assert mean < 1.0 * path.bdp(), numbers
+
+
+@pytest.mark.parametrize("queue_bdp", [0.1, 1.0])
+def test_follows_a_link_that_speeds_up(queue_bdp: float) -> None:
+    path = link(30, 0.05, queue_bdp)
+    world, flow, _ = run(path, 6.0)
+    path.rate = 100 * MBIT
+    world.run(14.0)
+    assert goodput(flow, 9.0, 14.0) > 0.9 * path.rate, report(flow, 9.0, 14.0)
+
+
+def test_a_sudden_loss_of_most_capacity_is_answered_at_once() -> None:
+    """Ten times too fast: nine in ten packets are lost. A second later few may be."""
+    path = link(100, 0.05)
+    world, flow, _ = run(path, 5.0)
+    path.rate /= 10
+    path.queue /= 10
+    world.run(6.0)
+    lost, sent = flow.lost, flow.total_sent
+    world.run(10.0)
+    share = (flow.lost - lost) / (flow.total_sent - sent)
+    assert share < 0.1, f"{share:.3f} lost a second after; {report(flow, 6.0, 10.0)}"
+    assert goodput(flow, 6.0, 10.0) > 0.85 * path.rate, report(flow, 6.0, 10.0)
+
+
+def test_loss_beyond_what_the_model_explains_makes_it_yield() -> None:
+    """No mode ignores congestion: half of everything lost, queue or not, brings the rate down by far."""
+    path = link(100, 0.05)
+    world, flow, _ = run(path, 5.0)
+    path.loss = 0.5
+    world.run(15.0)
+    assert goodput(flow, 10.0, 15.0) < 0.2 * path.rate, report(flow, 10.0, 15.0)
+    path.loss = 0.0
+    world.run(25.0)
+    assert goodput(flow, 22.0, 25.0) > 0.9 * path.rate, f"recovery: {report(flow, 22.0, 25.0)}"
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.2, 0.5])
+def test_ce_marks_keep_the_queue_short(threshold: float) -> None:
+    path = link(100, 0.05)
+    path.mark_above = threshold * path.bdp()
+    _, flow, _ = run(path, 15.0)
+    mean, _ = queue_seen(flow, 5.0, 15.0)
+    assert mean < threshold * path.bdp(), report(flow, 5.0, 15.0)
+    assert goodput(flow, 5.0, 15.0) > 0.9 * path.rate, report(flow, 5.0, 15.0)
+
+
+def test_persistent_congestion_starts_over() -> None:
+    path = link(100, 0.05)
+    world, flow, model = run(path, 4.0)
+    model.on_persistent_congestion(world.now)
+    assert model.phase is Phase.STARTUP
+    assert model.congestion_window == 2 * PACKET
+    assert model.delivery_rate == 0.0
+    world.run(8.0)
+    assert goodput(flow, 6.0, 8.0) > 0.9 * path.rate, report(flow, 6.0, 8.0)
+
+
+# Sharing
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_flows_share_a_link(count: int) -> None:
+    path = link(100, 0.05)
+    world = World(path)
+    flows = [world.add(Model(PACKET, random.Random(seed)), seed, start=seed * 1.0) for seed in range(count)]
+    world.run(40.0)
+    shares = [goodput(flow, 10.0, 40.0) / path.rate for flow in flows]
+    told = ", ".join(f"{share:.2f}" for share in shares)
+    assert sum(shares) > 0.95, told
+    assert min(shares) > 0.25 / count, told
+
+
+def test_a_newcomer_with_new_reno_is_not_starved() -> None:
+    """Fairness to it is not claimed; with a buffer deeper than a BDP it gets a good part."""
+    path = link(100, 0.05, 4.0)
+    world = World(path)
+    flow = world.add(Model(PACKET, random.Random(1)), 1)
+    other = world.add(NewReno(PACKET), 2, start=1.0)
+    world.run(40.0)
+    shares = [goodput(one, 10.0, 40.0) / path.rate for one in (flow, other)]
+    assert min(shares) > 0.2, f"{shares}"
+
+
+# The application
+
+
+def test_an_application_that_holds_back_does_not_lower_the_rate() -> None:
+    path = link(100, 0.05)
+    world, flow, model = run(path, 4.0)
+    before = model.delivery_rate
+    flow.app_rate = 1 * MBIT
+    flow.app_sent = int(flow.app_rate * world.now)
+    world.run(16.0)
+    assert model.delivery_rate >= 0.95 * before, f"{model.delivery_rate / before:.2f} of the rate before"
+    flow.app_rate = None
+    world.run(17.0)
+    assert goodput(flow, 16.1, 17.0) > 0.85 * path.rate, report(flow, 16.1, 17.0)
+
+
+def test_restart_from_idle_is_paced_at_the_rate() -> None:
+    path = link(100, 0.05)
+    world, flow, model = run(path, 4.0)
+    flow.app_rate = 1e-6
+    flow.app_sent = 1
+    world.run(5.0)
+    assert flow.in_flight == 0
+    model.on_app_limited(world.now)
+    model.on_sent(PACKET, 0, world.now)
+    assert model.pacing_rate is not None
+    assert model.pacing_rate <= 1.01 * model.delivery_rate
+    assert model.phase is not Phase.UP
+
+
+# The minimum RTT
+
+
+def test_the_minimum_rtt_is_measured_anew() -> None:
+    path = link(100, 0.05)
+    world, flow, model = run(path, 4.0)
+    assert model.min_rtt == pytest.approx(0.05, rel=0.05)
+    path.rtt = 0.1
+    world.run(18.0)
+    assert model.min_rtt == pytest.approx(0.1, rel=0.1), f"{model.min_rtt} s"
+    assert goodput(flow, 16.0, 18.0) > 0.9 * path.rate, report(flow, 16.0, 18.0)
+    path.rtt = 0.02
+    world.run(30.0)
+    assert model.min_rtt == pytest.approx(0.02, rel=0.1), f"{model.min_rtt} s"
+
+
+# Background loss
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.05, 0.15])
+def test_background_loss_is_measured(loss: float) -> None:
+    _, _, model = run(link(100, 0.05, loss=loss), 10.0)
+    assert model.background_loss == pytest.approx(loss, abs=0.03)
+
+
+def test_overflow_is_no_background() -> None:
+    """What two flows lose at each other's hands in a short queue must not be made up for."""
+    path = link(100, 0.05, 0.3)
+    world = World(path)
+    models = [Model(PACKET, random.Random(seed)) for seed in range(2)]
+    for seed, model in enumerate(models):
+        world.add(model, seed)
+    world.run(20.0)
+    told = ", ".join(f"{model.background_loss:.3f}" for model in models)
+    assert max(model.background_loss for model in models) < 0.05, told
+
+
+def test_spurious_loss_is_taken_back() -> None:
+    """Reordering that looked like loss leaves a controller where no loss would have."""
+    lives = []
+    for reordered in (False, True):
+        model = Model(PACKET)
+        now, delivered = 0.0, 0
+        for _ in range(200):
+            now += 0.05
+            model.on_sent(40 * PACKET, 0, now - 0.05)
+            if reordered:
+                model.on_loss(LossEvent(now, 30 * PACKET, now - 0.05, 10 * PACKET, 40 * PACKET))
+                model.on_spurious_loss(30 * PACKET, now)
+            delivered += 40 * PACKET
+            model.on_ack(
+                sample(now, 40 * PACKET, delivered, latest_rtt=0.05, delivery_rate=800 * PACKET, min_rtt=0.05)
+            )
+        lives.append(
+            (model.congestion_window, model.background_loss, model.inflight_bound, model.delivery_rate)
+        )
+    assert lives[0] == lives[1]

@@ -1,0 +1,123 @@
+"""Laws of the token bucket."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rudp.pacer import UNPACED, Pacer
+
+SIZE = 1_400
+
+
+def paced(rate: float) -> Pacer:
+    pacer = Pacer(SIZE)
+    pacer.set_rate(rate, SIZE, 0.0)
+    return pacer
+
+
+@pytest.mark.parametrize("rate", [None, 0.0, float("inf")])
+def test_without_a_rate_nothing_is_held_back(rate: float | None) -> None:
+    pacer = Pacer(SIZE)
+    pacer.set_rate(rate, SIZE, 0.0)
+    pacer.on_sent(1_000_000_000, 0.0)
+    assert pacer.rate is None
+    assert pacer.allowance(0.0) == UNPACED
+    assert pacer.release_time(0.0) is None
+
+
+def test_starts_with_ten_packets() -> None:
+    assert paced(1e5).allowance(0.0) == 10 * SIZE
+
+
+def test_a_fast_rate_has_a_burst_of_two_milliseconds() -> None:
+    pacer = paced(1e8)
+    pacer.on_sent(10 * SIZE, 0.0)
+    assert pacer.allowance(1.0) == 200_000
+
+
+def test_release_time_is_when_the_allowance_returns() -> None:
+    pacer = paced(1e6)
+    pacer.on_sent(10 * SIZE, 0.0)
+    assert pacer.allowance(0.0) == 0
+    release = pacer.release_time(0.0)
+    assert release == pytest.approx(SIZE / 1e6), "at this rate a quantum is a packet"
+    assert release is not None
+    assert pacer.allowance(release - 1e-6) == 0
+    assert pacer.allowance(release + 1e-9) >= SIZE
+    assert pacer.release_time(release + 1e-9) is None
+
+
+def test_a_fast_rate_is_not_cut_into_crumbs() -> None:
+    pacer = paced(20e6)
+    pacer.on_sent(pacer.allowance(1.0), 1.0)
+    assert pacer.allowance(1.0005) == 0, "half a millisecond's worth isn't worth a train"
+    assert pacer.allowance(1.0011) >= 20_000
+    huge = paced(1e9)
+    huge.on_sent(huge.allowance(1.0), 1.0)
+    assert huge.release_time(1.0) == pytest.approx(1.0 + 65_507 / 1e9), "a full train is"
+
+
+def test_a_late_timer_costs_nothing() -> None:
+    """Woken a millisecond late each time, a sender still reaches the rate."""
+    pacer, now, sent = paced(12.5e6), 0.0, 0
+    while now < 1.0:
+        allowance = pacer.allowance(now)
+        pacer.on_sent(allowance, now)
+        sent += allowance
+        release = pacer.release_time(now)
+        assert release is not None
+        now = release + 0.0009
+    assert sent == pytest.approx(12.5e6, rel=0.01)
+
+
+def test_probes_overdraw_by_one_burst_at_most() -> None:
+    pacer = paced(1e6)
+    for _ in range(100):
+        pacer.on_sent(10 * SIZE, 0.0)
+    release = pacer.release_time(0.0)
+    assert release == pytest.approx(11 * SIZE / 1e6)
+
+
+def test_time_does_not_run_backwards() -> None:
+    pacer = paced(1e6)
+    pacer.on_sent(10 * SIZE, 1.0)
+    assert pacer.allowance(0.5) == 0
+    assert pacer.allowance(1.0) == 0
+
+
+def test_a_new_rate_counts_from_now_on() -> None:
+    pacer = paced(1e6)
+    pacer.on_sent(10 * SIZE, 0.0)
+    pacer.set_rate(2e6, SIZE, 0.001)
+    assert pacer.release_time(0.001) == pytest.approx(0.001 + (2_000 - 1_000) / 2e6)
+
+
+def test_a_smaller_packet_makes_a_smaller_burst() -> None:
+    pacer = paced(1e5)
+    pacer.set_rate(1e5, 1_200, 0.0)
+    assert pacer.allowance(0.0) == 12_000
+
+
+@given(
+    rates=st.lists(st.floats(1e3, 1e9), min_size=1, max_size=5),
+    steps=st.lists(st.tuples(st.floats(0.0, 0.05), st.floats(0.0, 1.0)), max_size=60),
+)
+def test_never_more_than_the_rate_and_a_burst(rates: list[float], steps: list[tuple[float, float]]) -> None:
+    pacer = paced(rates[0])
+    now, sent, due, burst = 0.0, 0, 0.0, pacer.burst
+    for number, (pause, share) in enumerate(steps):
+        rate = pacer.rate
+        assert rate is not None
+        due += rate * pause
+        now += pause
+        pacer.set_rate(rates[number % len(rates)], SIZE, now)
+        burst = max(burst, pacer.burst)
+        allowance = pacer.allowance(now)
+        assert allowance == 0 or allowance >= int(pacer.quantum)
+        assert (allowance == 0) == (pacer.release_time(now) is not None)
+        taken = int(allowance * share)
+        pacer.on_sent(taken, now)
+        sent += taken
+        assert sent <= due + burst + 1e-6 * (due + burst)
