@@ -6,8 +6,12 @@ Knows: the figures and their units. Refuses to know: where they are kept; `Conne
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isinf
 
-__all__ = ["Counters", "EndpointStats", "Stats"]
+from rudp.recovery import Recovery
+from rudp.streams import Streams
+
+__all__ = ["Counters", "EndpointStats", "Stats", "gather"]
 
 
 class Counters:
@@ -23,8 +27,6 @@ class Counters:
         "packets_sent",
         "bytes_lost",
         "packets_spurious",
-        "stream_bytes_retransmitted",
-        "packets_retransmitted",
         "packets_refused",
     )
 
@@ -52,7 +54,6 @@ class Stats:
     packets_sent: int
     packets_received: int
     packets_lost: int
-    packets_retransmitted: int
     packets_spurious: int
     packets_duplicate: int
     datagrams_corrupt: int
@@ -82,3 +83,42 @@ class EndpointStats:
     retries_sent: int
     resets_sent: int
     refused: int
+
+
+def gather(
+    state: str, limited_by: str, counters: Counters, recovery: Recovery, streams: Streams, datagram_size: int
+) -> Stats:
+    """Collect a connection's figures from its parts."""
+    rtt, controller = recovery.rtt, recovery.congestion
+    return Stats(
+        state=state,
+        latest_rtt=rtt.latest_rtt,
+        min_rtt=rtt.min_rtt,
+        smoothed_rtt=rtt.smoothed_rtt,
+        rttvar=rtt.rttvar,
+        congestion=controller.name,
+        congestion_window=controller.congestion_window,
+        ssthresh=None if isinf(controller.ssthresh) else int(controller.ssthresh),
+        bytes_in_flight=recovery.sent_packets.bytes_in_flight,
+        pacing_rate=controller.pacing_rate,
+        pto_count=recovery.pto_count,
+        max_datagram_size=datagram_size,
+        packets_sent=counters.packets_sent,
+        packets_received=counters.packets_received,
+        packets_lost=counters.packets_lost,
+        packets_spurious=counters.packets_spurious,
+        packets_duplicate=counters.packets_duplicate,
+        datagrams_corrupt=counters.datagrams_corrupt,
+        bytes_sent=counters.bytes_sent,
+        bytes_received=counters.bytes_received,
+        bytes_lost=counters.bytes_lost,
+        stream_bytes_sent=streams.send_window.used,
+        stream_bytes_received=streams.received_total,
+        stream_bytes_retransmitted=streams.retransmitted,
+        send_buffered=streams.buffered,
+        receive_window=streams.receive_window.window,
+        send_window_available=streams.send_window.available,
+        streams_open=streams.count,
+        limited_by=limited_by,
+        ecn_capable=recovery.ecn != 0,
+    )

@@ -1,0 +1,89 @@
+"""What an endpoint can say without holding state: cookies for RETRY and tokens for stateless RESET.
+
+Knows: one secret key, the two keyed hashes made from it, and a rate limit.
+Refuses to know: connections. Every operation costs one hash of a few hundred bytes (BLAKE2b, RFC 7693, keyed).
+
+A cookie proves that a client received what was sent to its address: it is bound to address, port, both ids, the
+parameters and the time (RFC 9293 has none; RFC 9000 section 8.1.2 and RFC 4987 section 3.6 describe the idea).
+A reset token proves that who resets a connection owns the key that its id was made under (RFC 9000 section 10.3).
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from hmac import compare_digest
+from struct import Struct
+from typing import Final
+
+from rudp.train import Address
+from rudp.wire import RESET_TOKEN_SIZE, Syn, encode_parameters
+
+__all__ = ["RateLimit", "Secrets"]
+
+# Seconds for which a cookie is good: longer than the longest pause between two SYNs and a slow round trip.
+COOKIE_LIFETIME: Final = 15.0
+_COOKIE_TIME: Final = Struct(">Q")
+_COOKIE_MAC_SIZE: Final = 16
+_IDS: Final = Struct(">QQH")
+
+
+class Secrets:
+    """Cookies and reset tokens under one key of 16 to 64 bytes."""
+
+    __slots__ = ("_cookie_key", "_reset_key")
+
+    def __init__(self, key: bytes) -> None:
+        self._cookie_key = blake2b(b"cookie", key=key[:64], digest_size=32).digest()
+        self._reset_key = blake2b(b"reset", key=key[:64], digest_size=32).digest()
+
+    def reset_token(self, connection_id: int) -> bytes:
+        """The token with which the owner of `connection_id` may reset the connection."""
+        data = connection_id.to_bytes(8, "big")
+        return blake2b(data, key=self._reset_key, digest_size=RESET_TOKEN_SIZE).digest()
+
+    def cookie(self, syn: Syn, remote: Address, now: float) -> bytes:
+        """A cookie for this SYN from this address."""
+        stamp = _COOKIE_TIME.pack(int(now * 1000))
+        return stamp + self._mac(stamp, syn, remote)
+
+    def accepts(self, syn: Syn, remote: Address, now: float) -> bool:
+        """Whether the SYN carries a cookie of ours, for that address, and still good."""
+        stamp = syn.cookie[: _COOKIE_TIME.size]
+        if len(syn.cookie) != _COOKIE_TIME.size + _COOKIE_MAC_SIZE:
+            return False
+        age = now - _COOKIE_TIME.unpack(stamp)[0] / 1000
+        # The clock is read in whole milliseconds.
+        fresh = -0.001 <= age <= COOKIE_LIFETIME
+        return compare_digest(syn.cookie[_COOKIE_TIME.size :], self._mac(stamp, syn, remote)) and fresh
+
+    def _mac(self, stamp: bytes, syn: Syn, remote: Address) -> bytes:
+        mac = blake2b(key=self._cookie_key, digest_size=_COOKIE_MAC_SIZE)
+        host = remote[0].encode()
+        mac.update(stamp)
+        mac.update(_IDS.pack(syn.destination_id, syn.source_id, remote[1]))
+        mac.update(bytes([len(host)]))
+        mac.update(host)
+        mac.update(encode_parameters(syn.parameters))
+        return mac.digest()
+
+
+class RateLimit:
+    """At most `rate` a second, `burst` at once."""
+
+    __slots__ = ("_burst", "_level", "_rate", "_time")
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._level = burst
+        self._time: float | None = None
+
+    def allows(self, now: float) -> bool:
+        """Take one, if there is one."""
+        if self._time is not None:
+            self._level = min(self._burst, self._level + (now - self._time) * self._rate)
+        self._time = now
+        if self._level < 1:
+            return False
+        self._level -= 1
+        return True

@@ -1,0 +1,219 @@
+"""What the commands share: running, errors as one line, addresses, quantities.
+
+Knows: how a failure is told (one line on standard error, a non-zero exit status, no traceback) and how
+addresses, sizes and rates are written and read. Refuses to know: any command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+
+import click
+
+from rudp.errors import RudpError
+
+__all__ = [
+    "DEFAULT_PORT",
+    "INTERRUPTED",
+    "FRACTION",
+    "HOST_AND_PORT",
+    "PORT",
+    "RATE",
+    "SIZE",
+    "Failure",
+    "address_text",
+    "any_host",
+    "explained",
+    "printable",
+    "rate_text",
+    "reason",
+    "run",
+    "shut",
+    "size_text",
+    "time_text",
+    "warn",
+]
+
+DEFAULT_PORT = 10000
+PORT = click.IntRange(0, 65535)
+SHUT_SECONDS = 2.0
+INTERRUPTED = 130  # as shells report a command that ended by Ctrl-C
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]i?|)b?", re.IGNORECASE)
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]|)bit(?:/s|ps)?", re.IGNORECASE)
+
+
+class Failure(Exception):
+    """Something the user should read as one line."""
+
+
+def run(work: Coroutine[Any, Any, int], *, interrupted: int = INTERRUPTED) -> NoReturn:
+    """Run a command to its exit status. `interrupted` is the status after Ctrl-C."""
+    try:
+        status = asyncio.run(work)
+    except KeyboardInterrupt:
+        warn("interrupted" if interrupted else "stopped")
+        status = interrupted
+    except (Failure, RudpError, EOFError, OSError) as error:
+        warn(reason(error))
+        status = 1
+    raise SystemExit(status)
+
+
+async def shut(server: Any) -> None:
+    """Close a server, of asyncio or rudp, and wait a little for its connections."""
+    server.close()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(server.wait_closed(), SHUT_SECONDS)
+
+
+def warn(text: str) -> None:
+    """One line on standard error."""
+    click.echo(f"rudp: {printable(text)}", err=True)
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Turn what the system or a peer did into a Failure that says what was being done."""
+    try:
+        yield
+    except (RudpError, OSError, EOFError) as error:
+        raise Failure(f"{doing}: {reason(error)}") from error
+
+
+def reason(error: BaseException) -> str:
+    """Why it failed, for people."""
+    if isinstance(error, socket.gaierror):
+        return f"no such host ({error.strerror})"
+    if isinstance(error, asyncio.IncompleteReadError):
+        return "the peer ended in mid-message"
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror[0].lower() + error.strerror[1:]
+        return f"{text}: {error.filename}" if error.filename else text
+    if isinstance(error, TimeoutError) and not str(error):
+        return "timed out"
+    return str(error) or type(error).__name__
+
+
+def printable(text: str, limit: int = 500) -> str:
+    """Text that a peer or a file name may have brought, without anything a terminal would act on."""
+    clean = "".join(char if char.isprintable() else "?" for char in text)
+    return clean if len(clean) <= limit else clean[: limit - 3] + "..."
+
+
+def any_host() -> str:
+    """The address that stands for all of this machine's, IPv6 and IPv4 where both can be had."""
+    return "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
+
+
+def address_text(address: Any) -> str:
+    """`host:port`, with brackets around an IPv6 host, and IPv4 in IPv6 shown as IPv4."""
+    if not address:
+        return "unknown address"
+    host, port = str(address[0]), address[1]
+    if host.lower().startswith("::ffff:") and "." in host:
+        host = host[7:]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def size_text(size: float) -> str:
+    """A number of bytes, in decimal units."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}" if size < 100 * scale else f"{size / scale:.0f} {unit}"
+    return f"{size:.0f} B"
+
+
+def rate_text(size: float, seconds: float) -> str:
+    """Bytes over seconds, in decimal units."""
+    return f"{size_text(size / seconds)}/s" if seconds > 0 else "-"
+
+
+def time_text(seconds: float) -> str:
+    """A duration of milliseconds to hours."""
+    if seconds < 1:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d} min"
+
+
+class _Size(click.ParamType):
+    """Bytes, as in 20MB, 1.5GB, 512KiB or 4096."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(str(value).strip())
+        if not match:
+            self.fail(f"{value!r} is no size; write it as in 20MB, 1.5GB, 512KiB or 4096", param, ctx)
+        return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+class _Rate(click.ParamType):
+    """Bytes per second, given in bits: 16Mbit, 1Gbit."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = _RATE.fullmatch(str(value).strip())
+        if not match or not float(match[1]):
+            self.fail(f"{value!r} is no rate; write it as in 16Mbit or 1Gbit", param, ctx)
+        return float(match[1]) * _UNITS[match[2].lower()] / 8
+
+
+class _Fraction(click.ParamType):
+    """A probability below 1, as in 0.1 or 10%."""
+
+    name = "probability"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value).strip()
+        try:
+            number = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number < 1:
+            self.fail(f"{value!r} is no probability from 0 to below 1; write it as in 0.1 or 10%", param, ctx)
+        return number
+
+
+class _HostAndPort(click.ParamType):
+    """HOST:PORT, HOST alone for the default port, [ADDRESS]:PORT for IPv6."""
+
+    name = "host:port"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        text = str(value).strip()
+        if match := re.fullmatch(r"\[([^\]]+)\](?::(.*))?", text):
+            host, port = match[1], match[2]
+        elif text.count(":") == 1:
+            host, port = text.split(":")
+        else:
+            host, port = text, None
+        number = DEFAULT_PORT if port is None else int(port) if port.isascii() and port.isdigit() else 0
+        if not host or not 1 <= number <= 65535:
+            self.fail(f"{value!r} is no HOST:PORT; IPv6 goes in brackets, as in [::1]:10000", param, ctx)
+        return host, number
+
+
+SIZE = _Size()
+RATE = _Rate()
+FRACTION = _Fraction()
+HOST_AND_PORT = _HostAndPort()

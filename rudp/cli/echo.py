@@ -1,0 +1,227 @@
+"""`rudp echo-server` and `rudp echo`: the same echo over rudp, TCP and UDP.
+
+Knows: that rudp and TCP are streams with one and the same interface, and that UDP is datagrams that may get
+lost. Refuses to know: what makes a stream reliable. The two front ends differ in one word: `asyncio` or
+`rudp`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any, Final
+
+import click
+
+import rudp
+from rudp.cli.common import DEFAULT_PORT, PORT, Failure, address_text, explained, run, shut, time_text, warn
+from rudp.cli.stdin import StandardInput
+
+__all__ = ["echo", "echo_server"]
+
+CHUNK: Final = 65536
+LONGEST_MESSAGE: Final = 32768  # bytes; it must fit one datagram
+TRANSPORTS: Final = ("rudp", "tcp", "udp")
+
+
+# The server.
+
+
+async def _serve_streams(front: Any, host: str, port: int, name: str) -> None:
+    async def echo_back(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client = address_text(writer.get_extra_info("peername"))
+        click.echo(f"{client} connected")
+        total = 0
+        try:
+            while data := await reader.read(CHUNK):
+                writer.write(data)
+                await writer.drain()
+                total += len(data)
+                click.echo(f"{client} {len(data)} bytes echoed")
+            writer.write_eof()
+            click.echo(f"{client} closed, {total} bytes in all")
+        except OSError as error:
+            click.echo(f"{client} lost: {error}")
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    with explained(f"cannot listen on {address_text((host, port))} ({name})"):
+        server = await front.start_server(echo_back, host, port)
+    try:
+        _announce([sock.getsockname() for sock in server.sockets], name)
+        await server.serve_forever()
+    finally:
+        await shut(server)
+
+
+class _EchoDatagrams(asyncio.DatagramProtocol):
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._transport.sendto(data, addr)
+        click.echo(f"{address_text(addr)} {len(data)} bytes echoed")
+
+
+async def _serve_datagrams(host: str, port: int) -> None:
+    loop = asyncio.get_running_loop()
+    with explained(f"cannot listen on {address_text((host, port))} (udp)"):
+        transport, _ = await loop.create_datagram_endpoint(_EchoDatagrams, local_addr=(host, port))
+    try:
+        _announce([transport.get_extra_info("sockname")], "udp")
+        await loop.create_future()
+    finally:
+        transport.close()
+
+
+def _announce(addresses: list[Any], name: str) -> None:
+    click.echo(f"listening on {', '.join(map(address_text, addresses))} ({name}); Ctrl-C ends")
+
+
+async def _serve(transport: str, host: str, port: int) -> int:
+    if transport == "udp":
+        await _serve_datagrams(host, port)
+    else:
+        await _serve_streams(asyncio if transport == "tcp" else rudp, host, port, transport)
+    return 0
+
+
+# The client.
+
+
+class _Client(ABC):
+    """Something that sends a message and waits for it to come back."""
+
+    @abstractmethod
+    async def exchange(self, message: bytes) -> bytes:
+        """Return the echo."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close in good order."""
+
+
+class _StreamClient(_Client):
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def exchange(self, message: bytes) -> bytes:
+        self._writer.write(message)
+        await self._writer.drain()
+        return await self._reader.readexactly(len(message))
+
+    async def close(self) -> None:
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+
+class _DatagramClient(_Client, asyncio.DatagramProtocol):
+    def __init__(self) -> None:
+        self._answers: asyncio.Queue[bytes | Exception] = asyncio.Queue()
+        self._transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        del addr
+        self._answers.put_nowait(data)
+
+    def error_received(self, exc: Exception) -> None:
+        self._answers.put_nowait(exc)
+
+    async def exchange(self, message: bytes) -> bytes:
+        self._transport.sendto(message)
+        while True:
+            answer = await self._answers.get()
+            if isinstance(answer, Exception):
+                raise answer
+            if answer == message:
+                return answer
+
+    async def close(self) -> None:
+        self._transport.close()
+
+
+async def _open(transport: str, host: str, port: int) -> _Client:
+    if transport == "udp":
+        loop = asyncio.get_running_loop()
+        _, client = await loop.create_datagram_endpoint(_DatagramClient, remote_addr=(host, port))
+        return client
+    front: Any = asyncio if transport == "tcp" else rudp
+    return _StreamClient(*await front.open_connection(host, port))
+
+
+async def _messages(words: tuple[str, ...]) -> AsyncIterator[bytes]:
+    """What to echo: the arguments as one line, or standard input line by line."""
+    if words:
+        line = (" ".join(words) + "\n").encode()
+        for start in range(0, len(line), LONGEST_MESSAGE):
+            yield line[start : start + LONGEST_MESSAGE]
+        return
+    stdin = StandardInput()
+    while line := await stdin.readline(LONGEST_MESSAGE):
+        yield line
+
+
+async def _echo(transport: str, host: str, port: int, timeout: float, words: tuple[str, ...]) -> int:
+    where = f"{address_text((host, port))} ({transport})"
+    loop = asyncio.get_running_loop()
+    out = click.get_binary_stream("stdout")
+    count = size = 0
+    waited = 0.0
+    with explained(f"cannot connect to {where}"):
+        client = await asyncio.wait_for(_open(transport, host, port), timeout)
+    try:
+        async for message in _messages(words):
+            start = loop.time()
+            try:
+                with explained(f"no echo from {where}"):
+                    answer = await asyncio.wait_for(client.exchange(message), timeout)
+            except Failure as failure:
+                if transport == "udp" and isinstance(failure.__cause__, TimeoutError):
+                    raise Failure(f"{failure}; UDP sends nothing again, and cannot tell why") from None
+                raise
+            waited += loop.time() - start
+            count, size = count + 1, size + len(message)
+            out.write(answer)
+            out.flush()
+    finally:
+        await client.close()
+    if count:
+        each = time_text(waited / count)
+        warn(f"{count} messages, {size} bytes echoed by {where}, {each} each")
+    return 0
+
+
+def _transport_option(command: Any) -> Any:
+    choice = click.Choice(TRANSPORTS)
+    return click.option("--transport", type=choice, default="rudp", show_default=True)(command)
+
+
+@click.command("echo-server")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Where to listen; :: or 0.0.0.0 for all."
+)
+@click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="0 for any free one.")
+@_transport_option
+def echo_server(host: str, port: int, transport: str) -> None:
+    """Send back whatever comes, until Ctrl-C."""
+    run(_serve(transport, host, port), interrupted=0)
+
+
+@click.command()
+@click.argument("text", nargs=-1)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where the server is.")
+@click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True)
+@click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds.")
+@_transport_option
+def echo(*, text: tuple[str, ...], host: str, port: int, timeout: float, transport: str) -> None:
+    """Send TEXT, or standard input line by line, and print what comes back."""
+    run(_echo(transport, host, port, timeout, text))

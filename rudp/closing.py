@@ -1,0 +1,52 @@
+"""The four-way close: FIN and its acknowledgement in each direction, with half-close.
+
+Knows: whether this side has finished, whether its FIN was sent and acknowledged; what the peer's FIN says and whether
+all that it speaks of has arrived. Refuses to know: states (connection, by the table in `state`) and streams one by one.
+
+A FIN says how many streams of each kind its sender opened and how many bytes it sent in all (docs/WIRE.md): it is
+complete when exactly that has arrived, in whatever order. Every operation is O(1).
+"""
+
+from __future__ import annotations
+
+from rudp.errors import ErrorCode, ProtocolError
+from rudp.wire import Fin
+
+__all__ = ["Closing"]
+
+
+class Closing:
+    """How far a connection's close has come."""
+
+    __slots__ = ("fin_acked", "fin_queued", "finished", "peer_fin", "peer_finished", "receiving_ended")
+
+    def __init__(self) -> None:
+        # The application will write no more; and, after a full close, read no more either.
+        self.finished = False
+        self.receiving_ended = False
+        self.fin_queued = False
+        self.fin_acked = False
+        self.peer_fin: Fin | None = None
+        self.peer_finished = False
+
+    def on_fin(self, fin: Fin) -> None:
+        """The peer's FIN arrived. Raises ProtocolError when it contradicts an earlier one."""
+        if self.peer_fin is not None and self.peer_fin != fin:
+            raise ProtocolError(ErrorCode.FINAL_SIZE_ERROR, f"FIN says {fin}, an earlier one said {self.peer_fin}")
+        self.peer_fin = fin
+
+    def check(self, opened: list[int], highest: int) -> None:
+        """Hold what arrived against the FIN. Raises ProtocolError when the peer went beyond it."""
+        fin = self.peer_fin
+        if fin is not None and (
+            opened[0] > fin.streams_bidi or opened[1] > fin.streams_uni or highest > fin.total_size
+        ):
+            raise ProtocolError(
+                ErrorCode.FINAL_SIZE_ERROR,
+                f"{opened[0]} + {opened[1]} streams and {highest} bytes came, FIN spoke of "
+                f"{fin.streams_bidi} + {fin.streams_uni} and {fin.total_size}",
+            )
+
+    def is_complete(self, received_total: int) -> bool:
+        """Whether all that the peer's FIN speaks of has just become complete."""
+        return not self.peer_finished and self.peer_fin is not None and received_total == self.peer_fin.total_size

@@ -1,0 +1,90 @@
+"""Control frames that wait to be sent, and which of them are sent again when lost.
+
+Knows: at most one pending frame of a kind and stream (a newer MAX_DATA replaces an older one), in the order in which
+the kinds became due. Refuses to know: why a frame is due, and packets.
+
+put, take a frame, on_lost: O(1). Memory: one frame a kind and stream, so bounded by the streams that are open.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from rudp import wire
+from rudp.wire import (
+    AckFrequency,
+    Fin,
+    Frame,
+    MaxData,
+    MaxStreamData,
+    MaxStreams,
+    ResetStream,
+    StopSending,
+    Stream,
+)
+
+__all__ = ["ControlQueue"]
+
+_Key: TypeAlias = tuple[type, int]
+
+# RFC 9000 section 13.3: what is repeated until acknowledged. PING, IMMEDIATE_ACK, ACK and path frames are not: the
+# loss of one is mended by the next or by a timer of its own.
+_RELIABLE = (
+    MaxData,
+    MaxStreamData,
+    MaxStreams,
+    ResetStream,
+    StopSending,
+    Stream,
+    Fin,
+    AckFrequency,
+)
+
+
+def _key(frame: Frame) -> _Key:
+    if isinstance(frame, MaxStreams):
+        return MaxStreams, int(frame.unidirectional)
+    return type(frame), getattr(frame, "stream_id", -1)
+
+
+class ControlQueue:
+    """Pending control frames of one connection."""
+
+    __slots__ = ("_pending",)
+
+    def __init__(self) -> None:
+        self._pending: dict[_Key, Frame] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._pending)
+
+    def put(self, frame: Frame) -> None:
+        """Queue `frame`, in place of an older one of its kind and stream."""
+        if self._pending is None:
+            self._pending = {}
+        self._pending[_key(frame)] = frame
+
+    def discard(self, kind: type, stream_id: int = -1) -> None:
+        """Forget the pending frame of this kind and stream, if there is one."""
+        if self._pending:
+            self._pending.pop((kind, stream_id), None)
+
+    def take(self, room: int) -> list[tuple[Frame, bytes]]:
+        """Remove and return, with their encoding, the oldest frames that fit into `room` bytes together."""
+        taken: list[tuple[Frame, bytes]] = []
+        if not self._pending:
+            return taken
+        for key in list(self._pending)[: max(1, room)]:
+            encoded = wire.encode_frame(self._pending[key])
+            if len(encoded) > room:
+                break
+            room -= len(encoded)
+            taken.append((self._pending.pop(key), encoded))
+        if not self._pending:
+            self._pending = None
+        return taken
+
+    def on_lost(self, frame: Frame) -> None:
+        """A packet that carried `frame` is lost: queue it again unless a newer one of its kind already waits."""
+        if isinstance(frame, _RELIABLE) and (self._pending is None or _key(frame) not in self._pending):
+            self.put(frame)

@@ -1,0 +1,438 @@
+"""One UDP socket's worth of connections, sans-IO: which connection a datagram is for, who may connect.
+
+Knows: connection id to Connection, half-open ones by the client's address and id, closed ones' last replies, one heap
+of timers. Refuses to know: sockets, clocks, what goes on inside a connection.
+
+    connect(remote, now)                          opens a connection
+    receive(data, segment_size, remote, ...)      one received buffer: split into runs of one connection each
+    datagrams_to_send(now)                        trains, one by one; may be left and taken up again
+    next_timeout(), handle_timeout(now)           one timer for all connections
+    next_event()                                  (connection, event), oldest first
+
+After each input and each command on a connection a driver does three things: send all trains, re-arm one timer at
+`next_timeout()`, drain `next_event()`. docs/SANS_IO.md has the whole of it with a runnable driver.
+
+Costs: a received run one dictionary look-up; a timer O(log connections) and lazily re-armed; nothing is proportional to
+the number of connections. Received buffers are not kept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from typing import Final
+
+from rudp import wire
+from rudp.admission import RateLimit, Secrets
+from rudp.config import Config
+from rudp.connection import Connection, RandomSource
+from rudp.errors import ConnectionRefused, DecodeError, ErrorCode
+from rudp.events import Event
+from rudp.handshake import ClientHandshake, ServerHandshake, chosen_protocol, local_parameters, refusal
+from rudp.lingering import Lingering
+from rudp.path import Path
+from rudp.state import CLOSED_STATES, State
+from rudp.stats import EndpointStats
+from rudp.train import Address, Train
+
+__all__ = ["Endpoint"]
+
+# Stateless resets a second, and at once: enough to end a restarted server's old connections, too few to be a weapon.
+RESETS_PER_SECOND: Final = 1000.0
+RESET_BURST: Final = 1000.0
+# Bytes of a RESET; what provokes one must be longer (RFC 9000 section 10.3.3).
+RESET_SIZE: Final = len(wire.encode_opening(wire.Reset(0, bytes(wire.RESET_TOKEN_SIZE))))
+
+
+class Endpoint:
+    """Connections that share one local socket. `accept` says whether SYNs are welcome."""
+
+    def __init__(self, config: Config | None = None, *, random: RandomSource, accept: bool = False) -> None:
+        self._config = config or Config()
+        self._random = random
+        self._accept = accept
+        self._secrets = Secrets(self._config.reset_key or random.randbytes(32))
+        self._connections: dict[int, Connection] = {}
+        # Server connections by who opened them, so that a repeated SYN finds its connection.
+        self._clients: dict[tuple[Address, int], Connection] = {}
+        self._client_keys: dict[int, tuple[Address, int]] = {}
+        self._half_open: dict[int, Connection] = {}
+        # Clients in SYN_SENT, for ICMP errors.
+        self._connecting: dict[int, Connection] = {}
+        self._by_reset_token: dict[tuple[int, bytes], Connection] = {}
+        self._lingering = Lingering()
+        self._ready: OrderedDict[int, Connection] = OrderedDict()
+        self._timers: list[tuple[float, int, Connection]] = []
+        self._timer_count = 0
+        self._events: deque[tuple[Connection, Event]] = deque()
+        self._replies: deque[Train] = deque()
+        self._reset_limit = RateLimit(RESETS_PER_SECOND, RESET_BURST)
+        self._received = self._dropped = self._retries = self._resets = self._refused = 0
+
+    # -- getters ------------------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """The configuration of accepted connections, and of `connect` without one."""
+        return self._config
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """All connections that have not ended."""
+        return tuple(self._connections.values())
+
+    def stats(self) -> EndpointStats:
+        """The endpoint's figures."""
+        return EndpointStats(
+            connections=len(self._connections),
+            half_open=len(self._half_open),
+            lingering=len(self._lingering),
+            datagrams_received=self._received,
+            datagrams_dropped=self._dropped,
+            retries_sent=self._retries,
+            resets_sent=self._resets,
+            refused=self._refused,
+        )
+
+    # -- commands -----------------------------------------------------------------------------------------------
+
+    def connect(
+        self, remote: Address, now: float, *, config: Config | None = None, local: Address | None = None
+    ) -> Connection:
+        """Open a connection; the SYN is among the next datagrams to send."""
+        config = config or self._config
+        connection_id = self._new_id(config)
+        parameters = local_parameters(
+            config, self._secrets.reset_token(connection_id), config.application_protocols
+        )
+        connection = Connection(
+            config,
+            connection_id=connection_id,
+            path=Path(remote, local, validated=True),
+            random=self._random,
+            ready=self._ready,
+            now=now,
+            client=ClientHandshake(self._random.getrandbits(64), connection_id, parameters, now),
+        )
+        self._connections[connection_id] = connection
+        self._connecting[connection_id] = connection
+        return connection
+
+    def stop_accepting(self) -> None:
+        """Refuse further SYNs; what is open stays."""
+        self._accept = False
+
+    def _new_id(self, config: Config) -> int:
+        """An id of our choosing: the worker's index and 56 unpredictable bits."""
+        while True:
+            connection_id = config.worker << 56 | self._random.getrandbits(56)
+            if connection_id not in self._connections and connection_id not in self._lingering:
+                return connection_id
+
+    # -- inputs -------------------------------------------------------------------------------------------------
+
+    def receive(
+        self, data: memoryview, segment_size: int, remote: Address, local: Address | None, ecn: int, now: float
+    ) -> None:
+        """Take one received buffer: datagrams of `segment_size` bytes from one address, the last may be shorter.
+
+        Never raises for what a peer may have sent.
+        """
+        size = len(data)
+        if not size or segment_size <= 0:
+            self._dropped += 1
+            return
+        source = (remote, local, ecn)
+        try:
+            columns = wire.read_headers(data, segment_size)
+        except DecodeError:
+            self._received += 1
+            self._dropped += 1
+            if size > segment_size:
+                self._receive_singly(data, segment_size, source, now)
+            return
+        self._received += len(columns[0])
+        touched: list[Connection] = []
+        for start, count in split_runs(*columns):
+            view = data[start * segment_size : (start + count) * segment_size]
+            kind = wire.DATA_TYPES.get(columns[0][start])
+            if kind is None:
+                self._receive_opening(view, source, now)
+                continue
+            connection = self._connections.get(columns[1][start])
+            if connection is None:
+                self._receive_unknown(view, segment_size, columns[1][start], source, now)
+                continue
+            connection.receive_run(view, segment_size, kind, columns[2][start], count, source, now)
+            if connection not in touched:
+                touched.append(connection)
+        for connection in touched:
+            connection.end_of_buffer(now)
+            self._collect(connection)
+
+    def _receive_singly(
+        self, data: memoryview, segment_size: int, source: tuple[Address, Address | None, int], now: float
+    ) -> None:
+        """A buffer in which a datagram is shorter than any header: its datagrams one by one."""
+        for at in range(0, len(data), segment_size):
+            datagram = data[at : at + segment_size]
+            self.receive(datagram, len(datagram), *source, now)
+
+    def _receive_opening(self, view: memoryview, source: tuple[Address, Address | None, int], now: float) -> None:
+        """A datagram that is not DATA."""
+        try:
+            packet = wire.decode_opening(view)
+        except DecodeError:
+            self._dropped += 1
+            self._answer_version(view, source)
+            return
+        remote, local, _ = source
+        if isinstance(packet, wire.Syn):
+            self._receive_syn(packet, len(view), source, now)
+        elif isinstance(packet, wire.Reset):
+            connection = self._by_reset_token.get((packet.connection_id, packet.token))
+            if connection is not None:
+                connection.receive_reset()
+                self._collect(connection)
+        else:
+            connection = self._connections.get(packet.destination_id)
+            if connection is None or not connection.is_client:
+                self._dropped += 1
+                return
+            if isinstance(packet, wire.SynAck):
+                connection.receive_syn_ack(packet, (remote, local), now)
+            elif isinstance(packet, wire.Retry):
+                connection.receive_retry(packet, now)
+            else:
+                connection.receive_version(packet)
+            self._collect(connection)
+
+    def _receive_syn(
+        self, packet: wire.Syn, size: int, source: tuple[Address, Address | None, int], now: float
+    ) -> None:
+        remote, local, _ = source
+        connection = self._clients.get((remote, packet.source_id))
+        if connection is not None:
+            connection.receive_syn(packet, size, now)
+            return
+        if not self._accept:
+            self._dropped += 1
+            return
+        config = self._config
+        problem = refusal(config, packet.parameters)
+        if problem is None and len(self._connections) >= config.max_connections:
+            problem = wire.Refusal(ErrorCode.SERVER_BUSY, "the server holds as many connections as it may; try later")
+        if problem is not None:
+            self._refused += 1
+            parameters = wire.Parameters(protection=packet.parameters.protection, refused=problem)
+            answer = wire.SynAck(packet.source_id, 0, packet.try_counter, parameters)
+            self._reply(wire.encode_opening(answer), source)
+            return
+        proven = self._secrets.accepts(packet, remote, now) if packet.cookie else False
+        crowded = len(self._half_open) >= config.max_half_open
+        if not proven and (config.retry == "always" or (config.retry == "auto" and crowded)):
+            self._retries += 1
+            cookie = self._secrets.cookie(packet, remote, now)
+            self._reply(
+                wire.encode_opening(wire.Retry(packet.source_id, packet.destination_id, cookie)), source
+            )
+            return
+        if not proven and crowded:
+            self._dropped += 1
+            return
+        self._open(packet, size, remote, local, proven, now)
+
+    def _open(
+        self, packet: wire.Syn, size: int, remote: Address, local: Address | None, proven: bool, now: float
+    ) -> None:
+        """Make the connection that a SYN asks for."""
+        config = self._config
+        connection_id = self._new_id(config)
+        protocol = chosen_protocol(config, packet.parameters.application_protocols)
+        parameters = local_parameters(
+            config, self._secrets.reset_token(connection_id), (protocol,) if protocol else ()
+        )
+        connection = Connection(
+            config,
+            connection_id=connection_id,
+            path=Path(remote, local),
+            random=self._random,
+            ready=self._ready,
+            now=now,
+            server=ServerHandshake(packet, connection_id, parameters, now),
+        )
+        connection.accept(packet.parameters, packet.source_id, protocol, proven)
+        connection.receive_syn(packet, size, now)
+        key = (remote, packet.source_id)
+        self._connections[connection_id] = connection
+        self._clients[key] = connection
+        self._client_keys[connection_id] = key
+        self._half_open[connection_id] = connection
+        self._collect(connection)
+
+    def _answer_version(self, view: memoryview, source: tuple[Address, Address | None, int]) -> None:
+        """A SYN of another version, as long as any SYN must be, is told which versions there are."""
+        if not self._accept or len(view) < wire.OPENING_SIZE:
+            return
+        try:
+            destination_id, version, source_id = wire.read_version_invariants(view)
+        except DecodeError:
+            return
+        if version != wire.VERSION_1:
+            self._reply(wire.encode_opening(wire.Version(source_id, destination_id, (wire.VERSION_1,))), source)
+
+    def _receive_unknown(
+        self,
+        view: memoryview,
+        segment_size: int,
+        connection_id: int,
+        source: tuple[Address, Address | None, int],
+        now: float,
+    ) -> None:
+        """DATA for a connection that has ended, or that this endpoint never had: one answer a run at most."""
+        self._dropped += -(-len(view) // segment_size)
+        longest = min(segment_size, len(view))
+        if connection_id in self._lingering:
+            reply = self._lingering.reply(connection_id)
+            if reply is not None and len(reply) <= longest * 3:
+                self._reply(reply, source)
+        elif longest > RESET_SIZE and self._reset_limit.allows(now):
+            self._resets += 1
+            token = self._secrets.reset_token(connection_id)
+            self._reply(wire.encode_opening(wire.Reset(connection_id, token)), source)
+
+    def _reply(self, datagram: bytes, source: tuple[Address, Address | None, int]) -> None:
+        remote, local, _ = source
+        self._replies.append(Train([datagram], len(datagram), len(datagram), local, remote, 0))
+
+    def on_icmp_error(self, remote: Address, error: OSError, now: float) -> None:  # noqa: ARG002
+        """The network says that `remote` can't be reached. That ends openings only (it may be forged)."""
+        for connection in list(self._connecting.values()):
+            if connection.remote_address == remote:
+                reason = error.strerror or str(error)
+                connection.refuse(
+                    ConnectionRefused(f"{remote[0]} port {remote[1]}: {reason}; is a server listening there?")
+                )
+                self._collect(connection)
+
+    def handle_timeout(self, now: float) -> None:
+        """Act on every timer that is due."""
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            when, _, connection = heappop(timers)
+            if connection.timers and connection.timers[-1] == when:
+                connection.timers.pop()
+            if connection.state in CLOSED_STATES:
+                continue
+            due = connection.next_timeout()
+            if due is not None and due <= now:
+                connection.handle_timeout(now)
+                self._collect(connection)
+            self._arm(connection)
+        self._lingering.expire(now)
+
+    # -- outputs ------------------------------------------------------------------------------------------------
+
+    def datagrams_to_send(self, now: float) -> Iterator[Train]:
+        """Trains to send, one by one. It may be left after any train; what is not taken comes the next time."""
+        while self._replies:
+            yield self._replies.popleft()
+        ready = self._ready
+        while ready:
+            connection = next(iter(ready.values()))
+            while (train := connection.next_train(now)) is not None:
+                yield train
+            ready.pop(connection.id, None)
+            self._collect(connection)
+            if connection.state in CLOSED_STATES:
+                self._retire(connection, now)
+            else:
+                self._arm(connection)
+
+    def _arm(self, connection: Connection) -> None:
+        """Have the heap look at the connection in time. An entry that is early enough serves, so few are made."""
+        due = connection.next_timeout()
+        if due is None:
+            return
+        entries = connection.timers
+        if not entries or due < entries[-1]:
+            entries.append(due)
+            self._timer_count += 1
+            heappush(self._timers, (due, self._timer_count, connection))
+
+    def _collect(self, connection: Connection) -> None:
+        """Move a connection's events to the queue, and keep the indices to its state."""
+        events = connection.take_events()
+        if not events:
+            return
+        for event in events:
+            self._events.append((connection, event))
+        if connection.state not in (State.SYN_SENT, State.SYN_RECEIVED):
+            self._half_open.pop(connection.id, None)
+            self._connecting.pop(connection.id, None)
+            if connection.is_open and connection.peer_reset_token is not None:
+                self._by_reset_token[connection.peer_id, connection.peer_reset_token] = connection
+
+    def _retire(self, connection: Connection, now: float) -> None:
+        """Forget an ended connection, but for the reply that late packets get."""
+        self._connections.pop(connection.id, None)
+        self._half_open.pop(connection.id, None)
+        self._connecting.pop(connection.id, None)
+        key = self._client_keys.pop(connection.id, None)
+        if key is not None:
+            del self._clients[key]
+        if connection.peer_reset_token is not None:
+            self._by_reset_token.pop((connection.peer_id, connection.peer_reset_token), None)
+        if connection.linger is not None:
+            self._lingering.add(connection.id, connection.linger.reply, now + connection.linger.seconds)
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` must be called; None: never."""
+        first = self._timers[0][0] if self._timers else None
+        lingering = self._lingering.next_timeout()
+        if first is None or (lingering is not None and lingering < first):
+            return lingering
+        return first
+
+    def next_event(self) -> tuple[Connection, Event] | None:
+        """The oldest event not yet taken."""
+        return self._events.popleft() if self._events else None
+
+    def abort_all(self, reason: str) -> None:
+        """End every connection at once, as when the socket goes away."""
+        for connection in self.connections:
+            connection.abort(0, reason)
+            self._collect(connection)
+
+
+def split_runs(
+    types: tuple[int, ...], ids: tuple[int, ...], numbers: tuple[int, ...]
+) -> list[tuple[int, int]]:
+    """Cut the packets of a buffer into runs (start, count) of one type, one id and consecutive numbers.
+
+    A whole train is recognised in C; otherwise O(packets). What is not DATA comes one by one.
+    """
+    count = len(types)
+    first = numbers[0]
+    if (
+        types[0] in wire.DATA_TYPES
+        and types.count(types[0]) == count
+        and ids.count(ids[0]) == count
+        and (count == 1 or numbers == tuple(range(first, first + count)))
+    ):
+        return [(0, count)]
+    runs: list[tuple[int, int]] = []
+    start = 0
+    for index in range(1, count + 1):
+        if (
+            index < count
+            and types[index] == types[start]
+            and ids[index] == ids[start]
+            and numbers[index] == numbers[index - 1] + 1
+            and types[index] in wire.DATA_TYPES
+        ):
+            continue
+        runs.append((start, index - start))
+        start = index
+    return runs

@@ -1,0 +1,112 @@
+"""Whether the peer is still there: idle timeout, keepalive, giving up, the bound on closing.
+
+Knows: when something last arrived, when something was last sent that must be answered, and the configured limits.
+Refuses to know: packets; round trips beyond the probe timeout it is told.
+
+Sources: RFC 9000 section 10.1 (idle timeout: restarted by what arrives and by the first ack-eliciting packet sent
+since); RFC 1122 section 4.2.3.5 (R2, giving up). Every operation is O(1).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rudp.config import Config
+from rudp.errors import IdleTimeout, PeerUnresponsive
+
+__all__ = ["Liveness"]
+
+# RFC 9000 section 10.1: at least three probe timeouts, so that a few losses don't end a connection.
+MIN_PROBE_TIMEOUTS: Final = 3
+# A writer held back by the peer's credit asks for a sign of life this often within an idle timeout, as TCP's zero
+# window probes keep a connection with a slow reader alive (RFC 9293 section 3.8.6.1).
+BLOCKED_PINGS: Final = 3
+
+
+class Liveness:
+    """Deadlines of one open connection; times in seconds."""
+
+    __slots__ = ("_config", "_idle_timeout", "_last_activity", "_last_ping", "_last_received", "_sent_since", "closing_since")
+
+    def __init__(self, config: Config, now: float) -> None:
+        self._config = config
+        self._idle_timeout = config.idle_timeout
+        self._last_received = now
+        self._last_activity = now
+        self._last_ping = now
+        self._sent_since = False
+        # When the application closed and all of its data was acknowledged; bounds FIN-WAIT-2.
+        self.closing_since: float | None = None
+
+    def on_peer_idle_timeout(self, seconds: float) -> None:
+        """The peer's idle timeout; the smaller of both counts, 0 is none."""
+        if seconds:
+            self._idle_timeout = min(seconds, self._idle_timeout or seconds)
+
+    def on_received(self, now: float) -> None:
+        """An accepted packet arrived."""
+        self._last_received = self._last_activity = now
+        self._sent_since = False
+
+    def on_sent(self, now: float) -> None:
+        """An ack-eliciting packet was sent."""
+        if not self._sent_since:
+            self._sent_since = True
+            self._last_activity = now
+
+    def on_ping_sent(self, now: float) -> None:
+        """A PING for keepalive was queued."""
+        self._last_ping = now
+
+    def idle_deadline(self, probe_timeout: float) -> float | None:
+        """When the connection ends for idleness."""
+        if not self._idle_timeout:
+            return None
+        return self._last_activity + max(self._idle_timeout, MIN_PROBE_TIMEOUTS * probe_timeout)
+
+    def ping_deadline(self, blocked: bool) -> float | None:
+        """When a PING is due; `blocked` says that data waits for the peer's credit."""
+        interval = self._config.keepalive
+        if blocked and self._idle_timeout:
+            limit = self._idle_timeout / BLOCKED_PINGS
+            interval = limit if interval is None else min(interval, limit)
+        if interval is None:
+            return None
+        return max(self._last_received, self._last_ping) + interval
+
+    def give_up_deadline(self, unacknowledged_since: float | None) -> float | None:
+        """When unanswered data ends the connection."""
+        return None if unacknowledged_since is None else unacknowledged_since + self._config.give_up_timeout
+
+    def close_deadline(self) -> float | None:
+        """When a close that the peer doesn't complete is cut short."""
+        return None if self.closing_since is None else self.closing_since + self._config.close_timeout
+
+    def failure(
+        self, now: float, probe_timeout: float, unacknowledged_since: float | None, pto_count: int
+    ) -> Exception | None:
+        """The error with which the connection ends now, or None."""
+        give_up = self.give_up_deadline(unacknowledged_since)
+        probes = self._config.give_up_probes
+        if (give_up is not None and now >= give_up) or (probes is not None and pto_count >= probes):
+            seconds = now - (unacknowledged_since if unacknowledged_since is not None else self._last_received)
+            return PeerUnresponsive(
+                f"the peer acknowledged nothing for {seconds:.1f} s, {pto_count} probe timeouts in a row; it or the "
+                "network between is gone. Connect again, or raise give_up_timeout",
+                seconds=seconds,
+                probes=pto_count,
+            )
+        idle = self.idle_deadline(probe_timeout)
+        if idle is not None and now >= idle:
+            return IdleTimeout(
+                f"nothing arrived for {now - self._last_received:.1f} s, and idle_timeout is {self._idle_timeout:g} s "
+                "(the smaller of both sides'). Set keepalive to hold an idle connection open"
+            )
+        closing = self.close_deadline()
+        if closing is not None and now >= closing:
+            return PeerUnresponsive(
+                f"the peer did not close its side within close_timeout, {self._config.close_timeout:g} s; all that was "
+                "sent had arrived",
+                seconds=self._config.close_timeout,
+            )
+        return None

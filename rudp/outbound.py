@@ -1,0 +1,183 @@
+"""From parts to packets: what the next train carries, and where it goes.
+
+Knows: the order in which things go out: answers and challenges for paths, then ACK, control frames and stream data on
+the path in use. Refuses to know: the connection's state and its opening; how a train is filled (packetizer), how much
+may go (recovery). Each call makes at most one train; costs are the packetizer's.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rudp import wire
+from rudp.closing import Closing
+from rudp.control import ControlQueue
+from rudp.liveness import Liveness
+from rudp.packetizer import Packetizer, Packets
+from rudp.path import Path, Paths
+from rudp.received_packets import ReceivedPackets
+from rudp.recovery import Recovery
+from rudp.stats import Counters
+from rudp.streams import Streams
+from rudp.train import Address, Train
+
+__all__ = ["Outbound"]
+
+# A sender with a window of many packets asks for about this many ACKs a round trip (docs/DESIGN.md, ACK_FREQUENCY), and
+# says so again when its window has doubled or halved.
+ACKS_PER_WINDOW: Final = 8
+# Below this many packets a window the receiver's own pace of acknowledging serves.
+LEAST_WINDOW_PACKETS: Final = 160
+
+
+class Outbound:
+    """The way out of one connection."""
+
+    __slots__ = (
+        "_ack_threshold",
+        "_closing",
+        "_control",
+        "_counters",
+        "_frequency_sequence",
+        "_liveness",
+        "_paths",
+        "_received",
+        "_recovery",
+        "_streams",
+        "packetizer",
+        "ping",
+        "probes",
+    )
+
+    def __init__(
+        self,
+        *,
+        packetizer: Packetizer,
+        streams: Streams,
+        control: ControlQueue,
+        recovery: Recovery,
+        received: ReceivedPackets,
+        paths: Paths,
+        closing: Closing,
+        liveness: Liveness,
+        counters: Counters,
+    ) -> None:
+        self.packetizer = packetizer
+        self._streams = streams
+        self._control = control
+        self._recovery = recovery
+        self._received = received
+        self._paths = paths
+        self._closing = closing
+        self._liveness = liveness
+        self._counters = counters
+        self._frequency_sequence = 0
+        self._ack_threshold = 0
+        self.ping = False
+        self.probes = 0
+
+    def next_train(self, now: float) -> Train | None:
+        """The next train, or None when nothing is due or nothing may go now."""
+        if self._paths.response is not None or self._paths.candidate is not None:
+            train = self._path_train(now)
+            if train is not None:
+                return train
+        return self._data_train(now)
+
+    def _data_train(self, now: float) -> Train | None:
+        recovery, received, packetizer = self._recovery, self._received, self.packetizer
+        if self._closing.finished and not self._closing.fin_queued and not self._streams.unsent:
+            self._closing.fin_queued = True
+            self._control.put(self._streams.final_frame())
+        allowance = recovery.send_allowance(now)
+        if self.probes and allowance < packetizer.datagram_size:
+            allowance = packetizer.datagram_size
+        waiting = bool(self._control) or self._streams.next_ready() is not None
+        self._ask_for_acks()
+        ack = None
+        if received.ack_due(now) or (received.ack_pending and (waiting or self.ping or self.probes)):
+            ack = received.build_ack(now)
+        urgent: list[wire.Frame] = []
+        if self.probes:
+            urgent.append(wire.ImmediateAck())
+        elif self.ping or (ack is not None and not waiting and recovery.ping_due(now)):
+            urgent.append(wire.Ping())
+        packets = packetizer.fill(
+            self._streams, self._control, now, ack=ack, urgent=urgent, allowance=allowance
+        )
+        if packets is None:
+            if allowance >= packetizer.datagram_size:
+                recovery.on_app_limited(now)
+            return None
+        self.ping = False
+        self.probes = max(0, self.probes - 1)
+        if ack is not None:
+            received.on_ack_sent(now)
+        return self._send(packets, self._paths.active, now)
+
+    def _ask_for_acks(self) -> None:
+        """Tell the receiver of a large window to acknowledge a share of it at a time."""
+        packets = self._recovery.congestion.congestion_window // self.packetizer.datagram_size
+        old = self._ack_threshold
+        if packets < LEAST_WINDOW_PACKETS and not old:
+            return
+        threshold = max(2, packets // ACKS_PER_WINDOW)
+        if old and old < threshold * 2 and threshold < old * 2:
+            return
+        self._ack_threshold = threshold
+        self._frequency_sequence += 1
+        self._control.put(
+            wire.AckFrequency(self._frequency_sequence, threshold, self._recovery.rtt.max_ack_delay, 1)
+        )
+
+    def _path_train(self, now: float) -> Train | None:
+        """An answer to a challenge, from where it came to where it came from; or a challenge of ours."""
+        if self._paths.response is not None:
+            remote, local, data = self._paths.response
+            self._paths.response = None
+            packets = self.packetizer.single([wire.PathResponse(data)], now, in_flight=False)
+            return self._send(packets, self._path_to(remote, local), now)
+        candidate = self._paths.candidate
+        if candidate is None or candidate.failed or not candidate.challenge_due(now):
+            return None
+        assert candidate.challenge is not None
+        if candidate.budget() < self.packetizer.smallest:
+            return None
+        packets = self.packetizer.single([wire.PathChallenge(candidate.challenge)], now, in_flight=False)
+        candidate.on_challenge_sent(now, self._recovery.rtt.probe_timeout())
+        return self._send(packets, candidate, now)
+
+    def _path_to(self, remote: Address, local: Address | None) -> Path:
+        candidate = self._paths.candidate
+        if candidate is not None and candidate.remote == remote:
+            return candidate
+        return self._paths.active if remote == self._paths.active.remote else Path(remote, local)
+
+    def _send(self, packets: Packets, path: Path, now: float) -> Train:
+        """Account for a train and address it."""
+        eliciting = False
+        for record in packets.records:
+            record.ecn = self._recovery.ecn
+            self._recovery.on_train_sent(record, now)
+            eliciting = eliciting or record.ack_eliciting
+            self._counters.packets_sent += record.count
+        if eliciting:
+            self._liveness.on_sent(now)
+        self._counters.bytes_sent += packets.size
+        path.bytes_sent += packets.size
+        size = self.packetizer.datagram_size if packets.count > 1 else packets.size
+        return Train(packets.buffers, size, packets.size, path.local, path.remote, self._recovery.ecn)
+
+    def next_timeout(self, now: float) -> float | None:
+        """When something held back by time alone can go: an ACK, a paced train, a challenge. None: nothing."""
+        due = self._received.next_timeout()
+        if self._control or self._streams.next_ready() is not None:
+            release = self._recovery.pacing_release_time(now)
+            if release is not None and (due is None or release < due):
+                due = release
+        candidate = self._paths.candidate
+        if candidate is not None and candidate.budget() >= self.packetizer.smallest:
+            challenge = candidate.challenge_at
+            if challenge is not None and (due is None or challenge < due):
+                due = challenge
+        return due

@@ -1,0 +1,236 @@
+"""Turns what is due (ACK, control frames, stream data) into one train.
+
+Knows: how a train is filled: control frames open its first packet, stream data fills that to the brim and the rest of
+the train; how much one train may hold. Refuses to know: why anything is due, how much may be sent (an argument),
+timers, what becomes of the packets (it returns the records that `sent_packets` keeps).
+
+    fill(...)   O(packets of the train) in C, and in Python only for packing a header and slicing a payload
+    single(...) one packet of given frames, for paths and closing
+
+A train carries one stream; small writes of several streams share a non-canonical packet.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from rudp import wire
+from rudp.control import ControlQueue
+from rudp.wire import Ack, Frame
+from rudp.protection import Protection
+from rudp.sent_packets import SentTrain
+from rudp.stream import Stream
+from rudp.streams import Streams
+from rudp.train import Buffer
+
+__all__ = ["Packetizer", "StreamRange"]
+
+# UDP_MAX_SEGMENTS of Linux, and the largest UDP payload over IPv4 (65,535 - 20 - 8).
+MAX_SEGMENTS: Final = 64
+MAX_TRAIN_SIZE: Final = 65507
+# Bytes of PATH_CHALLENGE and PATH_RESPONSE, the smallest of which is sent to an unvalidated address.
+PATH_FRAME_SIZE: Final = len(wire.encode_frame(wire.PathChallenge(bytes(8))))
+
+
+_DATA: Final = wire.data_type(canonical=False)
+
+
+class StreamRange(NamedTuple):
+    """Stream content of a packet that carries other frames too."""
+
+    stream_id: int
+    start: int
+    stop: int
+    fin: bool
+
+
+class Packets(NamedTuple):
+    """One train, sealed, and the records of what it carries."""
+
+    buffers: list[Buffer]
+    count: int
+    size: int
+    records: list[SentTrain]
+
+
+class _Head:
+    """The first packet while frames are put into it."""
+
+    __slots__ = ("ack_eliciting", "content", "parts", "room")
+
+    def __init__(self, room: int) -> None:
+        self.parts: list[Buffer] = []
+        self.content: list[Frame | StreamRange] = []
+        self.ack_eliciting = False
+        self.room = room
+
+    def add(self, frame: Frame, encoded: bytes) -> None:
+        self.parts.append(encoded)
+        self.content.append(frame)
+        self.room -= len(encoded)
+        if not isinstance(frame, Ack):
+            self.ack_eliciting = True
+
+
+class Packetizer:
+    """Builds the trains of one connection."""
+
+    __slots__ = ("datagram_size", "destination_id", "next_packet_number", "protection")
+
+    def __init__(self, destination_id: int, protection: Protection, datagram_size: int) -> None:
+        self.destination_id = destination_id
+        self.protection = protection
+        self.datagram_size = datagram_size
+        self.next_packet_number = 0
+
+    @property
+    def _room(self) -> int:
+        return self.datagram_size - wire.DATA_HEADER_SIZE - self.protection.overhead
+
+    @property
+    def smallest(self) -> int:
+        """Bytes of a packet with a path frame and nothing else."""
+        return wire.DATA_HEADER_SIZE + PATH_FRAME_SIZE + self.protection.overhead
+
+    def single(self, frames: list[Frame], now: float, *, in_flight: bool = False) -> Packets:
+        """One packet of these frames; unless `in_flight`, nobody waits for its acknowledgement."""
+        head = _Head(self._room)
+        for frame in frames:
+            head.add(frame, wire.encode_frame(frame))
+        assert head.room >= 0, "frames do not fit into one packet"
+        head.ack_eliciting = head.ack_eliciting and in_flight
+        return self._finish(head, None, now)
+
+    def fill(
+        self,
+        streams: Streams,
+        control: ControlQueue,
+        now: float,
+        *,
+        ack: Ack | None,
+        urgent: list[Frame],
+        allowance: int,
+    ) -> Packets | None:
+        """The next train of at most `allowance` bytes; `ack` and `urgent` frames go whatever the allowance is.
+
+        None when there is nothing to send or nothing may be sent.
+        """
+        head = _Head(self._room)
+        if ack is not None:
+            head.add(ack, wire.encode_ack(ack, head.room))
+        for frame in urgent:
+            head.add(frame, wire.encode_frame(frame))
+        packets = min(MAX_SEGMENTS, MAX_TRAIN_SIZE // self.datagram_size, allowance // self.datagram_size)
+        if not packets and not self._small_fits(streams, control, allowance):
+            return self._finish(head, None, now) if head.parts else None
+        for frame, encoded in control.take(head.room):
+            head.add(frame, encoded)
+        stream = streams.next_ready()
+        if stream is not None and (head.parts or self._is_shared(streams, stream)):
+            stream = self._fill_head(head, streams)
+            packets -= 1
+        run = None
+        while run is None and stream is not None and packets > 0:
+            run = self._take_run(streams, stream, packets)
+            stream = streams.next_ready()
+        if run is not None and head.parts and head.room:
+            head.parts.append(bytes(head.room))
+        if run is None and not head.parts:
+            return None
+        return self._finish(head, run, now)
+
+    def _small_fits(self, streams: Streams, control: ControlQueue, allowance: int) -> bool:
+        """Whether the last bytes of a window, too few for a whole packet, hold all that waits."""
+        stream = streams.next_ready()
+        overhead = self.datagram_size - self._room + wire.STREAM_HEADER_SIZE
+        if stream is None or control or streams.ready_count > 1:
+            return bool(control) and stream is None and allowance * 2 > self.datagram_size
+        return stream.send is not None and overhead + stream.send.pending <= allowance
+
+    def _is_shared(self, streams: Streams, stream: Stream) -> bool:
+        """Whether the stream's data is small and others wait: then one packet carries several."""
+        assert stream.send is not None
+        return streams.ready_count > 1 and stream.send.pending < self._room - wire.STREAM_HEADER_SIZE
+
+    def _fill_head(self, head: _Head, streams: Streams) -> Stream | None:
+        """Fill the first packet with stream data; the stream that filled it to the brim, if it can go on."""
+        while head.room > wire.STREAM_HEADER_SIZE:
+            stream = streams.next_ready()
+            if stream is None:
+                return None
+            taken = streams.take(stream, head.room - wire.STREAM_HEADER_SIZE)
+            if taken is None:
+                continue
+            offset, length, fin = taken
+            assert stream.send is not None
+            head.parts.append(wire.stream_frame_header(stream.id, offset, length, fin))
+            if length:
+                head.parts.extend(stream.send.slices(offset, length, length))
+            head.content.append(StreamRange(stream.id, offset, offset + length, fin))
+            head.ack_eliciting = True
+            head.room -= wire.STREAM_HEADER_SIZE + length
+            if head.room > wire.STREAM_HEADER_SIZE or not stream.has_pending:
+                streams.end_turn(stream)
+            elif stream.send.pending >= self._room - wire.CANONICAL_HEADER_SIZE:
+                return stream
+            else:
+                streams.end_turn(stream)
+        return None
+
+    def _take_run(
+        self, streams: Streams, stream: Stream, packets: int
+    ) -> tuple[SentTrain, list[memoryview | bytes]] | None:
+        """Canonical packets of one stream: their record (numbers to be set) and their payloads."""
+        payload_size = self.datagram_size - wire.CANONICAL_HEADER_SIZE - self.protection.overhead
+        taken = streams.take(stream, packets * payload_size)
+        if taken is None:
+            return None
+        offset, length, fin = taken
+        assert stream.send is not None
+        payloads = stream.send.slices(offset, length, payload_size) if length else [b""]
+        streams.end_turn(stream)
+        overhead = self.datagram_size - payload_size
+        record = SentTrain(
+            first=0,
+            count=len(payloads),
+            time_sent=0.0,
+            packet_size=self.datagram_size if len(payloads) > 1 else len(payloads[-1]) + overhead,
+            last_size=len(payloads[-1]) + overhead,
+            stream_id=stream.id,
+            offset=offset,
+            payload_size=payload_size,
+            end_offset=offset + length,
+            fin=fin,
+        )
+        return record, payloads
+
+    def _finish(
+        self, head: _Head, run: tuple[SentTrain, list[memoryview | bytes]] | None, now: float
+    ) -> Packets:
+        """Number, seal and record the packets."""
+        first = number = self.next_packet_number
+        headers: list[bytes] = []
+        payloads: list[memoryview | bytes] = []
+        records: list[SentTrain] = []
+        size = 0
+        if head.parts:
+            headers.append(wire.data_header(_DATA, self.destination_id, number))
+            payloads.append(b"".join(head.parts))
+            size = wire.DATA_HEADER_SIZE + len(payloads[0]) + self.protection.overhead
+            eliciting = head.ack_eliciting
+            records.append(SentTrain(number, 1, now, size, size, eliciting, eliciting, frames=tuple(head.content)))
+            number += 1
+        if run is not None:
+            record, run_payloads = run
+            record.first = number
+            record.time_sent = now
+            count = record.count
+            headers += wire.canonical_headers(
+                self.destination_id, number, count, record.stream_id, record.offset, record.payload_size, record.fin
+            )
+            payloads += run_payloads
+            size += record.size
+            records.append(record)
+            number += count
+        self.next_packet_number = number
+        return Packets(self.protection.seal(first, headers, payloads), number - first, size, records)

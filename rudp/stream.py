@@ -1,0 +1,92 @@
+"""One stream: its two directions and what is known of each.
+
+Knows: the buffers, the credit of either direction, how each direction ends.
+Refuses to know: other streams, the connection's credit (streams.py), packets.
+
+States of the directions follow RFC 9000 section 3: a direction is `None` where the stream has none; sending ends when
+the fin or a RESET_STREAM is acknowledged, receiving when the end is read, or a RESET_STREAM was taken.
+"""
+
+from __future__ import annotations
+
+from rudp.flow_control import ReceiveWindow, SendWindow
+from rudp.receive_buffer import ReceiveBuffer
+from rudp.send_buffer import SendBuffer
+
+__all__ = ["Stream", "is_client_initiated", "is_unidirectional"]
+
+
+def is_client_initiated(stream_id: int) -> bool:
+    """RFC 9000 section 2.1: the lowest bit tells who opened a stream."""
+    return not stream_id & 0x1
+
+
+def is_unidirectional(stream_id: int) -> bool:
+    """RFC 9000 section 2.1: the second lowest bit tells the kind."""
+    return bool(stream_id & 0x2)
+
+
+class Stream:
+    """A stream's state on one side of a connection."""
+
+    __slots__ = (
+        "discarding",
+        "id",
+        "peer_reset_code",
+        "queued",
+        "readable_armed",
+        "receive",
+        "receive_done",
+        "receive_window",
+        "reset_acknowledged",
+        "reset_code",
+        "reset_unreported",
+        "send",
+        "send_window",
+        "stopped_code",
+        "writable_armed",
+    )
+
+    def __init__(
+        self,
+        stream_id: int,
+        *,
+        send_limit: int | None,
+        receive_limits: tuple[int, int] | None,
+    ) -> None:
+        self.id = stream_id
+        self.send = None if send_limit is None else SendBuffer()
+        self.send_window = None if send_limit is None else SendWindow(send_limit)
+        self.receive = None if receive_limits is None else ReceiveBuffer(receive_limits[0])
+        self.receive_window = None if receive_limits is None else ReceiveWindow(*receive_limits)
+        self.queued = False
+        self.readable_armed = True
+        self.writable_armed = False
+        self.discarding = False
+        self.receive_done = receive_limits is None
+        self.reset_code: int | None = None
+        self.reset_acknowledged = False
+        self.peer_reset_code: int | None = None
+        self.reset_unreported = False
+        self.stopped_code: int | None = None
+
+    @property
+    def has_pending(self) -> bool:
+        """Bytes or a fin wait to be handed out, whatever the credit."""
+        return self.send is not None and (self.send.pending > 0 or self.send.fin_pending)
+
+    @property
+    def send_done(self) -> bool:
+        """Nothing of the sending direction is left to send or to be acknowledged."""
+        if self.send is None:
+            return True
+        return self.reset_acknowledged if self.reset_code is not None else self.send.finished
+
+    @property
+    def send_acknowledged(self) -> bool:
+        """Everything written so far has arrived, or the direction was reset and the peer knows."""
+        if self.send is None:
+            return True
+        if self.reset_code is not None:
+            return self.reset_acknowledged
+        return self.send.buffered == 0 and self.send.fin_acked == self.send.fin_written

@@ -1,0 +1,542 @@
+"""All streams of a connection: who may open which, whose turn it is, and the credit they share.
+
+Knows: the streams by id, the limits on their number, both connection-level windows, the order of turns, the totals
+that a FIN carries. Refuses to know: packets, time (but for the clock reading given to window tuning) and events'
+readers; what is to be said to the peer goes into the control queue, what to the application into the list of events.
+
+Sources: RFC 9000 sections 2 to 4 and 19.4 to 19.11. Costs: every operation is O(1) but for `finish_receiving` and
+`all_acknowledged` (O(streams), once the connection is closing). Turns rotate over streams that can send only, so
+10,000 idle streams cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from rudp.config import Config
+from rudp.control import ControlQueue
+from rudp.errors import ErrorCode, ProtocolError, StreamClosed, StreamLimitReached, StreamReset, StreamStopped
+from rudp.events import Event, SendingStopped, StreamOpened, StreamReadable, StreamsAvailable, StreamWritable
+from rudp.events import StreamReset as StreamResetEvent
+from rudp.flow_control import ReceiveWindow, SendWindow
+from rudp.wire import Fin, MaxData, MaxStreamData, MaxStreams, Parameters, ResetStream, StopSending
+from rudp.wire import Stream as StreamFrame
+from rudp.stream import Stream, is_client_initiated, is_unidirectional
+
+__all__ = ["Streams"]
+
+BIDI: Final = 0
+UNI: Final = 1
+
+
+class Streams:
+    """The streams of one connection."""
+
+    __slots__ = (
+        "_config",
+        "_control",
+        "_credit_blocked",
+        "_events",
+        "_is_client",
+        "_limit_met",
+        "_peer_stream_limit",
+        "_ready",
+        "_stream_blocked",
+        "_streams",
+        "_sum_of_contiguous",
+        "_sum_of_highest",
+        "_window_maximum",
+        "_zero_ended",
+        "max_streams_mine",
+        "max_streams_peer",
+        "opened_by_me",
+        "opened_by_peer",
+        "receive_window",
+        "retransmitted",
+        "send_window",
+        "unsent",
+    )
+
+    def __init__(self, config: Config, control: ControlQueue, events: list[Event], *, is_client: bool) -> None:
+        self._config = config
+        self._control = control
+        self._events = events
+        self._is_client = is_client
+        self._streams: dict[int, Stream] = {}
+        self._ready: deque[Stream] | None = None
+        # Streams with data that the connection's credit, or their own, holds back.
+        self._credit_blocked: dict[int, Stream] = {}
+        self._stream_blocked: dict[int, Stream] = {}
+        self._peer_stream_limit = 0
+        self._limit_met = [False, False]
+        # Stream 0 is open on both sides from the start: one client-initiated bidirectional stream is counted already.
+        self.opened_by_me = [1, 0] if is_client else [0, 0]
+        self.opened_by_peer = [0, 0] if is_client else [1, 0]
+        self.max_streams_peer = [0, 0]
+        self.max_streams_mine = [config.max_streams_bidi, config.max_streams_uni]
+        self._sum_of_highest = 0
+        self._sum_of_contiguous = 0
+        self._zero_ended = False
+        self.retransmitted = 0
+        # Bytes written and never handed out yet, on all streams.
+        self.unsent = 0
+        initial = config.initial_receive_window
+        self._window_maximum = max(initial, config.receive_window * 2 // 3)
+        self.receive_window = ReceiveWindow(connection_window(config), config.receive_window)
+        self.send_window = SendWindow(0)
+
+    # -- limits -------------------------------------------------------------------------------------------------
+
+    def on_peer_parameters(self, parameters: Parameters) -> None:
+        """Take the limits that the peer's SYN or SYN_ACK states."""
+        self._peer_stream_limit = parameters.initial_max_stream_data
+        self.max_streams_peer = [parameters.initial_max_streams_bidi, parameters.initial_max_streams_uni]
+        self.send_window.raise_to(parameters.initial_max_data)
+
+    def on_max_streams(self, maximum: int, unidirectional: bool) -> None:
+        """MAX_STREAMS received; wakes an application that met the old limit."""
+        kind = int(unidirectional)
+        if maximum > self.max_streams_peer[kind]:
+            self.max_streams_peer[kind] = maximum
+            if self._limit_met[kind]:
+                self._limit_met[kind] = False
+                self._events.append(StreamsAvailable(unidirectional))
+
+    def on_max_data(self, maximum: int) -> None:
+        """MAX_DATA received; streams that the old limit held back take their turns again."""
+        self.send_window.raise_to(maximum)
+        blocked, self._credit_blocked = self._credit_blocked, {}
+        for stream in blocked.values():
+            self.enqueue(stream)
+
+    def on_max_stream_data(self, stream_id: int, maximum: int) -> None:
+        """MAX_STREAM_DATA received."""
+        stream = self._sending(stream_id)
+        if stream is not None and stream.send_window is not None and stream.send_window.raise_to(maximum):
+            self.enqueue(stream)
+
+    # -- opening ------------------------------------------------------------------------------------------------
+
+    def open(self, unidirectional: bool) -> int:
+        """Open a stream; its id. Raises StreamLimitReached when the peer admits none now."""
+        kind = int(unidirectional)
+        count = self.opened_by_me[kind]
+        if count >= self.max_streams_peer[kind]:
+            self._limit_met[kind] = True
+            word = "unidirectional" if unidirectional else "bidirectional"
+            raise StreamLimitReached(
+                f"the peer admits {self.max_streams_peer[kind]} {word} streams at a time and all are in use; "
+                "wait until one has ended, or let the peer's configuration admit more"
+            )
+        self.opened_by_me[kind] = count + 1
+        stream_id = count << 2 | kind << 1 | (not self._is_client)
+        self._create(stream_id)
+        self._control.put(StreamFrame(stream_id, 0, b"", False))
+        return stream_id
+
+    def _create(self, stream_id: int) -> Stream:
+        mine = is_client_initiated(stream_id) == self._is_client
+        one_way = is_unidirectional(stream_id)
+        stream = Stream(
+            stream_id,
+            send_limit=self._peer_stream_limit if mine or not one_way else None,
+            receive_limits=(self._config.initial_receive_window, self._window_maximum) if not (mine and one_way) else None,
+        )
+        self._streams[stream_id] = stream
+        return stream
+
+    def find(self, stream_id: int) -> Stream | None:
+        """The stream as the application sees it; None when it never was or has ended. Stream 0 is made on demand."""
+        stream = self._streams.get(stream_id)
+        if stream is None and stream_id == 0 and not self._zero_ended:
+            stream = self._create(0)
+        return stream
+
+    def _lookup_untrusted(self, stream_id: int) -> Stream | None:
+        """The stream a frame names, opened if the peer may; None if it has ended. Raises ProtocolError."""
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            return stream
+        kind = (stream_id & 0x2) >> 1
+        number = stream_id >> 2
+        if is_client_initiated(stream_id) == self._is_client:
+            if number >= self.opened_by_me[kind]:
+                raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"stream {stream_id} is ours and was never opened")
+            return self.find(0) if stream_id == 0 else None
+        if number < self.opened_by_peer[kind]:
+            return self.find(0) if stream_id == 0 else None
+        self.open_by_peer(kind, number + 1)
+        return self._streams[stream_id]
+
+    def open_by_peer(self, kind: int, count: int) -> None:
+        """The peer has opened `count` streams of a kind in all (RFC 9000 section 2.1: lower ids open with a higher)."""
+        if count > self.max_streams_mine[kind]:
+            raise ProtocolError(ErrorCode.STREAM_LIMIT_ERROR, f"{count} streams, {self.max_streams_mine[kind]} admitted")
+        for number in range(self.opened_by_peer[kind], count):
+            stream_id = number << 2 | kind << 1 | self._is_client
+            self._create(stream_id)
+            self._events.append(StreamOpened(stream_id))
+        self.opened_by_peer[kind] = max(count, self.opened_by_peer[kind])
+
+    # -- receiving ----------------------------------------------------------------------------------------------
+
+    def on_stream_data(self, stream_id: int, offset: int, data: bytes, fin: bool) -> None:
+        """A STREAM frame, or a run of them, arrived.
+
+        Raises ProtocolError (limits, final size, credit) and BufferFull; before any change of the accounts.
+        """
+        stream = self._lookup_untrusted(stream_id)
+        if stream is None:
+            return
+        receive = stream.receive
+        if receive is None or stream.receive_window is None:
+            raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"data on stream {stream_id}, which only we send on")
+        if stream.receive_done:
+            return
+        stop = offset + len(data)
+        growth = stop - receive.highest
+        if growth > 0:
+            stream.receive_window.check(stop)
+            self.receive_window.check(self._sum_of_highest + growth)
+        before = receive.contiguous
+        receive.insert(offset, data, fin)
+        if growth > 0:
+            self._sum_of_highest += growth
+        self._sum_of_contiguous += receive.contiguous - before
+        if stream.discarding:
+            if growth > 0:
+                self._return_credit(growth)
+            if receive.at_eof:
+                stream.receive_done = True
+                self._forget_if_done(stream)
+        elif stream.readable_armed and (receive.readable or receive.at_eof):
+            stream.readable_armed = False
+            self._events.append(StreamReadable(stream_id))
+
+    def on_reset_stream(self, frame: ResetStream) -> None:
+        """RESET_STREAM received: what was not read is dropped, its credit returned."""
+        stream = self._lookup_untrusted(frame.stream_id)
+        if stream is None:
+            return
+        receive = stream.receive
+        if receive is None or stream.receive_window is None:
+            raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"RESET_STREAM for {frame.stream_id}, which only we send on")
+        if stream.receive_done or (receive.final_size is not None and receive.contiguous == receive.final_size):
+            return
+        growth = frame.final_size - receive.highest
+        if growth > 0:
+            stream.receive_window.check(frame.final_size)
+            self.receive_window.check(self._sum_of_highest + growth)
+        before = receive.contiguous
+        receive.finish_at(frame.final_size)
+        unread = receive.discard()
+        if growth > 0:
+            self._sum_of_highest += growth
+        self._sum_of_contiguous += receive.contiguous - before
+        self._return_credit(unread if not stream.discarding else max(0, growth))
+        stream.receive_done = True
+        if not stream.discarding:
+            stream.peer_reset_code = frame.code
+            stream.reset_unreported = True
+            self._events.append(StreamResetEvent(frame.stream_id, frame.code))
+        self._forget_if_done(stream)
+
+    def read(self, stream_id: int, max_bytes: int, now: float, rtt: float) -> bytes:
+        """Up to `max_bytes` in order; b"" when there is nothing now or at the end (`at_eof` tells which).
+
+        Raises StreamReset when the peer reset the stream, and StreamClosed when there is nothing to receive.
+        """
+        stream = self.find(stream_id)
+        if stream is None:
+            return b""
+        if stream.peer_reset_code is not None:
+            stream.reset_unreported = False
+            self._forget_if_done(stream)
+            raise StreamReset(
+                f"the peer reset stream {stream_id} with code {stream.peer_reset_code}; what was not read is lost",
+                code=stream.peer_reset_code,
+            )
+        receive = stream.receive
+        if receive is None or stream.receive_window is None:
+            raise StreamClosed(f"stream {stream_id} is unidirectional and ours: there is nothing to receive on it")
+        if stream.discarding:
+            raise StreamClosed(f"receiving on stream {stream_id} was stopped by stop_sending()")
+        data = receive.read(max_bytes)
+        if data:
+            self._credit_stream(stream, len(data), now, rtt)
+            self.receive_window.on_consumed(len(data), now, rtt)
+            self._announce_credit()
+        elif not receive.at_eof:
+            stream.readable_armed = True
+        if receive.at_eof:
+            stream.receive_done = True
+            self._forget_if_done(stream)
+        return data
+
+    def _credit_stream(self, stream: Stream, count: int, now: float, rtt: float) -> None:
+        window, receive = stream.receive_window, stream.receive
+        assert window is not None
+        assert receive is not None
+        window.on_consumed(count, now, rtt)
+        receive.window = window.window
+        if receive.final_size is None and (maximum := window.update_due()) is not None:
+            self._control.put(MaxStreamData(stream.id, maximum))
+
+    def _return_credit(self, count: int) -> None:
+        """`count` bytes were dropped on the application's behalf: the connection's credit for them comes back."""
+        self.receive_window.on_discarded(count)
+        self._announce_credit()
+
+    def _announce_credit(self) -> None:
+        maximum = self.receive_window.update_due()
+        if maximum is not None:
+            self._control.put(MaxData(maximum))
+
+    def at_eof(self, stream_id: int) -> bool:
+        """Whether everything the peer sent on the stream has been read."""
+        stream = self.find(stream_id)
+        return stream is None or (stream.receive_done and stream.peer_reset_code is None)
+
+    def stop_sending(self, stream_id: int, code: int) -> None:
+        """Ask the peer to stop; what arrives from now on is dropped."""
+        stream = self.find(stream_id)
+        if stream is None or stream.receive_done or stream.discarding:
+            return
+        if stream.receive is None:
+            raise StreamClosed(f"stream {stream_id} is unidirectional and ours: the peer sends nothing on it")
+        stream.discarding = True
+        if stream.receive.final_size is None:
+            self._control.put(StopSending(stream_id, code))
+        before = stream.receive.contiguous
+        self._return_credit(stream.receive.discard())
+        self._sum_of_contiguous += stream.receive.contiguous - before
+        if stream.receive.at_eof:
+            stream.receive_done = True
+            self._forget_if_done(stream)
+
+    def finish_receiving(self, streams_bidi: int, streams_uni: int) -> None:
+        """The peer's FIN is complete: every stream that it has not ended ends where it stands."""
+        self.open_by_peer(BIDI, streams_bidi)
+        self.open_by_peer(UNI, streams_uni)
+        self.find(0)
+        for stream in list(self._streams.values()):
+            receive = stream.receive
+            if receive is None or stream.receive_done or receive.final_size is not None:
+                continue
+            receive.finish_at(receive.contiguous)
+            if stream.discarding:
+                stream.receive_done = True
+                self._forget_if_done(stream)
+            elif stream.readable_armed:
+                stream.readable_armed = False
+                self._events.append(StreamReadable(stream.id))
+
+    @property
+    def received_total(self) -> int:
+        """Bytes received on all streams without a gap before them; what a FIN's total size is held against."""
+        return self._sum_of_contiguous
+
+    @property
+    def received_highest(self) -> int:
+        """Sum of the highest offsets seen, which flow control counts."""
+        return self._sum_of_highest
+
+    def has_unread(self) -> bool:
+        """Whether data was received in order that the application has not read."""
+        return self._sum_of_contiguous > self.receive_window.consumed
+
+    # -- sending ------------------------------------------------------------------------------------------------
+
+    def _sending(self, stream_id: int) -> Stream | None:
+        stream = self._lookup_untrusted(stream_id)
+        if stream is not None and stream.send is None:
+            raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"a frame about our sending on stream {stream_id}")
+        return stream
+
+    def sendable(self, stream_id: int) -> Stream:
+        """The stream, for writing. Raises StreamClosed when its sending direction does not exist or has ended."""
+        stream = self.find(stream_id)
+        if stream is None:
+            raise StreamClosed(f"stream {stream_id} does not exist or has ended")
+        if stream.send is None:
+            raise StreamClosed(f"stream {stream_id} is unidirectional and the peer's: it cannot be sent on")
+        return stream
+
+    def write(self, stream_id: int, data: bytes | bytearray | memoryview, fin: bool) -> None:
+        """Append to a stream, and end it with `fin`. Raises StreamClosed and StreamStopped."""
+        stream = self.sendable(stream_id)
+        send = stream.send
+        assert send is not None
+        if stream.stopped_code is not None:
+            raise StreamStopped(
+                f"the peer asked to stop sending on stream {stream_id}, code {stream.stopped_code}",
+                code=stream.stopped_code,
+            )
+        if stream.reset_code is not None or send.fin_written:
+            ended = "reset" if stream.reset_code is not None else "finished"
+            raise StreamClosed(f"stream {stream_id} was {ended} by this side: nothing can be written after that")
+        before = send.written
+        send.write(data)
+        self.unsent += send.written - before
+        if fin:
+            send.finish()
+        self.enqueue(stream)
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """Give up sending on a stream; what is unacknowledged is dropped on both sides. A second reset does nothing."""
+        stream = self.find(stream_id)
+        if stream is None or stream.send_done or stream.reset_code is not None:
+            return
+        send = stream.send
+        assert send is not None
+        stream.reset_code = code
+        final_size = send.sent_up_to
+        self.unsent -= send.written - final_size
+        send.reset()
+        self._stream_blocked.pop(stream_id, None)
+        self._credit_blocked.pop(stream_id, None)
+        self._control.discard(StreamFrame, stream_id)
+        self._control.put(ResetStream(stream_id, code, final_size))
+
+    def on_stop_sending(self, frame: StopSending) -> None:
+        """STOP_SENDING received: reset the stream with the peer's code (RFC 9000 section 3.5)."""
+        stream = self._sending(frame.stream_id)
+        if stream is None or stream.send_done or stream.reset_code is not None:
+            return
+        stream.stopped_code = frame.code
+        self.reset(frame.stream_id, frame.code)
+        self._events.append(SendingStopped(frame.stream_id, frame.code))
+
+    def enqueue(self, stream: Stream) -> None:
+        """Give the stream a turn if it has anything to send and has none yet."""
+        if not stream.queued and stream.has_pending:
+            stream.queued = True
+            self._stream_blocked.pop(stream.id, None)
+            if self._ready is None:
+                self._ready = deque()
+            self._ready.append(stream)
+
+    def next_ready(self) -> Stream | None:
+        """The stream whose turn it is, or None."""
+        return self._ready[0] if self._ready else None
+
+    @property
+    def ready_count(self) -> int:
+        """Streams that wait for a turn."""
+        return len(self._ready) if self._ready else 0
+
+    def take(self, stream: Stream, room: int) -> tuple[int, int, bool] | None:
+        """Take (offset, length, fin) of up to `room` bytes of the stream whose turn it is; None when credit holds it.
+
+        A stream that cannot go on for want of credit leaves the turns until credit comes.
+        """
+        send, window = stream.send, stream.send_window
+        assert send is not None
+        assert window is not None
+        sent = send.sent_up_to
+        taken = send.next_range(room, min(window.limit, sent + self.send_window.available))
+        if taken is None:
+            self._leave(stream)
+            if stream.has_pending:
+                held = self._credit_blocked if window.limit > sent else self._stream_blocked
+                held[stream.id] = stream
+            return None
+        self.send_window.on_sent(send.sent_up_to - sent)
+        self.unsent -= send.sent_up_to - sent
+        self.retransmitted += max(0, min(sent, taken[0] + taken[1]) - taken[0])
+        return taken
+
+    def end_turn(self, stream: Stream) -> None:
+        """The stream had its turn: it goes to the end of the line, or out of it."""
+        assert self._ready is not None
+        assert self._ready[0] is stream
+        assert stream.send is not None
+        self._ready.popleft()
+        stream.queued = False
+        self.enqueue(stream)
+        if not self._ready:
+            self._ready = None
+
+    def _leave(self, stream: Stream) -> None:
+        assert self._ready is not None
+        assert self._ready[0] is stream
+        self._ready.popleft()
+        stream.queued = False
+        if not self._ready:
+            self._ready = None
+
+    def on_acked(self, stream_id: int, start: int, stop: int, fin: bool) -> None:
+        """A range of a stream arrived."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.send is None or stream.reset_code is not None:
+            return
+        send = stream.send
+        send.on_acked(start, stop, fin)
+        if stream.writable_armed and send.buffered * 2 <= self._config.send_buffer:
+            stream.writable_armed = False
+            self._events.append(StreamWritable(stream_id))
+        if send.finished:
+            self._forget_if_done(stream)
+
+    def on_lost(self, stream_id: int, start: int, stop: int, fin: bool) -> None:
+        """A range of a stream was lost; what is not acknowledged otherwise is sent again."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.send is None or stream.reset_code is not None:
+            return
+        stream.send.on_lost(start, stop, fin)
+        self.enqueue(stream)
+
+    def on_reset_acked(self, stream_id: int) -> None:
+        """Our RESET_STREAM arrived."""
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            stream.reset_acknowledged = True
+            self._forget_if_done(stream)
+
+    def all_acknowledged(self) -> bool:
+        """Whether everything sent on every stream, resets included, has been acknowledged."""
+        return all(stream.send_acknowledged for stream in self._streams.values())
+
+    @property
+    def flow_blocked(self) -> bool:
+        """Whether data waits for the peer's credit and nothing else can be sent."""
+        return not self._ready and bool(self._credit_blocked or self._stream_blocked)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes written on all streams and not yet acknowledged."""
+        return sum(s.send.buffered for s in self._streams.values() if s.send is not None)
+
+    def final_frame(self) -> Fin:
+        """FIN: the streams we opened of each kind and the sum of the final sizes of all we sent on."""
+        bidi, uni = self.opened_by_me
+        return Fin(bidi, uni, self.send_window.used)
+
+    # -- ending -------------------------------------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """Streams held."""
+        return len(self._streams)
+
+    def _forget_if_done(self, stream: Stream) -> None:
+        """Drop a stream of which both directions have ended, and admit the peer another for one of its own."""
+        stream_id = stream.id
+        if not (stream.receive_done and stream.send_done) or stream.reset_unreported:
+            return
+        if self._streams.pop(stream_id, None) is None:
+            return
+        if stream_id == 0:
+            self._zero_ended = True
+        if is_client_initiated(stream_id) == self._is_client:
+            return
+        kind = (stream_id & 0x2) >> 1
+        self.max_streams_mine[kind] += 1
+        self._control.put(MaxStreams(self.max_streams_mine[kind], bool(kind)))
+
+
+def connection_window(config: Config) -> int:
+    """Bytes of credit a connection starts with: one and a half times a stream's, so that one stalled stream does not
+    hold up the others."""
+    return min(config.initial_receive_window * 3 // 2, config.receive_window)
