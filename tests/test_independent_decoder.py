@@ -65,6 +65,7 @@ def parameters_as_page(parameters: wire.Parameters) -> dict[str, Any]:
 
 
 @given(values.OPENINGS)
+@settings(deadline=None)
 def test_it_reads_every_opening_packet(packet: wire.Opening) -> None:
     found = independent.decode(wire.encode_opening(packet), 0)
     names = {"Syn": "SYN", "SynAck": "SYN_ACK", "Retry": "RETRY", "Version": "VERSION", "Reset": "RESET"}
@@ -83,6 +84,7 @@ def test_it_reads_every_opening_packet(packet: wire.Opening) -> None:
     st.integers(0, 2**64 - 1),
     st.sampled_from(sorted(wire.DATA_TYPES)).filter(lambda byte: not byte & 1),
 )
+@settings(deadline=None)
 def test_it_reads_every_ordinary_packet(
     frames: list[wire.Frame], name: str, packet_number: int, type_byte: int
 ) -> None:
@@ -103,6 +105,7 @@ def test_it_reads_every_ordinary_packet(
     st.booleans(),
     st.sampled_from(protection.names()),
 )
+@settings(deadline=None)
 def test_it_reads_every_packet_of_a_train(data: bytes, size: int, first: int, fin: bool, name: str) -> None:
     seal = protection.by_name(name)
     payloads = [data[start : start + size] for start in range(0, len(data), size)] or [b""]
@@ -153,7 +156,7 @@ def understood(datagram: bytes) -> bool:
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 def test_it_refuses_what_rudp_refuses(data: st.DataObject) -> None:
     frames = data.draw(st.lists(values.FRAMES, min_size=1, max_size=2))
     ordinary = wire.data_header(wire.DATA, ID, 1) + b"".join(map(wire.encode_frame, frames))
@@ -167,6 +170,7 @@ def test_it_refuses_what_rudp_refuses(data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=50))
+@settings(deadline=None)
 def test_it_refuses_arbitrary_bytes_as_rudp_does(datagram: bytes) -> None:
     assert understood(datagram) == accepted(datagram)
 

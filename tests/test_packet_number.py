@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rudp.packet_number import LIMIT, WINDOW, recover, truncate
@@ -24,12 +24,14 @@ def plain(truncated: int, largest_accepted: int) -> int:
 @given(NUMBERS, st.integers(-HALF + 1, HALF))
 @example(0, 0)
 @example(LIMIT - 1, 0)
+@settings(deadline=None)
 def test_a_number_within_half_a_window_is_found(expected: int, distance: int) -> None:
     number = min(max(expected + distance, 0), LIMIT - 1)
     assert recover(truncate(number), expected - 1) == number
 
 
 @given(st.integers(0, WINDOW - 1), st.just(0) | NUMBERS)
+@settings(deadline=None)
 def test_any_32_bits_give_the_nearest_valid_number(truncated: int, expected: int) -> None:
     assert recover(truncated, expected - 1) == plain(truncated, expected - 1)
 

@@ -7,7 +7,7 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rudp.protection import Protection, by_id, by_name, names
@@ -32,6 +32,7 @@ TRAINS = st.tuples(st.integers(0, 40), st.integers(1, 9)).flatmap(
 
 @pytest.mark.parametrize("protection", ALL, ids=names())
 @given(shape=TRAINS)
+@settings(deadline=None)
 def test_what_is_sealed_opens(protection: Protection, shape: tuple[int, int, int]) -> None:
     headers, payloads = train(*shape)
     buffers = protection.seal(0, headers, payloads)
@@ -60,6 +61,7 @@ def test_none_adds_nothing_and_copies_nothing() -> None:
 
 
 @given(shape=TRAINS, data=st.data())
+@settings(deadline=None)
 def test_crc32_names_the_packets_that_were_damaged(shape: tuple[int, int, int], data: st.DataObject) -> None:
     protection = by_name("crc32")
     sealed = bytearray(b"".join(protection.seal(0, *train(*shape))))
@@ -81,6 +83,7 @@ def test_a_packet_shorter_than_its_trailer_fails_and_is_no_error() -> None:
 
 
 @given(st.binary(max_size=60), st.integers(1, 70))
+@settings(deadline=None)
 def test_arbitrary_bytes_fail_quietly(data: bytes, segment_size: int) -> None:
     count = -(-len(data) // segment_size)
     for protection in ALL:

@@ -85,6 +85,7 @@ def resealed(data: bytes) -> bytes:
 
 
 @given(values.OPENINGS)
+@settings(deadline=None)
 def test_an_opening_packet_comes_back_as_it_was(packet: wire.Opening) -> None:
     data = wire.encode_opening(packet)
     assert typed(opening_of(data)) == typed(packet)
@@ -92,6 +93,7 @@ def test_an_opening_packet_comes_back_as_it_was(packet: wire.Opening) -> None:
 
 
 @given(st.data())
+@settings(deadline=None)
 def test_mutated_opening_packets_fare_as_with_construct(data: st.DataObject) -> None:
     valid = wire.encode_opening(data.draw(values.OPENINGS))
     mutated = data.draw(values.mutations(valid))
@@ -107,6 +109,7 @@ def test_mutated_opening_packets_fare_as_with_construct(data: st.DataObject) -> 
 
 @given(st.binary(max_size=80), st.sampled_from([b"", *(bytes([kind]) for kind in PacketType)]))
 @example(b"", b"")
+@settings(deadline=None)
 def test_arbitrary_bytes_are_no_opening_packet(data: bytes, prefix: bytes) -> None:
     data = prefix + data
     assert outcome(opening_of, data) == outcome(wire_oracle.opening, data)
@@ -173,6 +176,7 @@ def test_a_syn_of_another_version_shows_its_invariants_only() -> None:
 
 
 @given(st.binary(max_size=30))
+@settings(deadline=None)
 def test_the_destination_id_needs_nine_bytes(data: bytes) -> None:
     if len(data) >= 9:
         assert wire.read_destination_id(memoryview(data)) == int.from_bytes(data[1:9], "big")
@@ -184,6 +188,7 @@ def test_the_destination_id_needs_nine_bytes(data: bytes) -> None:
 
 
 @given(st.data())
+@settings(deadline=None)
 def test_mutated_parameters_fare_as_with_construct(data: st.DataObject) -> None:
     valid = wire.encode_parameters(
         data.draw(values.parameters(3, st.builds(wire.Refusal, values.U32, values.TEXT)))
@@ -278,6 +283,7 @@ def test_the_largest_parameters_of_a_syn_leave_room_for_the_largest_cookie() -> 
 
 
 @given(st.lists(values.FRAMES, min_size=1, max_size=6), st.lists(st.integers(0, 3), min_size=7, max_size=7))
+@settings(deadline=None)
 def test_frames_come_back_as_they_were(frames: list[wire.Frame], padding: list[int]) -> None:
     parts = [bytes(size) + wire.encode_frame(frame) for size, frame in zip(padding, frames, strict=False)]
     data = b"".join(parts) + bytes(padding[-1])
@@ -286,6 +292,7 @@ def test_frames_come_back_as_they_were(frames: list[wire.Frame], padding: list[i
 
 
 @given(values.FRAMES)
+@settings(deadline=None)
 def test_a_single_frame_has_one_form(frame: wire.Frame) -> None:
     data = wire.encode_frame(frame)
     (found,) = frames_of(data)
@@ -294,6 +301,7 @@ def test_a_single_frame_has_one_form(frame: wire.Frame) -> None:
 
 
 @given(st.data())
+@settings(deadline=None)
 def test_mutated_frames_fare_as_with_construct(data: st.DataObject) -> None:
     frames = data.draw(st.lists(values.FRAMES, min_size=1, max_size=3))
     mutated = data.draw(values.mutations(b"".join(map(wire.encode_frame, frames))))
@@ -301,13 +309,13 @@ def test_mutated_frames_fare_as_with_construct(data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 def test_arbitrary_frames_fare_as_with_construct(data: bytes) -> None:
     assert outcome(frames_of, data) == outcome(oracle_frames, data)
 
 
 @given(st.sampled_from(sorted(FrameType)), st.binary(max_size=70))
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 def test_arbitrary_fields_of_a_frame_fare_as_with_construct(kind: FrameType, data: bytes) -> None:
     data = bytes([kind]) + data
     found = outcome(frames_of, data)
@@ -393,6 +401,7 @@ def test_an_ack_has_at_most_128_ranges() -> None:
 
 
 @given(values.acks(), st.integers(0, 1200))
+@settings(deadline=None)
 def test_an_ack_leaves_out_the_oldest_ranges_to_fit(ack: wire.Ack, max_size: int) -> None:
     data = wire.encode_ack(ack, max_size)
     assert len(data) <= max_size

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from rudp import wire
@@ -85,6 +85,7 @@ def runs(draw: st.DrawFn) -> tuple[bytes, int, int]:
 
 
 @given(runs())
+@settings(deadline=None)
 def test_a_run_reads_as_its_packets_do(run: tuple[bytes, int, int]) -> None:
     buffer, size, overhead = run
     assert outcome(wire.read_canonical, memoryview(buffer), size, overhead) == outcome(
@@ -93,6 +94,7 @@ def test_a_run_reads_as_its_packets_do(run: tuple[bytes, int, int]) -> None:
 
 
 @given(runs(), st.data())
+@settings(deadline=None)
 def test_a_damaged_run_reads_as_its_packets_do(run: tuple[bytes, int, int], data: st.DataObject) -> None:
     buffer, size, overhead = run
     changed = bytearray(buffer)
@@ -108,6 +110,7 @@ def test_a_damaged_run_reads_as_its_packets_do(run: tuple[bytes, int, int], data
 
 
 @given(runs(), st.data())
+@settings(deadline=None)
 def test_any_split_of_a_run_gives_the_same_bytes(run: tuple[bytes, int, int], data: st.DataObject) -> None:
     buffer, size, overhead = run
     whole = outcome(wire.read_canonical, memoryview(buffer), size, overhead)
@@ -185,6 +188,7 @@ def test_a_stream_may_end_just_below_2_to_62() -> None:
 
 @given(st.lists(st.tuples(U8, U64, U32), min_size=1, max_size=150), st.integers(0, 20), st.integers(0, 20))
 @example([(0x61, 1, 2)] * 129, 0, 0)
+@settings(deadline=None)
 def test_columns_are_the_headers_of_each_packet(
     headers: list[tuple[int, int, int]], extra: int, last_extra: int
 ) -> None:
@@ -197,6 +201,7 @@ def test_columns_are_the_headers_of_each_packet(
 
 
 @given(st.binary(max_size=90), st.integers(0, 100))
+@settings(deadline=None)
 def test_arbitrary_buffers_have_columns_or_are_refused(buffer: bytes, size: int) -> None:
     found = outcome(wire.read_headers, memoryview(buffer), size)
     packets = cut(buffer, size) if size else []
@@ -218,6 +223,7 @@ def test_arbitrary_buffers_have_columns_or_are_refused(buffer: bytes, size: int)
     epoch=st.integers(0, 3),
     key_phase=st.integers(0, 1),
 )
+@settings(deadline=None)
 def test_headers_of_a_train_are_those_construct_builds(  # noqa: PLR0917
     first: int, count: int, stream_id: int, offset: int, stride: int, fin: bool, epoch: int, key_phase: int
 ) -> None:
@@ -230,6 +236,14 @@ def test_headers_of_a_train_are_those_construct_builds(  # noqa: PLR0917
         kind = FrameType.STREAM_FIN if fin and index == count - 1 else FrameType.STREAM
         frame = {"type": kind.value, "stream_id": stream_id, "offset": offset + index * stride}
         assert found[index] == header + d.STREAM_TO_END.build(frame)
+
+
+@pytest.mark.parametrize("beyond", [-1, 0, 1, 2, 4, 5])
+def test_packet_numbers_cross_2_to_32_within_a_train(beyond: int) -> None:
+    first = 2**32 - 4 + beyond
+    headers = wire.canonical_headers(ID, first, 4, 4, 0, 1, True)
+    _, _, numbers = wire.read_headers(memoryview(b"".join(headers)), wire.CANONICAL_HEADER_SIZE)
+    assert numbers == tuple((first + index) % 2**32 for index in range(4))
 
 
 def test_a_bare_fin_has_no_stride() -> None:
