@@ -12,6 +12,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,8 +33,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__",),
     ("aio", "blocking"),
     ("sim", "udp", "udp_options"),
-    ("endpoint",),
-    ("connection", "inbound", "outbound"),
+    ("endpoint", "admission", "lingering"),
+    ("connection", "inbound", "outbound", "stats"),
     (
         "handshake",
         "stream",
@@ -66,7 +67,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "config",
         "events",
         "errors",
-        "stats",
         "train",
         "trace",
         "_version",
@@ -108,6 +108,7 @@ class Import(NamedTuple):
     line: int
 
 
+@cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
@@ -121,6 +122,7 @@ def where(path: Path, line: int = 0) -> str:
     return f"{relative}:{line}" if line else relative
 
 
+@cache
 def modules() -> list[Module]:
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -131,20 +133,23 @@ def modules() -> list[Module]:
     return found
 
 
-def imports(module: Module) -> Iterator[Import]:
+@cache
+def imports(module: Module) -> list[Import]:
     """All imports anywhere in the module, relative ones resolved."""
+    found = []
     package = ["rudp", *module.name.split(".")]
     if module.path.name != "__init__.py" or module.name == "__init__":
         package = package[:-1]
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(alias.name, node.lineno)
+                found.append(Import(alias.name, node.lineno))
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [base])])
-            yield from (Import(f"{base}.{alias.name}", node.lineno) for alias in node.names)
+            found += [Import(f"{base}.{alias.name}", node.lineno) for alias in node.names]
+    return found
 
 
 def target_within(target: str, names: set[str]) -> str | None:
