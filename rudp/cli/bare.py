@@ -68,6 +68,7 @@ async def send_bare(
     rate: float,
     time_limit: float,
     progress: Callable[[int, int], None],
+    quiet: float = QUIET,
 ) -> BareResult:
     """Send `data` through the relay, or as much of it as fits `time_limit` seconds; count what arrives."""
     loop = asyncio.get_running_loop()
@@ -84,7 +85,7 @@ async def send_bare(
             pieces, sender, per_second, start + time_limit, lambda size: progress(size, counter.bytes_arrived)
         )
         seconds = loop.time() - start
-        await _wait_until_quiet(counter)
+        await _wait_until_quiet(counter, quiet)
     finally:
         sender.close()
         receiver.close()
@@ -121,8 +122,8 @@ async def _send_paced(
     return sent
 
 
-async def _wait_until_quiet(counter: _Counter) -> None:
+async def _wait_until_quiet(counter: _Counter, quiet: float) -> None:
     before = -1
     while before != counter.arrived + counter.duplicates:
         before = counter.arrived + counter.duplicates
-        await asyncio.sleep(QUIET)
+        await asyncio.sleep(quiet)

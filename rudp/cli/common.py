@@ -7,6 +7,7 @@ addresses, sizes and rates are written and read. Refuses to know: any command.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 from collections.abc import Coroutine, Iterator
@@ -20,21 +21,21 @@ from rudp.errors import RudpError
 __all__ = [
     "DEFAULT_PORT",
     "INTERRUPTED",
-    "FRACTION",
-    "HOST_AND_PORT",
     "PORT",
-    "RATE",
-    "SIZE",
     "Failure",
     "address_text",
     "any_host",
     "explained",
+    "host_and_port",
     "printable",
+    "probability",
     "rate_text",
+    "rate_value",
     "reason",
     "run",
     "shut",
     "size_text",
+    "size_value",
     "time_text",
     "warn",
 ]
@@ -45,6 +46,7 @@ SHUT_SECONDS = 2.0
 INTERRUPTED = 130  # as shells report a command that ended by Ctrl-C
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]i?|)b?", re.IGNORECASE)
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]|)bit(?:/s|ps)?", re.IGNORECASE)
 
@@ -93,9 +95,14 @@ def reason(error: BaseException) -> str:
         return f"no such host ({error.strerror})"
     if isinstance(error, asyncio.IncompleteReadError):
         return "the peer ended in mid-message"
-    if isinstance(error, OSError) and error.strerror:
-        text = error.strerror[0].lower() + error.strerror[1:]
-        return f"{text}: {error.filename}" if error.filename else text
+    if isinstance(error, RudpError):
+        return str(error) or type(error).__name__
+    if isinstance(error, OSError):
+        # asyncio wraps several attempts in one error that keeps their numbers only in its text.
+        number = error.errno or int((_ERRNO.search(str(error)) or ["", "0"])[1])
+        if number:
+            text = os.strerror(number)
+            return text[0].lower() + text[1:]
     if isinstance(error, TimeoutError) and not str(error):
         return "timed out"
     return str(error) or type(error).__name__
@@ -146,74 +153,44 @@ def time_text(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d} min"
 
 
-class _Size(click.ParamType):
+def size_value(text: str) -> int:
     """Bytes, as in 20MB, 1.5GB, 512KiB or 4096."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        match = _SIZE.fullmatch(str(value).strip())
-        if not match:
-            self.fail(f"{value!r} is no size; write it as in 20MB, 1.5GB, 512KiB or 4096", param, ctx)
-        return int(float(match[1]) * _UNITS[match[2].lower()])
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        raise click.BadParameter(f"{text!r} is no size; write it as in 20MB, 1.5GB, 512KiB or 4096")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
-class _Rate(click.ParamType):
+def rate_value(text: str) -> float:
     """Bytes per second, given in bits: 16Mbit, 1Gbit."""
-
-    name = "rate"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        match = _RATE.fullmatch(str(value).strip())
-        if not match or not float(match[1]):
-            self.fail(f"{value!r} is no rate; write it as in 16Mbit or 1Gbit", param, ctx)
-        return float(match[1]) * _UNITS[match[2].lower()] / 8
+    match = _RATE.fullmatch(text.strip())
+    if not match or not float(match[1]):
+        raise click.BadParameter(f"{text!r} is no rate; write it as in 16Mbit or 1Gbit")
+    return float(match[1]) * _UNITS[match[2].lower()] / 8
 
 
-class _Fraction(click.ParamType):
+def probability(text: str) -> float:
     """A probability below 1, as in 0.1 or 10%."""
-
-    name = "probability"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        text = str(value).strip()
-        try:
-            number = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-        except ValueError:
-            number = -1.0
-        if not 0 <= number < 1:
-            self.fail(f"{value!r} is no probability from 0 to below 1; write it as in 0.1 or 10%", param, ctx)
-        return number
+    bare = str(text).strip()
+    try:
+        number = float(bare[:-1]) / 100 if bare.endswith("%") else float(bare)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1:
+        raise click.BadParameter(f"{text!r} is no probability from 0 to below 1; write it as in 0.1 or 10%")
+    return number
 
 
-class _HostAndPort(click.ParamType):
+def host_and_port(text: str) -> tuple[str, int]:
     """HOST:PORT, HOST alone for the default port, [ADDRESS]:PORT for IPv6."""
-
-    name = "host:port"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, int]:
-        if isinstance(value, tuple):
-            return value
-        text = str(value).strip()
-        if match := re.fullmatch(r"\[([^\]]+)\](?::(.*))?", text):
-            host, port = match[1], match[2]
-        elif text.count(":") == 1:
-            host, port = text.split(":")
-        else:
-            host, port = text, None
-        number = DEFAULT_PORT if port is None else int(port) if port.isascii() and port.isdigit() else 0
-        if not host or not 1 <= number <= 65535:
-            self.fail(f"{value!r} is no HOST:PORT; IPv6 goes in brackets, as in [::1]:10000", param, ctx)
-        return host, number
-
-
-SIZE = _Size()
-RATE = _Rate()
-FRACTION = _Fraction()
-HOST_AND_PORT = _HostAndPort()
+    port: str | None
+    if match := re.fullmatch(r"\[([^\]]+)\](?::(.*))?", text.strip()):
+        host, port = match[1], match[2]
+    elif text.count(":") == 1:
+        host, port = text.strip().split(":")
+    else:
+        host, port = text.strip(), None
+    number = DEFAULT_PORT if port is None else int(port) if port.isascii() and port.isdigit() else 0
+    if not host or not 1 <= number <= 65535:
+        raise click.BadParameter(f"{text!r} is no HOST:PORT; IPv6 goes in brackets, as in [::1]:10000")
+    return host, number

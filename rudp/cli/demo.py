@@ -21,15 +21,15 @@ import rudp
 from rudp import protection
 from rudp.cli.bare import BareResult, send_bare
 from rudp.cli.common import (
-    FRACTION,
-    RATE,
-    SIZE,
     explained,
+    probability,
     rate_text,
+    rate_value,
     reason,
     run,
     shut,
     size_text,
+    size_value,
     time_text,
     warn,
 )
@@ -295,12 +295,19 @@ _option = partial(click.option, show_default=True)
 
 
 @click.command()
-@_option("--loss", type=FRACTION, default=0.1, help="Packets lost, each way.")
+@_option("--loss", type=probability, metavar="P", default=0.1, help="Packets lost, each way.")
 @_option("--delay", type=click.FloatRange(0, 2), default=0.02, help="Seconds, each way.")
-@_option("--reorder", type=FRACTION, default=0.02, help="Packets that others overtake.")
-@_option("--duplicate", type=FRACTION, default=0.01, help="Packets that come twice.")
-@_option("--size", type=SIZE, default="20MB", help="How much to transfer, 1 MB or more.")
-@_option("--rate", type=RATE, help="Rate of the link; chosen to suit the size, 16Mbit at least.")
+@_option("--reorder", type=probability, metavar="P", default=0.02, help="Packets that others overtake.")
+@_option("--duplicate", type=probability, metavar="P", default=0.01, help="Packets that come twice.")
+@_option(
+    "--size", type=size_value, metavar="SIZE", default="20MB", help="How much to transfer, 1 MB or more."
+)
+@_option(
+    "--rate",
+    type=rate_value,
+    metavar="RATE",
+    help="Rate of the link; chosen to suit the size, 16Mbit at least.",
+)
 @_option("--seed", type=int, default=1, help="Draws what befalls the packets.")
 @_option("--time-limit", type=click.FloatRange(5), default=40.0, help="Seconds for everything.")
 @_option("--protection", type=click.Choice(protection.names()), default="crc32", help="Packet trailer.")

@@ -8,6 +8,7 @@ lost. Refuses to know: what makes a stream reliable. The two front ends differ i
 from __future__ import annotations
 
 import asyncio
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -173,7 +174,7 @@ async def _messages(words: tuple[str, ...]) -> AsyncIterator[bytes]:
 async def _echo(transport: str, host: str, port: int, timeout: float, words: tuple[str, ...]) -> int:
     where = f"{address_text((host, port))} ({transport})"
     loop = asyncio.get_running_loop()
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer
     count = size = 0
     waited = 0.0
     with explained(f"cannot connect to {where}"):
@@ -196,7 +197,8 @@ async def _echo(transport: str, host: str, port: int, timeout: float, words: tup
         await client.close()
     if count:
         each = time_text(waited / count)
-        warn(f"{count} messages, {size} bytes echoed by {where}, {each} each")
+        messages = "1 message" if count == 1 else f"{count} messages"
+        warn(f"{messages}, {size} bytes echoed by {where}, {each} each")
     return 0
 
 
@@ -223,5 +225,8 @@ def echo_server(host: str, port: int, transport: str) -> None:
 @click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds.")
 @_transport_option
 def echo(*, text: tuple[str, ...], host: str, port: int, timeout: float, transport: str) -> None:
-    """Send TEXT, or standard input line by line, and print what comes back."""
+    """Send text and print what comes back.
+
+    TEXT goes as one line; without it standard input is sent line by line.
+    """
     run(_echo(transport, host, port, timeout, text))

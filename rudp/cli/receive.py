@@ -7,6 +7,7 @@ Knows: one transfer at a time, and what to tell the sender about it. Refuses to 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +35,7 @@ from rudp.cli.incoming import Incoming
 from rudp.cli.messages import PROTOCOL, Channel, check_offset, check_text
 from rudp.cli.meter import Meter
 
-__all__ = ["receive"]
+__all__ = ["receive", "receive_files"]
 
 KEEPALIVE: Final = 5.0  # seconds
 LAST_WORD: Final = 10.0  # seconds the sender has to take the outcome and close
@@ -128,14 +129,26 @@ class Receiving:
                     pass
 
 
-async def _receive(folder: Path, host: str, port: int, *, overwrite: bool, keep: bool) -> int:
+def _say_ready(addresses: list[Any]) -> None:
+    warn(f"waiting on {', '.join(map(address_text, addresses))} for rudp send; Ctrl-C ends")
+
+
+async def receive_files(
+    folder: Path,
+    host: str,
+    port: int,
+    *,
+    overwrite: bool,
+    keep: bool,
+    ready: Callable[[list[Any]], None] = _say_ready,
+) -> int:
+    """Receive one file, or more if `keep`; returns the exit status. Raises Failure."""
     config = rudp.Config(application_protocol=PROTOCOL, keepalive=KEEPALIVE)
     receiving = Receiving(folder, overwrite=overwrite, keep=keep)
     with explained(f"cannot listen on {address_text((host, port))}"):
         server: Any = await rudp.serve(receiving, host, port, config=config)
     try:
-        where = ", ".join(address_text(sock.getsockname()) for sock in server.sockets)
-        warn(f"waiting on {where} for rudp send; Ctrl-C ends")
+        ready([sock.getsockname() for sock in server.sockets])
         return await receiving.outcome
     finally:
         await shut(server)
@@ -159,4 +172,7 @@ def receive(*, output: Path, host: str | None, port: int, overwrite: bool, keep:
     and nobody is asked who they are.
     """
     interrupted = 0 if keep else INTERRUPTED
-    run(_receive(output, host or any_host(), port, overwrite=overwrite, keep=keep), interrupted=interrupted)
+    run(
+        receive_files(output, host or any_host(), port, overwrite=overwrite, keep=keep),
+        interrupted=interrupted,
+    )

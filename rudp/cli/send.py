@@ -16,10 +16,10 @@ import click
 
 import rudp
 from rudp.cli.common import (
-    HOST_AND_PORT,
     Failure,
     address_text,
     explained,
+    host_and_port,
     printable,
     rate_text,
     run,
@@ -31,7 +31,7 @@ from rudp.cli.messages import PIECE, PROTOCOL, Channel, check_offset, check_text
 from rudp.cli.meter import Meter
 from rudp.cli.stdin import StandardInput
 
-__all__ = ["send"]
+__all__ = ["FileSource", "StandardInputSource", "send", "send_source"]
 
 KEEPALIVE: Final = 5.0  # seconds; the other side may be hashing a part for a while
 
@@ -159,7 +159,8 @@ class Sending:
         return self._digest.hexdigest()
 
 
-async def _send(source: Source, host: str, port: int, timeout: float) -> int:
+async def send_source(source: Source, host: str, port: int, timeout: float) -> int:
+    """Send one source; returns the exit status. Raises Failure."""
     where = address_text((host, port))
     loop = asyncio.get_running_loop()
     config = rudp.Config(application_protocol=PROTOCOL, connect_timeout=timeout, keepalive=KEEPALIVE)
@@ -190,21 +191,21 @@ async def _send(source: Source, host: str, port: int, timeout: float) -> int:
 
 @click.command()
 @click.argument("file")
-@click.argument("to", metavar="HOST:PORT", type=HOST_AND_PORT)
+@click.argument("to", metavar="HOST:PORT", type=host_and_port)
 @click.option("--name", help="The name to save it under, instead of the file's own.")
 @click.option(
     "--timeout", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds to connect."
 )
 def send(*, file: str, to: tuple[str, int], name: str | None, timeout: float) -> None:
-    """Send FILE (- for standard input) to a `rudp receive` at HOST:PORT.
+    """Send a file to a `rudp receive`.
 
-    An interrupted transfer goes on where it stopped when it is started again. The exit status is 0 when the
-    receiver has confirmed the file's SHA-256.
+    FILE may be - for standard input. An interrupted transfer goes on where it stopped when it is started
+    again. The exit status is 0 when the receiver has confirmed the file's SHA-256.
     """
 
     async def work() -> int:
         source: Source = StandardInputSource(name or "stdin") if file == "-" else FileSource(Path(file))
         source.name = name or source.name
-        return await _send(source, *to, timeout)
+        return await send_source(source, *to, timeout)
 
     run(work())

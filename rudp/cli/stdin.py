@@ -13,8 +13,6 @@ import queue
 import sys
 import threading
 
-import click
-
 __all__ = ["StandardInput"]
 
 CHUNK = 65536
@@ -70,7 +68,7 @@ class StandardInput:
         try:
             descriptor = sys.stdin.fileno()
         except io.UnsupportedOperation:
-            return click.get_binary_stream("stdin").read(CHUNK)
+            return sys.stdin.buffer.read(CHUNK)
         return os.read(descriptor, CHUNK)
 
 
