@@ -1,4 +1,4 @@
-"""The parts of the command line without a connection: what is typed, files and their names, relay, UDP alone."""
+"""Parts of the command line without a connection: what is typed, files and their names, relay, UDP alone."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ __all__ = ["BareResult", "send_bare"]
 PAYLOAD: Final = 1371  # data bytes of a 1,400-byte rudp packet
 NUMBER_SIZE: Final = 8
 BURST_INTERVAL: Final = 0.005
+LARGEST_BURST: Final = 64  # datagrams that a socket's buffer takes while nobody reads
 LINK_SHARE: Final = 0.97  # of the link's rate, so that its queue does not fill
 QUIET: Final = 0.5  # seconds without a datagram after which nothing more is expected
 
@@ -113,7 +114,8 @@ async def _send_paced(
     start = loop.time()
     sent = 0
     while sent < len(pieces) and loop.time() < deadline:
-        due = min(len(pieces), int((loop.time() - start + BURST_INTERVAL) * per_second) + 1)
+        due = int((loop.time() - start + BURST_INTERVAL) * per_second) + 1
+        due = min(len(pieces), due, sent + LARGEST_BURST)
         for number in range(sent, due):
             sender.sendto(number.to_bytes(NUMBER_SIZE, "big") + pieces[number])
         sent = max(sent, due)
