@@ -14,9 +14,9 @@ Everything is paced; the window is only a cap. It works by rounds, one round tri
 
 What makes it back off, since random loss does not:
 
-  - a round that loses significantly more than the background while the RTT shows a standing queue, or after
-    UP; and a round with CE marks: `inflight_bound` falls to 0.85 of what was in flight, and regrows by a
-    quarter with each probe; probes come less often until one does no harm;
+  - a round, not one of DRAIN or BELOW, that loses significantly more than the background or has CE marks:
+    `inflight_bound` falls to 0.85 of what was in flight, and regrows by a quarter with each probe; probes
+    come less often until one does no harm;
   - a round that loses more than 30 % (two in a row without a queue): the model is disproved; the rate becomes
     what was delivered in that round, and the background must be measured anew;
   - persistent congestion: the minimum window, and all but the RTT is forgotten.
@@ -100,6 +100,7 @@ BACKGROUND_PRIOR_PACKETS: Final = 10
 """Packets assumed not lost before any was counted: a short round doesn't make a background."""
 
 BACK_OFF: Final = 0.85
+QUEUELESS_FLOOR: Final = 0.5
 CLEAN_GROWTH: Final = 1.02
 """Growth of a bound below the BDP in each round without congestion."""
 MINIMUM_WINDOW_PACKETS: Final = 4
@@ -320,7 +321,7 @@ class Model(CongestionController):
         if self._round_gain <= BELOW_GAIN:
             return  # what we still see is the queue that this round was sent to drain
         excessive = self._lost_more_than(self.background_loss + EXCESS_LOSS)
-        if self._round_ce or (excessive and (queue_stands or self._round_gain > 1.0)):
+        if self._round_ce or excessive:
             self._back_off_flight(queue_stands)
         elif self._round_gain > 1.0:
             self._harmful_probes = 0
@@ -343,16 +344,25 @@ class Model(CongestionController):
         self._enter(Phase.DRAIN, DRAIN_GAIN)
 
     def _back_off_flight(self, queue_stands: bool) -> None:
-        """What only a probe did, without a queue that others would feel, never asks for less than a BDP."""
+        """Hold the flight below what it was, with a floor that depends on how plain the evidence is.
+
+        What only a probe did, without a queue that others would feel, never asks for less than a BDP. Loss
+        without a queue, which bursts into a short buffer cause at any rate, asks for no less than half of one,
+        and the background is measured anew at once.
+        """
         if self.phase is Phase.STARTUP:
             self._full_rounds = FULL_PIPE_ROUNDS if self._full_rounds else self._full_rounds
             return
         probe_only = self._round_gain > 1.0 and (self._round_ce or not queue_stands)
-        floor = self._bdp() + self._quantum() if probe_only else self.minimum_window
+        floor: float = self.minimum_window
+        if probe_only:
+            floor = self._bdp() + self._quantum()
+        elif not queue_stands and not self._round_ce:
+            floor = max(self._bdp() * QUEUELESS_FLOOR, floor)
         bound = min(self.inflight_bound, max(self._round_peak, self.minimum_window)) * BACK_OFF
         self.inflight_bound = max(bound, floor)
         self._harmful_probes = min(self._harmful_probes + 1, HARMFUL_PROBES_MAX)
-        if self.phase is Phase.UP:
+        if self.phase is Phase.UP or (self.phase is Phase.CRUISE and not self._round_ce):
             self._enter(Phase.DRAIN, DRAIN_GAIN)
 
     # The cycle
