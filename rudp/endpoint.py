@@ -327,9 +327,11 @@ class Endpoint:
                 continue
             due = connection.next_timeout()
             if due is not None and due <= now:
+                # It is among the ready ones now, and armed anew once its trains are out.
                 connection.handle_timeout(now)
                 self._collect(connection)
-            self._arm(connection)
+            else:
+                self._arm(connection)
         self._lingering.expire(now)
 
     # -- outputs ------------------------------------------------------------------------------------------------

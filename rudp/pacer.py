@@ -29,6 +29,8 @@ QUANTUM_BYTES: Final = 65_507
 
 UNPACED: Final = 1 << 62
 """The allowance when there is no rate: more than any window."""
+# Bytes. At the instant `release_time` named, float rounding must not leave the bucket a hair short of a quantum.
+SLACK: Final = 0.01
 
 
 class Pacer:
@@ -73,7 +75,7 @@ class Pacer:
         if not self._rate:
             return UNPACED
         self._refill(now)
-        return int(self._tokens) if self._tokens >= self.quantum else 0
+        return int(max(self._tokens, self.quantum)) if self._tokens >= self.quantum - SLACK else 0
 
     def on_sent(self, sent_bytes: int, now: float) -> None:
         """Take `sent_bytes` from the bucket. Probes may overdraw it, by no more than it holds when full."""
@@ -88,7 +90,7 @@ class Pacer:
             return None
         self._refill(now)
         missing = self.quantum - self._tokens
-        return None if missing <= 0.0 else now + missing / self._rate
+        return None if missing <= SLACK else now + missing / self._rate
 
     def _refill(self, now: float) -> None:
         elapsed = now - self._updated

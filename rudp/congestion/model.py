@@ -347,7 +347,7 @@ class Model(CongestionController):
         """Hold the flight below what it was, with a floor that depends on how plain the evidence is.
 
         What only a probe did, without a queue that others would feel, never asks for less than a BDP. Loss
-        without a queue, which bursts into a short buffer cause at any rate, asks for no less than half of one,
+        without a queue, which bursts into a short buffer cause at any rate, asks for no less than half a BDP,
         and the background is measured anew at once.
         """
         if self.phase is Phase.STARTUP:
