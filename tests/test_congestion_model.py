@@ -220,6 +220,16 @@ def test_flows_share_a_link(count: int) -> None:
     assert min(shares) > 0.25 / count, told
 
 
+def test_flows_in_a_short_buffer_do_not_talk_each_other_up() -> None:
+    """Each sees the others' overflow; were it taken for the path's own loss, all would send ever more."""
+    path = link(100, 0.05, 0.3)
+    world = World(path)
+    flows = [world.add(Model(PACKET, random.Random(seed)), seed, start=seed * 1.0) for seed in range(4)]
+    world.run(30.0)
+    lost = sum(flow.lost for flow in flows) / sum(flow.total_sent for flow in flows)
+    assert lost < 0.1, f"{lost:.3f} lost"
+
+
 def test_a_newcomer_with_new_reno_is_not_starved() -> None:
     """Fairness to it is not claimed; with a buffer deeper than a BDP it gets a good part."""
     path = link(100, 0.05, 4.0)
