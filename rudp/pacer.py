@@ -29,8 +29,9 @@ QUANTUM_BYTES: Final = 65_507
 
 UNPACED: Final = 1 << 62
 """The allowance when there is no rate: more than any window."""
-# Bytes. At the instant `release_time` named, float rounding must not leave the bucket a hair short of a quantum.
+
 SLACK: Final = 0.01
+"""Bytes: at the instant `release_time` names, rounding must not leave the bucket short of a quantum."""
 
 
 class Pacer:
