@@ -16,7 +16,8 @@ def main() -> None:
     try:
         from rudp.cli.app import cli  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {"click", "rich"}:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in {"click", "rich"}:
             raise
-        sys.exit(f"rudp: the command line needs {error.name}: pip install 'rudp-transport[cli]'")
+        sys.exit(f"rudp: the command line needs {missing}: pip install 'rudp-transport[cli]'")
     cli(prog_name="rudp")

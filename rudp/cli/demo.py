@@ -263,9 +263,9 @@ def _summary(plan: Plan, relay_counts: str, outcome: Outcome) -> None:
     _row("close", "both sides, in good order" if outcome.closed else "not in good order")
     if bare := outcome.bare:
         missing = bare.sent - bare.arrived
-        whole = "whole by luck" if bare.identical else "the file is broken"
+        whole = "whole, by luck" if bare.identical else "broken"
         lost = f"{missing:,} of {bare.sent:,} datagrams lost ({missing / max(1, bare.sent):.1%})"
-        _row("UDP alone", f"{lost}, {bare.out_of_order:,} out of order; {whole}")
+        _row("UDP alone", f"{lost}, {bare.out_of_order:,} out of order: {whole}")
     _row("relay", relay_counts)
 
 

@@ -45,7 +45,8 @@ class Meter:
         self._total = total
         self._start = done
         self._live: Live | None = None
-        self._interval = DRAW_INTERVAL if self._console.is_terminal else line_interval
+        self._draws = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._interval = DRAW_INTERVAL if self._draws else line_interval
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -60,7 +61,7 @@ class Meter:
 
     def __enter__(self) -> Meter:
         self._began = self._drawn = time.monotonic()
-        if self._console.is_terminal:
+        if self._draws:
             self._live = Live(self._progress, console=self._console, auto_refresh=False, transient=False)
             self._live.start()
         return self
@@ -82,15 +83,17 @@ class Meter:
             second = Text("  " + note, no_wrap=True, overflow="ellipsis")
             self._live.update(Group(self._progress, second) if note else self._progress, refresh=True)
         else:
-            self._console.print(self._line(done, moment) + (f"; {note}" if note else ""), soft_wrap=True)
+            self._console.print(self._line(done, moment, note), soft_wrap=True)
 
-    def _line(self, done: int, moment: float) -> str:
+    def _line(self, done: int, moment: float, note: str) -> str:
         seconds = moment - self._began
         moved = done - self._start
         text = f"{self._label}: {size_text(done)}"
-        if self._total is not None:
-            text += f" of {size_text(self._total)}"
-        text += f", {rate_text(moved, seconds)}"
-        if self._total is not None and moved > 0:
-            text += f", {time_text((self._total - done) * seconds / moved)} left"
-        return text
+        speed = rate_text(moved, seconds)
+        if note:
+            return f"{text}, {speed}, {note}"
+        if self._total is None:
+            return f"{text}, {speed}"
+        text += f" of {size_text(self._total)}, {speed}"
+        left = (self._total - done) * seconds / moved if moved > 0 else 0.0
+        return f"{text}, {time_text(left)} left" if left > 0 else text
