@@ -222,9 +222,9 @@ class Connection:
         """The connection's figures."""
         sent = self._recovery
         limited = "application"
-        if self._streams.next_ready() is not None:
+        if self._streams.turns.next_ready() is not None:
             limited = _LIMITS.get(sent.limited_by(now) or "", "application")
-        elif self._streams.flow_blocked:
+        elif self._streams.turns.flow_blocked:
             limited = "flow_control"
         return gather(
             self.state.value, limited, self._counters, sent, self._streams, self._outbound.packetizer.datagram_size
@@ -508,7 +508,7 @@ class Connection:
             self._outbound.probes = result.probes
             for train in recovery.oldest_unacknowledged(result.probes):
                 self._inbound.requeue(train)
-        ping = self._liveness.ping_deadline(self._streams.flow_blocked)
+        ping = self._liveness.ping_deadline(self._streams.turns.flow_blocked)
         if ping is not None and now >= ping:
             self._liveness.on_ping_sent(now)
             self._outbound.ping = True
@@ -660,7 +660,7 @@ class Connection:
         for due in (
             recovery.next_timeout(),
             self._outbound.next_timeout(self._now),
-            liveness.ping_deadline(self._streams.flow_blocked),
+            liveness.ping_deadline(self._streams.turns.flow_blocked),
             liveness.give_up_deadline(recovery.unacknowledged_since()),
             liveness.close_deadline(),
         ):

@@ -86,13 +86,13 @@ class Outbound:
 
     def _data_train(self, now: float) -> Train | None:
         recovery, received, packetizer = self._recovery, self._received, self.packetizer
-        if self._closing.finished and not self._closing.fin_queued and not self._streams.unsent:
+        if self._closing.finished and not self._closing.fin_queued and not self._streams.turns.unsent:
             self._closing.fin_queued = True
             self._control.put(self._streams.final_frame())
         allowance = recovery.send_allowance(now)
         if self.probes and allowance < packetizer.datagram_size:
             allowance = packetizer.datagram_size
-        waiting = bool(self._control) or self._streams.next_ready() is not None
+        waiting = bool(self._control) or self._streams.turns.next_ready() is not None
         self._ask_for_acks()
         ack = None
         if received.ack_due(now) or (received.ack_pending and (waiting or self.ping or self.probes)):
@@ -171,7 +171,7 @@ class Outbound:
     def next_timeout(self, now: float) -> float | None:
         """When something held back by time alone can go: an ACK, a paced train, a challenge. None: nothing."""
         due = self._received.next_timeout()
-        if self._control or self._streams.next_ready() is not None:
+        if self._control or self._streams.turns.next_ready() is not None:
             release = self._recovery.pacing_release_time(now)
             if release is not None and (due is None or release < due):
                 due = release

@@ -125,14 +125,14 @@ class Packetizer:
             return self._finish(head, None, now) if head.parts else None
         for frame, encoded in control.take(head.room):
             head.add(frame, encoded)
-        stream = streams.next_ready()
+        stream = streams.turns.next_ready()
         if stream is not None and (head.parts or self._is_shared(streams, stream)):
             stream = self._fill_head(head, streams)
             packets -= 1
         run = None
         while run is None and stream is not None and packets > 0:
             run = self._take_run(streams, stream, packets)
-            stream = streams.next_ready()
+            stream = streams.turns.next_ready()
         if run is not None and head.parts and head.room:
             head.parts.append(bytes(head.room))
         if run is None and not head.parts:
@@ -141,24 +141,24 @@ class Packetizer:
 
     def _small_fits(self, streams: Streams, control: ControlQueue, allowance: int) -> bool:
         """Whether the last bytes of a window, too few for a whole packet, hold all that waits."""
-        stream = streams.next_ready()
+        stream = streams.turns.next_ready()
         overhead = self.datagram_size - self._room + wire.STREAM_HEADER_SIZE
-        if stream is None or control or streams.ready_count > 1:
+        if stream is None or control or streams.turns.ready_count > 1:
             return bool(control) and stream is None and allowance * 2 > self.datagram_size
         return stream.send is not None and overhead + stream.send.pending <= allowance
 
     def _is_shared(self, streams: Streams, stream: Stream) -> bool:
         """Whether the stream's data is small and others wait: then one packet carries several."""
         assert stream.send is not None
-        return streams.ready_count > 1 and stream.send.pending < self._room - wire.STREAM_HEADER_SIZE
+        return streams.turns.ready_count > 1 and stream.send.pending < self._room - wire.STREAM_HEADER_SIZE
 
     def _fill_head(self, head: _Head, streams: Streams) -> Stream | None:
         """Fill the first packet with stream data; the stream that filled it to the brim, if it can go on."""
         while head.room > wire.STREAM_HEADER_SIZE:
-            stream = streams.next_ready()
+            stream = streams.turns.next_ready()
             if stream is None:
                 return None
-            taken = streams.take(stream, head.room - wire.STREAM_HEADER_SIZE)
+            taken = streams.turns.take(stream, head.room - wire.STREAM_HEADER_SIZE)
             if taken is None:
                 continue
             offset, length, fin = taken
@@ -170,11 +170,11 @@ class Packetizer:
             head.ack_eliciting = True
             head.room -= wire.STREAM_HEADER_SIZE + length
             if head.room > wire.STREAM_HEADER_SIZE or not stream.has_pending:
-                streams.end_turn(stream)
+                streams.turns.end_turn(stream)
             elif stream.send.pending >= self._room - wire.CANONICAL_HEADER_SIZE:
                 return stream
             else:
-                streams.end_turn(stream)
+                streams.turns.end_turn(stream)
         return None
 
     def _take_run(
@@ -182,13 +182,13 @@ class Packetizer:
     ) -> tuple[SentTrain, list[memoryview | bytes]] | None:
         """Canonical packets of one stream: their record (numbers to be set) and their payloads."""
         payload_size = self.datagram_size - wire.CANONICAL_HEADER_SIZE - self.protection.overhead
-        taken = streams.take(stream, packets * payload_size)
+        taken = streams.turns.take(stream, packets * payload_size)
         if taken is None:
             return None
         offset, length, fin = taken
         assert stream.send is not None
         payloads = stream.send.slices(offset, length, payload_size) if length else [b""]
-        streams.end_turn(stream)
+        streams.turns.end_turn(stream)
         overhead = self.datagram_size - payload_size
         record = SentTrain(
             first=0,

@@ -1,17 +1,16 @@
-"""All streams of a connection: who may open which, whose turn it is, and the credit they share.
+"""All streams of a connection: who may open which, how each begins and ends, the credit the peer has.
 
-Knows: the streams by id, the limits on their number, both connection-level windows, the order of turns, the totals
-that a FIN carries. Refuses to know: packets, time (but for the clock reading given to window tuning) and events'
-readers; what is to be said to the peer goes into the control queue, what to the application into the list of events.
+Knows: the streams by id, the limits on their number, the connection's receive window, the totals that a FIN carries.
+Refuses to know: whose turn it is to send (turns.py), packets, time (but for the clock reading given to window tuning)
+and events' readers; what is to be said to the peer goes into the control queue, what to the application into the list
+of events.
 
 Sources: RFC 9000 sections 2 to 4 and 19.4 to 19.11. Costs: every operation is O(1) but for `finish_receiving` and
-`all_acknowledged` (O(streams), once the connection is closing). Turns rotate over streams that can send only, so
-10,000 idle streams cost nothing.
+`all_acknowledged` (O(streams), once the connection is closing).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from rudp.config import Config
@@ -19,10 +18,11 @@ from rudp.control import ControlQueue
 from rudp.errors import ErrorCode, ProtocolError, StreamClosed, StreamLimitReached, StreamReset, StreamStopped
 from rudp.events import Event, SendingStopped, StreamOpened, StreamReadable, StreamsAvailable, StreamWritable
 from rudp.events import StreamReset as StreamResetEvent
-from rudp.flow_control import ReceiveWindow, SendWindow
+from rudp.flow_control import ReceiveWindow
+from rudp.stream import Stream, is_client_initiated, is_unidirectional
+from rudp.turns import Turns
 from rudp.wire import Fin, MaxData, MaxStreamData, MaxStreams, Parameters, ResetStream, StopSending
 from rudp.wire import Stream as StreamFrame
-from rudp.stream import Stream, is_client_initiated, is_unidirectional
 
 __all__ = ["Streams"]
 
@@ -36,13 +36,10 @@ class Streams:
     __slots__ = (
         "_config",
         "_control",
-        "_credit_blocked",
         "_events",
         "_is_client",
         "_limit_met",
         "_peer_stream_limit",
-        "_ready",
-        "_stream_blocked",
         "_streams",
         "_sum_of_contiguous",
         "_sum_of_highest",
@@ -53,9 +50,7 @@ class Streams:
         "opened_by_me",
         "opened_by_peer",
         "receive_window",
-        "retransmitted",
-        "send_window",
-        "unsent",
+        "turns",
     )
 
     def __init__(self, config: Config, control: ControlQueue, events: list[Event], *, is_client: bool) -> None:
@@ -64,10 +59,6 @@ class Streams:
         self._events = events
         self._is_client = is_client
         self._streams: dict[int, Stream] = {}
-        self._ready: deque[Stream] | None = None
-        # Streams with data that the connection's credit, or their own, holds back.
-        self._credit_blocked: dict[int, Stream] = {}
-        self._stream_blocked: dict[int, Stream] = {}
         self._peer_stream_limit = 0
         self._limit_met = [False, False]
         # Stream 0 is open on both sides from the start: one client-initiated bidirectional stream is counted already.
@@ -78,13 +69,10 @@ class Streams:
         self._sum_of_highest = 0
         self._sum_of_contiguous = 0
         self._zero_ended = False
-        self.retransmitted = 0
-        # Bytes written and never handed out yet, on all streams.
-        self.unsent = 0
         initial = config.initial_receive_window
         self._window_maximum = max(initial, config.receive_window * 2 // 3)
         self.receive_window = ReceiveWindow(connection_window(config), config.receive_window)
-        self.send_window = SendWindow(0)
+        self.turns = Turns()
 
     # -- limits -------------------------------------------------------------------------------------------------
 
@@ -92,7 +80,7 @@ class Streams:
         """Take the limits that the peer's SYN or SYN_ACK states."""
         self._peer_stream_limit = parameters.initial_max_stream_data
         self.max_streams_peer = [parameters.initial_max_streams_bidi, parameters.initial_max_streams_uni]
-        self.send_window.raise_to(parameters.initial_max_data)
+        self.turns.raise_limit(parameters.initial_max_data)
 
     def on_max_streams(self, maximum: int, unidirectional: bool) -> None:
         """MAX_STREAMS received; wakes an application that met the old limit."""
@@ -105,16 +93,13 @@ class Streams:
 
     def on_max_data(self, maximum: int) -> None:
         """MAX_DATA received; streams that the old limit held back take their turns again."""
-        self.send_window.raise_to(maximum)
-        blocked, self._credit_blocked = self._credit_blocked, {}
-        for stream in blocked.values():
-            self.enqueue(stream)
+        self.turns.raise_limit(maximum)
 
     def on_max_stream_data(self, stream_id: int, maximum: int) -> None:
         """MAX_STREAM_DATA received."""
         stream = self._sending(stream_id)
         if stream is not None and stream.send_window is not None and stream.send_window.raise_to(maximum):
-            self.enqueue(stream)
+            self.turns.enqueue(stream)
 
     # -- opening ------------------------------------------------------------------------------------------------
 
@@ -378,10 +363,10 @@ class Streams:
             raise StreamClosed(f"stream {stream_id} was {ended} by this side: nothing can be written after that")
         before = send.written
         send.write(data)
-        self.unsent += send.written - before
+        self.turns.unsent += send.written - before
         if fin:
             send.finish()
-        self.enqueue(stream)
+        self.turns.enqueue(stream)
 
     def reset(self, stream_id: int, code: int) -> None:
         """Give up sending on a stream; what is unacknowledged is dropped on both sides. A second reset does nothing."""
@@ -392,10 +377,8 @@ class Streams:
         assert send is not None
         stream.reset_code = code
         final_size = send.sent_up_to
-        self.unsent -= send.written - final_size
+        self.turns.withdraw(stream, send.written - final_size)
         send.reset()
-        self._stream_blocked.pop(stream_id, None)
-        self._credit_blocked.pop(stream_id, None)
         self._control.discard(StreamFrame, stream_id)
         self._control.put(ResetStream(stream_id, code, final_size))
 
@@ -407,64 +390,6 @@ class Streams:
         stream.stopped_code = frame.code
         self.reset(frame.stream_id, frame.code)
         self._events.append(SendingStopped(frame.stream_id, frame.code))
-
-    def enqueue(self, stream: Stream) -> None:
-        """Give the stream a turn if it has anything to send and has none yet."""
-        if not stream.queued and stream.has_pending:
-            stream.queued = True
-            self._stream_blocked.pop(stream.id, None)
-            if self._ready is None:
-                self._ready = deque()
-            self._ready.append(stream)
-
-    def next_ready(self) -> Stream | None:
-        """The stream whose turn it is, or None."""
-        return self._ready[0] if self._ready else None
-
-    @property
-    def ready_count(self) -> int:
-        """Streams that wait for a turn."""
-        return len(self._ready) if self._ready else 0
-
-    def take(self, stream: Stream, room: int) -> tuple[int, int, bool] | None:
-        """Take (offset, length, fin) of up to `room` bytes of the stream whose turn it is; None when credit holds it.
-
-        A stream that cannot go on for want of credit leaves the turns until credit comes.
-        """
-        send, window = stream.send, stream.send_window
-        assert send is not None
-        assert window is not None
-        sent = send.sent_up_to
-        taken = send.next_range(room, min(window.limit, sent + self.send_window.available))
-        if taken is None:
-            self._leave(stream)
-            if stream.has_pending:
-                held = self._credit_blocked if window.limit > sent else self._stream_blocked
-                held[stream.id] = stream
-            return None
-        self.send_window.on_sent(send.sent_up_to - sent)
-        self.unsent -= send.sent_up_to - sent
-        self.retransmitted += max(0, min(sent, taken[0] + taken[1]) - taken[0])
-        return taken
-
-    def end_turn(self, stream: Stream) -> None:
-        """The stream had its turn: it goes to the end of the line, or out of it."""
-        assert self._ready is not None
-        assert self._ready[0] is stream
-        assert stream.send is not None
-        self._ready.popleft()
-        stream.queued = False
-        self.enqueue(stream)
-        if not self._ready:
-            self._ready = None
-
-    def _leave(self, stream: Stream) -> None:
-        assert self._ready is not None
-        assert self._ready[0] is stream
-        self._ready.popleft()
-        stream.queued = False
-        if not self._ready:
-            self._ready = None
 
     def on_acked(self, stream_id: int, start: int, stop: int, fin: bool) -> None:
         """A range of a stream arrived."""
@@ -485,7 +410,7 @@ class Streams:
         if stream is None or stream.send is None or stream.reset_code is not None:
             return
         stream.send.on_lost(start, stop, fin)
-        self.enqueue(stream)
+        self.turns.enqueue(stream)
 
     def on_reset_acked(self, stream_id: int) -> None:
         """Our RESET_STREAM arrived."""
@@ -499,11 +424,6 @@ class Streams:
         return all(stream.send_acknowledged for stream in self._streams.values())
 
     @property
-    def flow_blocked(self) -> bool:
-        """Whether data waits for the peer's credit and nothing else can be sent."""
-        return not self._ready and bool(self._credit_blocked or self._stream_blocked)
-
-    @property
     def buffered(self) -> int:
         """Bytes written on all streams and not yet acknowledged."""
         return sum(s.send.buffered for s in self._streams.values() if s.send is not None)
@@ -511,7 +431,7 @@ class Streams:
     def final_frame(self) -> Fin:
         """FIN: the streams we opened of each kind and the sum of the final sizes of all we sent on."""
         bidi, uni = self.opened_by_me
-        return Fin(bidi, uni, self.send_window.used)
+        return Fin(bidi, uni, self.turns.send_window.used)
 
     # -- ending -------------------------------------------------------------------------------------------------
 

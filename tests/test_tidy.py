@@ -43,6 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "recovery",
         "control",
         "streams",
+        "turns",
         "closing",
         "liveness",
         "packetizer",
