@@ -1,0 +1,91 @@
+"""The examples of the documentation, run as readers run them: bounded in time, with a look at the output.
+
+A file in docs/examples that has no entry here fails, so that no example goes untested. Examples bind port 0
+of the loopback interface only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "docs" / "examples"
+SECONDS = 60
+
+# Patterns that must be found in the output, in this order.
+EXPECTED: dict[str, list[str]] = {
+    "handshake.py": [
+        r"SYN-SENT .*LISTEN .*SYN try 1",
+        r"SYN_ACK try 1",
+        r"ESTABLISHED +--> SYN-RECEIVED",
+        r"b'hello'",
+        r"FIN-WAIT-1 .*--> .*FIN \(bytes sent in all: 5\)",
+        r"FIN-WAIT-2 .*<-- LAST-ACK .*FIN \(bytes",
+        r"client ends in TIME-WAIT",
+        r"server ends in CLOSED",
+    ],
+    "timeout.py": [
+        r"0\.250 s +SYN try 2",
+        r"SYN try 8",
+        r"ConnectTimeout: .*8 tries in 10\.0 s",
+        r"PeerUnresponsive: .*20\.0 s",
+    ],
+    "loss.py": [
+        r" X  DATA",
+        r"ACK \S+,\S+",
+        r"30720 of 30720 bytes arrived, SHA-256 equal: True",
+        r"found lost [1-9]",
+    ],
+    "own_loop.py": [r"4000000 bytes came back, equal: True", r"error None"],
+}
+
+
+def examples() -> list[str]:
+    """Every example; modules with an underscore are their helpers."""
+    return sorted(path.name for path in EXAMPLES.glob("*.py") if not path.name.startswith("_"))
+
+
+def run(name: str, **environment: str) -> str:
+    """The output of one example, which must end well and warn of nothing."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", str(EXAMPLES / name)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, f"{name} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    assert not done.stderr, f"{name} wrote to standard error:\n{done.stderr}"
+    return done.stdout
+
+
+def test_every_example_has_an_expectation() -> None:
+    assert examples() == sorted(EXPECTED)
+
+
+@pytest.mark.parametrize("name", examples())
+def test_the_example_says_what_it_should(name: str) -> None:
+    rest = output = run(name)
+    for pattern in EXPECTED[name]:
+        found = re.search(pattern, rest)
+        assert found, f"{name}: no {pattern!r} (in this order) in\n{output}"
+        rest = rest[found.end() :]
+
+
+@pytest.mark.parametrize("name", ["handshake.py", "loss.py", "timeout.py"])
+def test_the_simulated_ones_say_the_same_every_time(name: str) -> None:
+    assert run(name, PYTHONHASHSEED="1") == run(name, PYTHONHASHSEED="2")
+
+
+@pytest.mark.parametrize("name", examples())
+def test_a_page_of_the_documentation_names_the_example(name: str) -> None:
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]
+    assert any(f"examples/{name}" in page for page in pages)
