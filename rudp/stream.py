@@ -44,7 +44,7 @@ class Stream:
         "send",
         "send_window",
         "stopped_code",
-        "writable_armed",
+        "writable_at",
     )
 
     def __init__(
@@ -61,7 +61,8 @@ class Stream:
         self.receive_window = None if receive_limits is None else ReceiveWindow(*receive_limits)
         self.queued = False
         self.readable_armed = True
-        self.writable_armed = False
+        # Unacknowledged bytes at which the application wants to hear that it may write on; None while it doesn't ask.
+        self.writable_at: int | None = None
         self.discarding = False
         self.receive_done = receive_limits is None
         self.reset_code: int | None = None

@@ -398,8 +398,8 @@ class Streams:
             return
         send = stream.send
         send.on_acked(start, stop, fin)
-        if stream.writable_armed and send.buffered * 2 <= self._config.send_buffer:
-            stream.writable_armed = False
+        if stream.writable_at is not None and send.buffered <= stream.writable_at:
+            stream.writable_at = None
             self._events.append(StreamWritable(stream_id))
         if send.finished:
             self._forget_if_done(stream)
@@ -418,6 +418,16 @@ class Streams:
         if stream is not None:
             stream.reset_acknowledged = True
             self._forget_if_done(stream)
+
+    def notify_writable(self, stream_id: int, low: int) -> None:
+        """Have StreamWritable come when no more than `low` bytes of the stream are unacknowledged."""
+        stream = self.find(stream_id)
+        if stream is not None:
+            stream.writable_at = low
+
+    def holds(self, stream_id: int) -> bool:
+        """Whether a direction of the stream is still in use."""
+        return stream_id in self._streams or (stream_id == 0 and not self._zero_ended)
 
     def all_acknowledged(self) -> bool:
         """Whether everything sent on every stream, resets included, has been acknowledged."""

@@ -1,0 +1,307 @@
+"""A connection for asyncio.
+
+Knows: who waits for what on a connection, its streams by id, how it ended. Refuses to know: packets and time (core),
+sockets (driver). An idle connection holds no task and no timer of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Any, Final, Self
+
+from rudp.aio.driver import Driver
+from rudp.aio.stream import Stream
+from rudp.connection import Connection as CoreConnection
+from rudp.errors import ConnectionClosed, StreamLimitReached
+from rudp.events import (
+    Connected,
+    Event,
+    PeerFinished,
+    SendingStopped,
+    StreamOpened,
+    StreamReadable,
+    StreamReset,
+    StreamsAvailable,
+    StreamWritable,
+    Terminated,
+)
+from rudp.stats import Stats
+from rudp.train import Address
+
+__all__ = ["Connection"]
+
+# Ended streams that may be remembered before it is worth looking for them.
+SPARE_STREAMS: Final = 16
+
+
+class Connection:
+    """A rudp connection. Made by `rudp.connect`, handed to a server's handler, or by an `Endpoint`."""
+
+    __slots__ = (
+        "__weakref__",
+        "_error",
+        "_incoming",
+        "_opening",
+        "_peer_finished",
+        "_streams",
+        "_waiters",
+        "_terminated",
+        "_transports",
+        "core",
+        "driver",
+        "loop",
+        "on_stream",
+    )
+
+    def __init__(self, driver: Driver, core: CoreConnection) -> None:
+        self.driver = driver
+        self.core = core
+        self.loop = driver.loop
+        self._streams: dict[int, Any] = {}
+        self._incoming: list[Stream] = []
+        self._waiters: list[asyncio.Future[None]] = []
+        self._opening: asyncio.Future[None] | None = None
+        self._peer_finished = False
+        self._terminated = False
+        # Open pairs of reader and writer, and who makes them for streams that the peer opens.
+        self._transports = 0
+        self.on_stream: Callable[[Connection, int], None] | None = None
+        self._error: Exception | None = None
+
+    def __repr__(self) -> str:
+        host, port = self.core.remote_address[:2]
+        return f"<rudp.Connection to {host} port {port}, {self.core.state.value}>"
+
+    # -- what is known ------------------------------------------------------------------------------------------
+
+    @property
+    def remote_address(self) -> Address:
+        """The peer's address now; it may change when the peer moves."""
+        return self.core.remote_address
+
+    @property
+    def local_address(self) -> Address:
+        """This side's address."""
+        return self.core.local_address or self.driver.socket.local_address
+
+    @property
+    def application_protocol(self) -> str | None:
+        """The application protocol both sides agreed on, if any."""
+        return self.core.application_protocol
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection has ended, in whatever way."""
+        return self._terminated
+
+    def stats(self) -> Stats:
+        """The connection's figures now."""
+        return self.core.stats(self.driver.now())
+
+    def check(self) -> None:
+        """Raise what keeps the connection from being used for sending: its error, or ConnectionClosed."""
+        if self._terminated:
+            raise self._error if self._error is not None else ConnectionClosed("the connection is closed")
+
+    def check_receiving(self) -> None:
+        """Raise when nothing can arrive any more."""
+        self.check()
+
+    # -- streams ------------------------------------------------------------------------------------------------
+
+    @property
+    def main_stream(self) -> Stream:
+        """Stream 0, open on both sides from the start, so that either may speak first without opening one."""
+        return self._stream(0)
+
+    def _stream(self, stream_id: int) -> Stream:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._sweep()
+            stream = self._streams[stream_id] = Stream(self, stream_id)
+        assert isinstance(stream, Stream), f"stream {stream_id} belongs to a StreamWriter"
+        return stream
+
+    def _sweep(self) -> None:
+        """Let go of streams that have ended, whenever there may be more of them than of others."""
+        if len(self._streams) > 2 * self.core.stream_count + SPARE_STREAMS:
+            self._streams = {key: sink for key, sink in self._streams.items() if self.core.has_stream(key)}
+
+    async def open_stream(self, unidirectional: bool = False) -> Stream:
+        """Open a stream; the peer sees it at once. Waits while the peer admits no further stream of the kind.
+
+        Raises ConnectionClosed, or the error that ended the connection.
+        """
+        while True:
+            self.check()
+            try:
+                stream_id = self.core.open_stream(unidirectional)
+            except StreamLimitReached:
+                await self._wait()
+                continue
+            self.driver.wake()
+            return self._stream(stream_id)
+
+    async def accept_stream(self) -> Stream:
+        """The next stream that the peer opened.
+
+        Raises ConnectionClosed when the peer will open no more, or the error that ended the connection.
+        """
+        while not self._incoming:
+            if self._peer_finished or self._terminated:
+                raise self._error or ConnectionClosed("the peer has closed the connection: no further stream will come")
+            await self._wait()
+        return self._incoming.pop(0)
+
+    async def streams(self) -> AsyncIterator[Stream]:
+        """The streams that the peer opens, until it closes the connection. Raises the error that ended it otherwise."""
+        while True:
+            try:
+                stream = await self.accept_stream()
+            except ConnectionClosed:
+                return
+            yield stream
+
+    def _wait(self) -> asyncio.Future[None]:
+        """A future that is done when anything changes that concerns the connection as a whole."""
+        waiter = self.loop.create_future()
+        self._waiters = [old for old in self._waiters if not old.done()]
+        self._waiters.append(waiter)
+        return waiter
+
+    def adopt(self, stream_id: int, sink: Any) -> None:
+        """Have a stream's events go to `sink`, a transport, instead of a `Stream`."""
+        self._streams[stream_id] = sink
+        self._transports += 1
+
+    def release_stream(self, stream_id: int) -> bool:
+        """A transport was closed. Closes the connection with the last one, and tells whether it did."""
+        self._transports -= 1
+        if not self._transports:
+            self.begin_close()
+            return True
+        if not self._terminated and not self.core.at_eof(stream_id):
+            self.core.stop_sending(stream_id, 0)
+            self.driver.wake()
+        return False
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    async def send_eof(self) -> None:
+        """Half-close the connection: nothing more is written on any stream; reading goes on."""
+        self.check()
+        self.core.send_eof()
+        self.driver.wake()
+
+    async def close(self, code: int = 0, reason: str = "") -> None:
+        """Close in good order and wait for the end: all that was written arrives first.
+
+        With a code or a reason the peer is told them once everything has arrived, and is not waited for further.
+        Raises the error if the connection ends in one: then what was written may not have arrived. That includes
+        ConnectionAborted when data received is unread: read to the end, or `abort`.
+        """
+        self.begin_close(code, reason)
+        await self.wait_closed()
+
+    def begin_close(self, code: int = 0, reason: str = "") -> None:
+        """`close` without waiting for the end."""
+        if not self._terminated:
+            self.core.close(code, reason)
+            self.driver.wake()
+
+    def abort(self, code: int = 0, reason: str = "") -> None:
+        """End the connection at once: what has not arrived is dropped on both sides."""
+        if not self._terminated:
+            self.core.abort(code, reason)
+            self.driver.wake()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection has ended. Raises the error it ended in, if any."""
+        while not self._terminated:
+            await self._wait()
+        if self._error is not None:
+            raise self._error
+
+    async def wait_connected(self) -> None:
+        """Wait for the end of the three-way handshake. Raises the error it ended in."""
+        if self.core.is_open:
+            return
+        self._opening = self.loop.create_future()
+        try:
+            await self._opening
+        except asyncio.CancelledError:
+            self.begin_close()
+            raise
+        self.check()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.close()
+            return
+        self.abort(0, "left by an exception" if not issubclass(kind, asyncio.CancelledError) else "cancelled")
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def on_event(self, event: Event) -> None:
+        """Take one event of the core."""
+        if isinstance(event, StreamReadable):
+            self._for_reading(event.stream_id).on_readable()
+        elif isinstance(event, StreamWritable):
+            sink = self._streams.get(event.stream_id)
+            if sink is not None:
+                sink.on_writable()
+        elif isinstance(event, StreamOpened):
+            self._on_opened(event.stream_id)
+        elif isinstance(event, StreamReset):
+            self._for_reading(event.stream_id).on_reset(event.code)
+        elif isinstance(event, SendingStopped):
+            self._for_reading(event.stream_id).on_stopped(event.code)
+        elif isinstance(event, Connected):
+            self._on_connected()
+        elif isinstance(event, PeerFinished):
+            self._peer_finished = True
+            self._notify()
+        elif isinstance(event, StreamsAvailable):
+            self._notify()
+        elif isinstance(event, Terminated):
+            self._on_terminated(event.error)
+
+    def _for_reading(self, stream_id: int) -> Any:
+        """The stream an event is for. Stream 0 comes out of accept_stream when the peer uses it and nobody here did."""
+        if stream_id == 0 and 0 not in self._streams and not self._peer_finished and not self.core.is_client:
+            self._incoming.append(self._stream(0))
+            self._notify()
+        return self._streams.get(stream_id) or self._stream(stream_id)
+
+    def _on_opened(self, stream_id: int) -> None:
+        if self.on_stream is not None:
+            self.on_stream(self, stream_id)
+            return
+        self._incoming.append(self._stream(stream_id))
+        self._notify()
+
+    def _on_connected(self) -> None:
+        if self._opening is not None and not self._opening.done():
+            self._opening.set_result(None)
+
+    def _on_terminated(self, error: Exception | None) -> None:
+        self._terminated = True
+        self._error = error
+        self.driver.sinks.pop(self.core.id, None)
+        self._on_connected()
+        for sink in list(self._streams.values()):
+            sink.on_terminated(error)
+        self._notify()
+
+    def _notify(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,0 +1,276 @@
+"""One UDP socket and one sans-IO endpoint on an event loop.
+
+Knows: when the socket is readable or writable, the one timer, which asyncio object an event is for.
+Refuses to know: packets and streams. Works with any asyncio loop; one without `add_reader` (Windows' proactor) gets a
+thread that waits for the socket.
+
+Each wake-up takes at most `BUFFERS_PER_WAKEUP` received buffers, so that other things on the loop go on, then does what
+the endpoint's contract asks: send all trains, re-arm the timer, hand out the events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import threading
+import warnings
+from random import SystemRandom
+from typing import Any, Final, Protocol
+
+from rudp.config import Config
+from rudp.connection import Connection as CoreConnection
+from rudp.endpoint import Endpoint as CoreEndpoint
+from rudp.errors import ConnectionClosed
+from rudp.events import Event
+from rudp.train import Address, Train
+from rudp.udp import UdpSocket
+
+__all__ = ["Driver", "Sink"]
+
+# Received buffers a wake-up: at 64 KiB each, a few hundred microseconds of work.
+BUFFERS_PER_WAKEUP: Final = 16
+# Seconds after which a full socket is tried again where the loop can't watch it.
+RETRY_SEND: Final = 0.001
+
+
+class Sink(Protocol):
+    """Where a connection's events go."""
+
+    def on_event(self, event: Event) -> None:
+        """Take one event."""
+
+
+class Driver:
+    """Drives a core endpoint over a socket. `on_accept` gets each connection a peer opens, once established."""
+
+    def __init__(self, sock: UdpSocket, config: Config, *, accept: bool) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.socket = sock
+        self.core = CoreEndpoint(config, random=SystemRandom(), accept=accept)
+        self.sinks: dict[int, Sink] = {}
+        self._held: Train | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._flush_due = False
+        self._writer_armed = False
+        self._watcher: _Watcher | None = None
+        self._idle: asyncio.Future[None] | None = None
+        self._release = False
+        self.closed: asyncio.Future[None] = self.loop.create_future()
+        try:
+            self.loop.add_reader(sock.fileno(), self._on_readable)
+        except NotImplementedError:
+            self._watcher = _Watcher(sock, self.loop, self._on_readable)
+        # Ended with the loop's other tasks by `asyncio.run`, which is when what is still open must be given up.
+        self._keeper = self.loop.create_task(self._keep(), name=f"rudp socket {sock.local_address}")
+
+    # -- commands -----------------------------------------------------------------------------------------------
+
+    def accepted(self, core: CoreConnection) -> Sink | None:
+        """A peer opened a connection: where its events go. Servers override this."""
+        core.abort(0, "this endpoint accepts no connections")
+        return None
+
+    def now(self) -> float:
+        """The loop's clock, which is the connections' clock."""
+        return self.loop.time()
+
+    def connect(self, remote: Address, config: Config | None) -> CoreConnection:
+        """Open a connection. Raises ConnectionClosed when the socket is gone."""
+        if self.closed.done():
+            raise ConnectionClosed("the endpoint is closed; bind a new one")
+        core = self.core.connect(remote, self.now(), config=config)
+        self.wake()
+        return core
+
+    def wake(self) -> None:
+        """Something may have to be sent: do so once this turn of the loop is over, so that small writes share packets."""
+        if not self._flush_due:
+            self._flush_due = True
+            self.loop.call_soon(self._on_wake)
+
+    def release(self) -> None:
+        """Nobody needs the socket any more: close it once its last connection has ended and lingered."""
+        self._release = True
+        self.core.stop_accepting()
+        self.wake()
+
+    def abort(self, reason: str) -> None:
+        """End all connections at once and close the socket."""
+        if self.closed.done():
+            return
+        self.core.abort_all(reason)
+        self._flush()
+        self._close()
+
+    # -- what the loop calls ------------------------------------------------------------------------------------
+
+    def _on_wake(self) -> None:
+        self._flush_due = False
+        if not self.closed.done():
+            self._flush()
+
+    def _on_readable(self) -> None:
+        if self.closed.done():
+            return
+        core, receive = self.core, self.socket.receive
+        now = self.loop.time()
+        for _ in range(BUFFERS_PER_WAKEUP):
+            received = receive()
+            if received is None:
+                break
+            core.receive(*received, now)
+        self._flush()
+
+    def _on_writable(self) -> None:
+        self.loop.remove_writer(self.socket.fileno())
+        self._writer_armed = False
+        self._flush()
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self.loop.time()
+        due = self.core.next_timeout()
+        if due is not None and due <= now:
+            self.core.handle_timeout(now)
+        self._flush()
+
+    def _flush(self) -> None:
+        """The three things after each input."""
+        self._send_all()
+        for error in self.socket.read_errors():
+            if error.remote is not None and isinstance(error.error, ConnectionRefusedError):
+                self.core.on_icmp_error(error.remote, error.error, self.loop.time())
+        self._arm_timer()
+        self._drain_events()
+        if self._release and self.core.is_idle and self._held is None:
+            self._close()
+
+    def _send_all(self) -> None:
+        send = self.socket.send
+        if self._held is not None:
+            if not send(self._held):
+                self._await_writable()
+                return
+            self._held = None
+        for train in self.core.datagrams_to_send(self.loop.time()):
+            if not send(train):
+                self._held = train
+                self._await_writable()
+                return
+
+    def _await_writable(self) -> None:
+        if self._writer_armed:
+            return
+        self._writer_armed = True
+        if self._watcher is None:
+            self.loop.add_writer(self.socket.fileno(), self._on_writable)
+        else:
+            self.loop.call_later(RETRY_SEND, self._retry)
+
+    def _retry(self) -> None:
+        self._writer_armed = False
+        if not self.closed.done():
+            self._flush()
+
+    def _arm_timer(self) -> None:
+        """Have the timer fire not later than needed; one that fires early re-arms itself, so it is seldom cancelled."""
+        due = self.core.next_timeout()
+        if due is None:
+            return
+        if self._timer is not None:
+            if self._timer_at <= due:
+                return
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self.loop.call_at(due, self._on_timer)
+
+    def _drain_events(self) -> None:
+        while (item := self.core.next_event()) is not None:
+            core, event = item
+            sink = self.sinks.get(core.id)
+            if sink is None and core.is_open and not core.is_client:
+                sink = self.accepted(core)
+                if sink is not None:
+                    self.sinks[core.id] = sink
+            if sink is not None:
+                sink.on_event(event)
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        """Wait for the end of the socket; when cancelled with the loop, give up what is still open, and say so."""
+        try:
+            await asyncio.shield(self.closed)
+        finally:
+            if not self.closed.done():
+                unsent = [core for core in self.core.connections if core.send_buffered]
+                self.abort("the event loop ended")
+                if unsent:
+                    warnings.warn(
+                        f"the event loop ended with unacknowledged data on {len(unsent)} rudp connection(s): it may not "
+                        "have arrived. Await close(), or the writer's wait_closed(), before the loop ends",
+                        ResourceWarning,
+                        stacklevel=2,
+                    )
+
+    def _close(self) -> None:
+        if self.closed.done():
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.stop()
+        else:
+            self.loop.remove_reader(self.socket.fileno())
+            if self._writer_armed:
+                self.loop.remove_writer(self.socket.fileno())
+        self.socket.close()
+        self.closed.set_result(None)
+
+    def extra_info(self, name: str, default: Any = None) -> Any:
+        """What asyncio's transports tell: "socket" and "sockname"."""
+        if name == "socket":
+            return self.socket.sock
+        if name == "sockname":
+            return self.socket.local_address
+        return default
+
+
+class _Watcher:
+    """Waits in a thread for the socket to become readable, for loops that can't."""
+
+    def __init__(self, sock: UdpSocket, loop: asyncio.AbstractEventLoop, callback: Any) -> None:
+        self._socket = sock
+        self._loop = loop
+        self._callback = callback
+        self._taken = threading.Event()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="rudp socket watcher", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            # The timeout bounds how long a stopped watcher lives on.
+            readable, _, _ = select.select([self._socket.fileno()], [], [], 0.05)
+            if not readable or self._stopped:
+                continue
+            self._taken.clear()
+            try:
+                self._loop.call_soon_threadsafe(self._take)
+            except RuntimeError:
+                return  # the loop is closed
+            self._taken.wait(1.0)
+
+    def _take(self) -> None:
+        try:
+            if not self._stopped:
+                self._callback()
+        finally:
+            self._taken.set()
+
+    def stop(self) -> None:
+        """End the thread before the socket is closed under it."""
+        self._stopped = True
+        self._taken.set()
+        self._thread.join()
