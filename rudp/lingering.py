@@ -1,10 +1,15 @@
 """What is left of closed connections: an id and a reply, for a while (TIME-WAIT and its kin).
 
 Knows: connection ids, the datagram that answers late packets, when each may be forgotten.
-Refuses to know: what the datagram says. add and reply are O(1), expire O(forgotten).
+Refuses to know: what the datagram says. Every operation is O(1), expire O(forgotten).
 
-Replies thin out (to the 1st, 2nd, 4th, 8th ... late run), so that two such memories can't keep answering each other
-(RFC 9000 section 10.2.1).
+There are two times. For three probe timeouts (RFC 9000 section 10.2) the id is needed: a driver should not close its
+socket before. If there is a reply it is kept for longer, as long as a peer may go on retransmitting: one whose FIN
+or whose acknowledgement was lost several times would otherwise learn of a good end by an error. An idle server pays
+some 400 bytes for it.
+
+Replies thin out in time (each comes at least twice as long after the last), as the peer's own probes do, so that two
+such memories can't keep answering each other (RFC 9000 section 10.2.1).
 """
 
 from __future__ import annotations
@@ -12,21 +17,43 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-__all__ = ["Lingering"]
+__all__ = ["Linger", "Lingering"]
 
-# Closed connections remembered at most; the oldest give way. About 250 bytes each.
+NEEDED_PROBE_TIMEOUTS: Final = 3
+# As the default give_up_timeout, and as TIME-WAIT in many a TCP.
+KEPT_SECONDS: Final = 60.0
+# Closed connections remembered at most; the oldest give way.
 MAX_LINGERING: Final = 65536
 
 
-class Lingering:
-    """Ids of closed connections, with their replies."""
+class Linger:
+    """What is to be kept of a closed connection: its pace, and the datagram that answers late packets."""
 
-    __slots__ = ("_entries", "_expiries")
+    __slots__ = ("probe_timeout", "reply")
+
+    def __init__(self, probe_timeout: float, reply: bytes | None) -> None:
+        self.probe_timeout = probe_timeout
+        self.reply = reply
+
+
+class _Entry:
+    __slots__ = ("interval", "reply", "reply_after")
+
+    def __init__(self, reply: bytes | None, now: float, interval: float) -> None:
+        self.reply = reply
+        self.reply_after = now
+        self.interval = interval
+
+
+class Lingering:
+    """Ids of closed connections, with their replies. Times are in seconds."""
+
+    __slots__ = ("_entries", "_kept", "_needed")
 
     def __init__(self) -> None:
-        # id -> [reply, packets that came since]
-        self._entries: dict[int, list[object]] = {}
-        self._expiries: deque[tuple[float, int]] = deque()
+        self._entries: dict[int, _Entry] = {}
+        self._needed: deque[tuple[float, int]] = deque()
+        self._kept: deque[tuple[float, int]] = deque()
 
     def __contains__(self, connection_id: int) -> bool:
         return connection_id in self._entries
@@ -34,25 +61,44 @@ class Lingering:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, connection_id: int, reply: bytes | None, expires: float) -> None:
-        """Remember a closed connection until about `expires`."""
-        self._entries[connection_id] = [reply, 0]
-        self._expiries.append((expires, connection_id))
-        if len(self._expiries) > MAX_LINGERING:
-            self._entries.pop(self._expiries.popleft()[1], None)
+    @property
+    def needed(self) -> bool:
+        """Whether a connection ended so lately that its peer is likely to ask."""
+        return bool(self._needed)
 
-    def reply(self, connection_id: int) -> bytes | None:
+    def add(self, connection_id: int, linger: Linger, now: float) -> None:
+        """Remember a connection that closed at `now`."""
+        self._entries[connection_id] = _Entry(linger.reply, now, linger.probe_timeout)
+        needed = NEEDED_PROBE_TIMEOUTS * linger.probe_timeout
+        self._needed.append((now + needed, connection_id))
+        if linger.reply is not None:
+            self._kept.append((now + max(needed, KEPT_SECONDS), connection_id))
+        for queue in (self._needed, self._kept):
+            if len(queue) > MAX_LINGERING:
+                self._entries.pop(queue.popleft()[1], None)
+
+    def reply(self, connection_id: int, now: float) -> bytes | None:
         """The datagram to answer a late run with, if it is to be answered."""
         entry = self._entries[connection_id]
-        came = entry[1] = int(entry[1]) + 1  # type: ignore[call-overload]
-        reply = entry[0]
-        return reply if isinstance(reply, bytes) and came & (came - 1) == 0 else None
+        if entry.reply is None or now < entry.reply_after:
+            return None
+        entry.reply_after = now + entry.interval
+        entry.interval *= 2
+        return entry.reply
 
     def next_timeout(self) -> float | None:
-        """When the oldest may be forgotten."""
-        return self._expiries[0][0] if self._expiries else None
+        """When the oldest may be forgotten, or is needed no more."""
+        if self._needed and self._kept:
+            return min(self._needed[0][0], self._kept[0][0])
+        queue = self._needed or self._kept
+        return queue[0][0] if queue else None
 
     def expire(self, now: float) -> None:
         """Forget what has been kept long enough."""
-        while self._expiries and self._expiries[0][0] <= now:
-            self._entries.pop(self._expiries.popleft()[1], None)
+        while self._needed and self._needed[0][0] <= now:
+            connection_id = self._needed.popleft()[1]
+            entry = self._entries.get(connection_id)
+            if entry is not None and entry.reply is None:
+                del self._entries[connection_id]
+        while self._kept and self._kept[0][0] <= now:
+            self._entries.pop(self._kept.popleft()[1], None)

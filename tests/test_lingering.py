@@ -1,0 +1,67 @@
+"""Laws of what is left of closed connections."""
+
+from rudp.lingering import KEPT_SECONDS, MAX_LINGERING, Linger, Lingering
+
+
+def test_without_a_reply_an_id_is_kept_for_three_probe_timeouts() -> None:
+    lingering = Lingering()
+    lingering.add(1, Linger(0.1, None), 10.0)
+    assert lingering.needed
+    assert lingering.next_timeout() == 10.0 + 3 * 0.1
+    assert lingering.reply(1, 10.1) is None
+    lingering.expire(10.29)
+    assert 1 in lingering
+    lingering.expire(10.31)
+    assert 1 not in lingering
+    assert not lingering.needed
+    assert lingering.next_timeout() is None
+
+
+def test_a_reply_is_kept_for_as_long_as_a_peer_may_retransmit_but_no_socket_waits_for_it() -> None:
+    lingering = Lingering()
+    lingering.add(1, Linger(0.1, b"done"), 10.0)
+    lingering.expire(10.31)
+    assert not lingering.needed
+    assert lingering.reply(1, 10.0 + KEPT_SECONDS - 0.1) == b"done"
+    assert lingering.next_timeout() == 10.0 + KEPT_SECONDS
+    lingering.expire(10.0 + KEPT_SECONDS)
+    assert len(lingering) == 0
+    assert lingering.next_timeout() is None
+
+
+def test_a_peer_that_backs_off_gets_an_answer_to_every_probe() -> None:
+    lingering = Lingering()
+    lingering.add(1, Linger(0.1, b"done"), 0.0)
+    at, gap = 0.05, 0.2
+    while at < KEPT_SECONDS:
+        assert lingering.reply(1, at) == b"done"
+        at, gap = at + gap, gap * 2
+
+
+def test_two_memories_that_answer_each_other_fall_silent() -> None:
+    ends = (Lingering(), Lingering())
+    for end in ends:
+        end.add(1, Linger(0.1, b"done"), 0.0)
+    replies = 0
+    for crossing in range(int(KEPT_SECONDS / 0.25)):
+        if ends[crossing % 2].reply(1, crossing * 0.25) is None:
+            break
+        replies += 1
+    assert 2 <= replies < 12
+
+
+def test_an_end_with_a_long_round_trip_is_kept_three_probe_timeouts_at_least() -> None:
+    lingering = Lingering()
+    lingering.add(1, Linger(KEPT_SECONDS, b"done"), 0.0)
+    lingering.expire(3 * KEPT_SECONDS - 1)
+    assert 1 in lingering
+
+
+def test_the_number_kept_is_bounded_and_the_oldest_give_way() -> None:
+    lingering = Lingering()
+    for connection_id in range(MAX_LINGERING + 10):
+        lingering.add(connection_id, Linger(0.1, b"done"), connection_id * 1e-6)
+    assert len(lingering) == MAX_LINGERING
+    assert 9 not in lingering
+    assert 10 in lingering
+    assert MAX_LINGERING + 9 in lingering
