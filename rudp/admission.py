@@ -30,16 +30,22 @@ _IDS: Final = Struct(">QQH")
 class Secrets:
     """Cookies and reset tokens under one key of 16 to 64 bytes."""
 
-    __slots__ = ("_cookie_key", "_reset_key")
+    __slots__ = ("_cookie_key", "_fingerprint_key", "_reset_key")
 
     def __init__(self, key: bytes) -> None:
         self._cookie_key = blake2b(b"cookie", key=key[:64], digest_size=32).digest()
+        self._fingerprint_key = blake2b(b"fingerprint", key=key[:64], digest_size=32).digest()
         self._reset_key = blake2b(b"reset", key=key[:64], digest_size=32).digest()
 
     def reset_token(self, connection_id: int) -> bytes:
         """The token with which the owner of `connection_id` may reset the connection."""
         data = connection_id.to_bytes(8, "big")
         return blake2b(data, key=self._reset_key, digest_size=RESET_TOKEN_SIZE).digest()
+
+    def fingerprint(self, connection_id: int, token: bytes) -> bytes:
+        """What a peer's token is looked up by."""
+        data = connection_id.to_bytes(8, "big") + token
+        return blake2b(data, key=self._fingerprint_key, digest_size=RESET_TOKEN_SIZE).digest()
 
     def cookie(self, syn: Syn, remote: Address, now: float) -> bytes:
         """A cookie for this SYN from this address."""

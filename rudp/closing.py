@@ -9,10 +9,58 @@ complete when exactly that has arrived, in whatever order. Every operation is O(
 
 from __future__ import annotations
 
-from rudp.errors import ErrorCode, ProtocolError
-from rudp.wire import Fin
+from typing import NamedTuple
 
-__all__ = ["Closing"]
+from rudp.errors import LARGEST_ERROR_CODE, ConnectionAborted, ConnectionReset, ErrorCode, ProtocolError
+from rudp.wire import MAX_REASON_SIZE, Close, Fin
+
+__all__ = ["Closing", "Ending", "aborted", "broken", "check_code", "closed_by_peer", "unread"]
+
+
+class Ending(NamedTuple):
+    """An end without handshake: what the peer is told (None: nothing) and what the application is told."""
+
+    frame: Close | None
+    error: Exception
+
+
+def check_code(code: int) -> None:
+    """Raises ValueError for an application's code that doesn't fit its field."""
+    if not 0 <= code <= LARGEST_ERROR_CODE:
+        raise ValueError(f"code={code}: must be from 0 to {LARGEST_ERROR_CODE}")
+
+
+def aborted(code: int, reason: str) -> Ending:
+    """The application's abort. A reason too long for its field is cut. Raises ValueError for a code out of bounds."""
+    check_code(code)
+    reason = reason.encode(errors="replace")[:MAX_REASON_SIZE].decode(errors="ignore")
+    text = f"aborted by this side, code {code}: {reason or 'no reason given'}"
+    return Ending(Close(code, reason, application=True), ConnectionAborted(text, code=code, reason=reason))
+
+
+def unread() -> Ending:
+    """A close with received data that nobody will read: no clean end (RFC 2525 section 2.17)."""
+    text = "closed while received data was unread: the peer is told so and drops the rest; read to the end first"
+    frame = Close(ErrorCode.UNREAD_DATA, "closed with unread data", application=False)
+    return Ending(frame, ConnectionAborted(text, code=ErrorCode.UNREAD_DATA))
+
+
+def broken(error: ProtocolError) -> Ending:
+    """The peer broke the protocol."""
+    text = f"the peer broke the protocol: {error} ({error.code.name})"
+    frame = Close(error.code, str(error)[: MAX_REASON_SIZE // 4], application=False)
+    return Ending(frame, ConnectionAborted(text, code=error.code))
+
+
+def closed_by_peer(frame: Close) -> ConnectionReset:
+    """The error for a CLOSE that is not the end of a close in good order."""
+    who = "application" if frame.application else "transport"
+    return ConnectionReset(
+        f"the peer closed the connection: {frame.reason or 'no reason given'} ({who} code {frame.code})",
+        code=frame.code,
+        reason=frame.reason,
+        application=frame.application,
+    )
 
 
 class Closing:

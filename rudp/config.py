@@ -129,7 +129,7 @@ class Config:
         low=1,
         high=1024 * MIB,
     )
-    congestion: str | type = _setting("model", "congestion controller: a name or a class")
+    congestion: str | type = _setting("model", "congestion controller: a name or a class")  # noqa: RUF009
     protection: str = _setting(
         "crc32",
         "packet protection, equal on both sides: 'none' trusts UDP's checksum, 'crc32' adds four bytes",
@@ -161,7 +161,11 @@ class Config:
     )
     worker: int = _setting(0, "index of this worker, the top byte of the connection ids it draws", low=0, high=255)
     socket_buffer: int = _setting(
-        8 * MIB, "kernel socket buffer asked for, each way; the grant is reported", unit="bytes", low=4 * KIB, high=2**30
+        8 * MIB,
+        "kernel socket buffer asked for, each way; the grant is reported",
+        unit="bytes",
+        low=4 * KIB,
+        high=2**30,
     )
 
     def __post_init__(self) -> None:
@@ -174,7 +178,7 @@ class Config:
         if not isinstance(self.congestion, str | type):
             raise ConfigurationError(f"congestion={self.congestion!r}: must be a controller's name or class")
         if self.reset_key is not None and (not isinstance(self.reset_key, bytes) or len(self.reset_key) < 16):
-            raise ConfigurationError("reset_key: must be None or at least 16 secret bytes, as of secrets.token_bytes(32)")
+            raise ConfigurationError("reset_key: must be None or 16 secret bytes or more, as secrets.token_bytes(32)")
         if self.initial_receive_window > self.receive_window:
             raise ConfigurationError(
                 f"initial_receive_window={self.initial_receive_window} is larger than "

@@ -20,18 +20,18 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from rudp import wire
 from rudp.admission import RateLimit, Secrets
 from rudp.config import Config
-from rudp.connection import Connection, RandomSource
+from rudp.connection import Connection
 from rudp.errors import ConnectionRefused, DecodeError, ErrorCode
 from rudp.events import Event
 from rudp.handshake import ClientHandshake, ServerHandshake, chosen_protocol, local_parameters, refusal
 from rudp.lingering import Lingering
-from rudp.path import Path
+from rudp.path import Path, RandomSource
 from rudp.state import CLOSED_STATES, State
 from rudp.stats import EndpointStats
 from rudp.train import Address, Train
@@ -41,6 +41,8 @@ __all__ = ["Endpoint"]
 # Stateless resets a second, and at once: enough to end a restarted server's old connections, too few to be a weapon.
 RESETS_PER_SECOND: Final = 1000.0
 RESET_BURST: Final = 1000.0
+# Heap entries of ended connections that are left alone.
+STALE_TIMERS: Final = 64
 # Bytes of a RESET; what provokes one must be longer (RFC 9000 section 10.3.3).
 RESET_SIZE: Final = len(wire.encode_opening(wire.Reset(0, bytes(wire.RESET_TOKEN_SIZE))))
 
@@ -60,11 +62,13 @@ class Endpoint:
         self._half_open: dict[int, Connection] = {}
         # Clients in SYN_SENT, for ICMP errors.
         self._connecting: dict[int, Connection] = {}
-        self._by_reset_token: dict[tuple[int, bytes], Connection] = {}
+        # By a keyed hash of the peer's id and token: how long a look-up takes tells nothing about tokens.
+        self._by_reset_token: dict[bytes, Connection] = {}
         self._lingering = Lingering()
         self._ready: OrderedDict[int, Connection] = OrderedDict()
-        self._timers: list[tuple[float, int, Connection]] = []
-        self._timer_count = 0
+        # (when, id). Entries of ended connections are dropped when they come to the top or get to be the most.
+        self._timers: list[tuple[float, int]] = []
+        self._stale_timers = 0
         self._events: deque[tuple[Connection, Event]] = deque()
         self._replies: deque[Train] = deque()
         self._reset_limit = RateLimit(RESETS_PER_SECOND, RESET_BURST)
@@ -81,6 +85,16 @@ class Endpoint:
     def connections(self) -> tuple[Connection, ...]:
         """All connections that have not ended."""
         return tuple(self._connections.values())
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `datagrams_to_send` may have something: a command or an input came since it was last exhausted."""
+        return bool(self._ready or self._replies)
+
+    @property
+    def is_idle(self) -> bool:
+        """No connection, and none that ended so lately that its peer is likely to ask: the socket may be closed."""
+        return not self._connections and not self._replies and not self._lingering.needed
 
     def stats(self) -> EndpointStats:
         """The endpoint's figures."""
@@ -108,12 +122,12 @@ class Endpoint:
         )
         connection = Connection(
             config,
+            ClientHandshake(self._random.getrandbits(64), connection_id, parameters, now),
             connection_id=connection_id,
             path=Path(remote, local, validated=True),
             random=self._random,
             ready=self._ready,
             now=now,
-            client=ClientHandshake(self._random.getrandbits(64), connection_id, parameters, now),
         )
         self._connections[connection_id] = connection
         self._connecting[connection_id] = connection
@@ -132,7 +146,7 @@ class Endpoint:
 
     # -- inputs -------------------------------------------------------------------------------------------------
 
-    def receive(
+    def receive(  # noqa: PLR0917
         self, data: memoryview, segment_size: int, remote: Address, local: Address | None, ecn: int, now: float
     ) -> None:
         """Take one received buffer: datagrams of `segment_size` bytes from one address, the last may be shorter.
@@ -153,7 +167,7 @@ class Endpoint:
                 self._receive_singly(data, segment_size, source, now)
             return
         self._received += len(columns[0])
-        touched: list[Connection] = []
+        touched: dict[int, Connection] = {}
         for start, count in split_runs(*columns):
             view = data[start * segment_size : (start + count) * segment_size]
             kind = wire.DATA_TYPES.get(columns[0][start])
@@ -165,9 +179,8 @@ class Endpoint:
                 self._receive_unknown(view, segment_size, columns[1][start], source, now)
                 continue
             connection.receive_run(view, segment_size, kind, columns[2][start], count, source, now)
-            if connection not in touched:
-                touched.append(connection)
-        for connection in touched:
+            touched[connection.id] = connection
+        for connection in touched.values():
             connection.end_of_buffer(now)
             self._collect(connection)
 
@@ -191,7 +204,7 @@ class Endpoint:
         if isinstance(packet, wire.Syn):
             self._receive_syn(packet, len(view), source, now)
         elif isinstance(packet, wire.Reset):
-            connection = self._by_reset_token.get((packet.connection_id, packet.token))
+            connection = self._by_reset_token.get(self._secrets.fingerprint(packet.connection_id, packet.token))
             if connection is not None:
                 connection.receive_reset()
                 self._collect(connection)
@@ -199,6 +212,7 @@ class Endpoint:
             connection = self._connections.get(packet.destination_id)
             if connection is None or not connection.is_client:
                 self._dropped += 1
+                self._answer_late(packet, source, now)
                 return
             if isinstance(packet, wire.SynAck):
                 connection.receive_syn_ack(packet, (remote, local), now)
@@ -207,6 +221,18 @@ class Endpoint:
             else:
                 connection.receive_version(packet)
             self._collect(connection)
+
+    def _answer_late(
+        self,
+        packet: wire.SynAck | wire.Retry | wire.Version,
+        source: tuple[Address, Address | None, int],
+        now: float,
+    ) -> None:
+        """A server that missed the end of a connection repeats its SYN_ACK: it gets that connection's last reply."""
+        if isinstance(packet, wire.SynAck) and packet.destination_id in self._lingering:
+            reply = self._lingering.reply(packet.destination_id, now)
+            if reply is not None and wire.read_destination_id(memoryview(reply)) == packet.source_id:
+                self._reply(reply, source)
 
     def _receive_syn(
         self, packet: wire.Syn, size: int, source: tuple[Address, Address | None, int], now: float
@@ -243,7 +269,7 @@ class Endpoint:
             return
         self._open(packet, size, remote, local, proven, now)
 
-    def _open(
+    def _open(  # noqa: PLR0917
         self, packet: wire.Syn, size: int, remote: Address, local: Address | None, proven: bool, now: float
     ) -> None:
         """Make the connection that a SYN asks for."""
@@ -255,14 +281,14 @@ class Endpoint:
         )
         connection = Connection(
             config,
+            ServerHandshake(packet, connection_id, parameters, now),
             connection_id=connection_id,
             path=Path(remote, local),
             random=self._random,
             ready=self._ready,
             now=now,
-            server=ServerHandshake(packet, connection_id, parameters, now),
         )
-        connection.accept(packet.parameters, packet.source_id, protocol, proven)
+        connection.accept(packet, protocol, proven)
         connection.receive_syn(packet, size, now)
         key = (remote, packet.source_id)
         self._connections[connection_id] = connection
@@ -294,7 +320,7 @@ class Endpoint:
         self._dropped += -(-len(view) // segment_size)
         longest = min(segment_size, len(view))
         if connection_id in self._lingering:
-            reply = self._lingering.reply(connection_id)
+            reply = self._lingering.reply(connection_id, now)
             if reply is not None and len(reply) <= longest * 3:
                 self._reply(reply, source)
         elif longest > RESET_SIZE and self._reset_limit.allows(now):
@@ -320,11 +346,13 @@ class Endpoint:
         """Act on every timer that is due."""
         timers = self._timers
         while timers and timers[0][0] <= now:
-            when, _, connection = heappop(timers)
-            if connection.timers and connection.timers[-1] == when:
-                connection.timers.pop()
-            if connection.state in CLOSED_STATES:
+            when, connection_id = heappop(timers)
+            connection = self._connections.get(connection_id)
+            if connection is None:
+                self._stale_timers -= 1
                 continue
+            assert connection.timers[-1] == when
+            connection.timers.pop()
             due = connection.next_timeout()
             if due is not None and due <= now:
                 # It is among the ready ones now, and armed anew once its trains are out.
@@ -360,8 +388,7 @@ class Endpoint:
         entries = connection.timers
         if not entries or due < entries[-1]:
             entries.append(due)
-            self._timer_count += 1
-            heappush(self._timers, (due, self._timer_count, connection))
+            heappush(self._timers, (due, connection.id))
 
     def _collect(self, connection: Connection) -> None:
         """Move a connection's events to the queue, and keep the indices to its state."""
@@ -374,20 +401,37 @@ class Endpoint:
             self._half_open.pop(connection.id, None)
             self._connecting.pop(connection.id, None)
             if connection.is_open and connection.peer_reset_token is not None:
-                self._by_reset_token[connection.peer_id, connection.peer_reset_token] = connection
+                key = self._secrets.fingerprint(connection.peer_id, connection.peer_reset_token)
+                self._by_reset_token[key] = connection
 
     def _retire(self, connection: Connection, now: float) -> None:
         """Forget an ended connection, but for the reply that late packets get."""
-        self._connections.pop(connection.id, None)
+        if self._connections.pop(connection.id, None) is None:
+            return  # a command after the end
+        self._drop_timers(connection)
         self._half_open.pop(connection.id, None)
         self._connecting.pop(connection.id, None)
         key = self._client_keys.pop(connection.id, None)
         if key is not None:
             del self._clients[key]
         if connection.peer_reset_token is not None:
-            self._by_reset_token.pop((connection.peer_id, connection.peer_reset_token), None)
+            token_key = self._secrets.fingerprint(connection.peer_id, connection.peer_reset_token)
+            self._by_reset_token.pop(token_key, None)
         if connection.linger is not None:
-            self._lingering.add(connection.id, connection.linger.reply, now + connection.linger.seconds)
+            self._lingering.add(connection.id, connection.linger, now)
+
+    def _drop_timers(self, connection: Connection) -> None:
+        """Leave no wake-ups behind, and not more heap entries of ended connections than of others."""
+        timers = self._timers
+        self._stale_timers += len(connection.timers)
+        connection.timers.clear()
+        if self._stale_timers > max(STALE_TIMERS, len(timers) // 2):
+            timers[:] = [entry for entry in timers if entry[1] in self._connections]
+            heapify(timers)
+            self._stale_timers = 0
+        while timers and timers[0][1] not in self._connections:
+            heappop(timers)
+            self._stale_timers -= 1
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` must be called; None: never."""

@@ -4,10 +4,10 @@ Knows: the tries, when the next is due, the cookie, the parameters both sides st
 Refuses to know: what the connection does with the outcome; sockets, states, packets with numbers.
 
     ClientHandshake.next_packet(now) -> Syn | None     on_retry(packet)     on_syn_ack(packet, now) -> RTT sample | None
-    ServerHandshake.next_packet(now) -> SynAck | None  on_syn(packet)       rtt_sample(now) -> float | None
+    ServerHandshake.next_packet(now) -> SynAck | None  on_syn(packet)     rtt_sample(now) -> float | None
     local_parameters(config, ...) -> Parameters        refusal(config, parameters) -> Refusal | None
 
-Sources: RFC 9293 section 3.5; RFC 6298 section 2 (backoff); Karn's rule for the server's RTT sample (RFC 6298 section 3).
+Sources: RFC 9293 section 3.5; RFC 6298 sections 2 (backoff) and 3 (Karn's rule, for the server's RTT sample).
 Every operation is O(1).
 """
 
@@ -82,9 +82,9 @@ def refused(server: Parameters, config: Config, remote: Address) -> Exception | 
     """The error with which a client takes a SYN_ACK that declines, or whose parameters don't fit; else None."""
     if server.refused is not None:
         code, reason = server.refused
-        return ConnectionRefused(f"{_shown(remote)} refused the connection: {reason or 'no reason given'} (code {code})")
+        return ConnectionRefused(f"{_shown(remote)} refused: {reason or 'no reason given'} (code {code})")
     if server.protection != protection.by_name(config.protection).id:
-        return ConnectionRefused(f"{_shown(remote)} answered with another packet protection; set the same on both sides")
+        return ConnectionRefused(f"{_shown(remote)} has another packet protection; set the same on both sides")
     return None
 
 
@@ -97,7 +97,7 @@ def version_mismatch(packet: Version, remote: Address) -> Exception:
 def connect_timeout(remote: Address, tries: int, seconds: float) -> Exception:
     """The error for an opening that got no answer."""
     return ConnectTimeout(
-        f"no answer from {_shown(remote)} after {tries} tries in {seconds:.1f} s: host down, wrong port, or UDP blocked",
+        f"no answer from {_shown(remote)} to {tries} tries in {seconds:.1f} s: host down, wrong port, or UDP blocked",
         tries=tries,
         seconds=seconds,
     )
@@ -134,7 +134,7 @@ class ClientHandshake:
 
     def on_retry(self, packet: Retry, now: float) -> None:
         """Take the cookie; the next SYN carries it and goes out at once. Only the first RETRY counts."""
-        if self._cookie or packet.original_destination_id != self.destination_id:
+        if self._cookie or not packet.cookie or packet.original_destination_id != self.destination_id:
             return
         self._cookie = packet.cookie
         self.due = now
@@ -150,14 +150,13 @@ class ClientHandshake:
 class ServerHandshake:
     """The server's side from SYN until the client's first DATA."""
 
-    __slots__ = ("_asked_again", "_client_id", "_parameters", "_sent_at", "_server_id", "_try", "due", "started", "tries")
+    __slots__ = ("_client_id", "_parameters", "_sent_at", "_server_id", "_try", "due", "started", "tries")
 
     def __init__(self, syn: Syn, server_id: int, parameters: Parameters, now: float) -> None:
         self._client_id = syn.source_id
         self._server_id = server_id
         self._parameters = parameters
         self._try = syn.try_counter
-        self._asked_again = False
         self._sent_at = now
         self.tries = 0
         self.started = now
@@ -167,7 +166,6 @@ class ServerHandshake:
         """A further SYN of the same client: answer it, echoing its counter."""
         if packet.try_counter != self._try:
             self._try = packet.try_counter
-            self._asked_again = True
             self.due = now
 
     def next_packet(self, now: float) -> SynAck | None:
@@ -178,6 +176,11 @@ class ServerHandshake:
         self.tries += 1
         self._sent_at = now
         return SynAck(self._client_id, self._server_id, self._try, self._parameters)
+
+    def refusing(self, refusal: Refusal) -> SynAck:
+        """The SYN_ACK that ends the opening from this side."""
+        parameters = Parameters(protection=self._parameters.protection, refused=refusal)
+        return SynAck(self._client_id, self._server_id, self._try, parameters)
 
     def rtt_sample(self, now: float) -> float | None:
         """Time since SYN_ACK; None after a repetition, when it is unknown which one was answered."""

@@ -3,27 +3,30 @@
 Knows: which part a frame belongs to, what an acknowledged or lost packet means for what it carried.
 Refuses to know: the connection's state, who may connect, what is sent in answer. A CLOSE is returned to the caller.
 
-    take_run       canonical packets of one run: one sweep, one insertion a stream
-    take_packets   other packets, frame by frame
+    fresh          what of a run is intact and new
+    take           a run of intact, new packets: canonical ones in one sweep, others frame by frame
     on_acked, on_lost, requeue   O(1) a train, O(frames) for a packet of frames
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from rudp import wire
+from rudp import packet_number, wire
 from rudp.closing import Closing
 from rudp.control import ControlQueue
+from rudp.errors import BufferFull, DecodeError, ProtocolError
 from rudp.events import Event, PathChanged
 from rudp.packetizer import StreamRange
 from rudp.path import Paths
+from rudp.protection import Protection
 from rudp.received_packets import ReceivedPackets
 from rudp.recovery import Recovery
 from rudp.sent_packets import SentTrain
 from rudp.stats import Counters
 from rudp.streams import Streams
+from rudp.train import Address
 
 __all__ = ["Inbound"]
 
@@ -34,11 +37,24 @@ _QUIET_FRAMES: Final = (wire.Ack, wire.Close)
 class Inbound:
     """The way in of one connection."""
 
-    __slots__ = ("_closing", "_control", "_counters", "_events", "_now", "_paths", "_received", "_recovery", "_source", "_streams")
+    __slots__ = (
+        "_closing",
+        "_control",
+        "_counters",
+        "_events",
+        "_now",
+        "_paths",
+        "_protection",
+        "_received",
+        "_recovery",
+        "_source",
+        "_streams",
+    )
 
     def __init__(
         self,
         *,
+        protection: Protection,
         streams: Streams,
         control: ControlQueue,
         recovery: Recovery,
@@ -48,6 +64,7 @@ class Inbound:
         counters: Counters,
         events: list[Event],
     ) -> None:
+        self._protection = protection
         self._streams = streams
         self._control = control
         self._recovery = recovery
@@ -57,39 +74,73 @@ class Inbound:
         self._counters = counters
         self._events = events
         self._now = 0.0
-        self._source: tuple[Any, Any, int] = (None, None, 0)
+        self._source: tuple[Address, Address | None, int] = (("", 0), None, 0)
 
-    def take_run(
-        self, view: memoryview, segment_size: int, overhead: int, start: int, stop: int, ecn: int, now: float
-    ) -> None:
-        """Canonical packets [start, stop), in one sweep. Raises DecodeError, ProtocolError, BufferFull."""
-        for stream_id, offset, data, fin in wire.read_canonical(view, segment_size, overhead):
-            self._streams.on_stream_data(stream_id, offset, data, fin)
-        self._received.on_received(start, stop, now, True, ecn)
+    def fresh(
+        self, view: memoryview, segment_size: int, truncated: int, count: int
+    ) -> Iterator[tuple[range, memoryview]]:
+        """The parts of a run of `count` packets that are intact and no duplicates, in order."""
+        first = packet_number.recover(truncated, self._received.largest)
+        bad = self._protection.open(view, segment_size, first)
+        self._counters.datagrams_corrupt += len(bad)
+        start = first
+        for stop in [*(first + index for index in bad), first + count]:
+            if start < stop:
+                new = self._received.filter_new(start, stop)
+                self._counters.packets_duplicate += stop - start - sum(b - a for a, b in new)
+                for a, b in new:
+                    yield range(a, b), view[(a - first) * segment_size : (b - first) * segment_size]
+            start = stop + 1
 
-    def take_packets(
+    def take(  # noqa: PLR0917
         self,
         view: memoryview,
         segment_size: int,
-        overhead: int,
-        start: int,
-        stop: int,
-        source: tuple[Any, Any, int],
+        canonical: bool,
+        numbers: range,
+        source: tuple[Address, Address | None, int],
         now: float,
     ) -> wire.Close | None:
-        """Packets [start, stop) of any frames; a CLOSE ends it and is returned. Raises as `take_run`."""
+        """The packets of a run; a CLOSE ends it and is returned. What memory has no room for stays unacknowledged.
+
+        Raises DecodeError and ProtocolError. A run leaves the state that its packets, one by one, would leave: when
+        it can't be taken as a whole, its packets are.
+        """
         self._now = now
         self._source = source
-        for number in range(start, stop):
-            at = (number - start) * segment_size
+        if canonical and len(numbers) > 1:
+            try:
+                self._take_canonical(view, segment_size, numbers)
+            except (DecodeError, ProtocolError, BufferFull):
+                pass
+            else:
+                return None
+        for at, number in zip(range(0, len(view), segment_size), numbers, strict=True):
             packet = view[at : at + segment_size]
-            ack_eliciting = False
-            for frame in wire.decode_frames(packet[wire.DATA_HEADER_SIZE : len(packet) - overhead]):
-                if isinstance(frame, wire.Close):
-                    return frame
-                _HANDLERS[type(frame)](self, frame)
-                ack_eliciting = ack_eliciting or not isinstance(frame, _QUIET_FRAMES)
-            self._received.on_received(number, number + 1, now, ack_eliciting, source[2])
+            try:
+                if canonical:
+                    self._take_canonical(packet, len(packet), range(number, number + 1))
+                elif (close := self._take_frames(packet, number)) is not None:
+                    return close
+            except BufferFull:
+                self._counters.packets_refused += 1
+        return None
+
+    def _take_canonical(self, view: memoryview, segment_size: int, numbers: range) -> None:
+        overhead = self._protection.overhead
+        for stream_id, offset, data, fin in wire.read_canonical(view, segment_size, overhead):
+            self._streams.on_stream_data(stream_id, offset, data, fin)
+        self._received.on_received(numbers.start, numbers.stop, self._now, True, self._source[2])
+
+    def _take_frames(self, packet: memoryview, number: int) -> wire.Close | None:
+        ack_eliciting = False
+        stop = len(packet) - self._protection.overhead
+        for frame in wire.decode_frames(packet[wire.DATA_HEADER_SIZE : stop]):
+            if isinstance(frame, wire.Close):
+                return frame
+            _HANDLERS[type(frame)](self, frame)
+            ack_eliciting = ack_eliciting or not isinstance(frame, _QUIET_FRAMES)
+        self._received.on_received(number, number + 1, self._now, ack_eliciting, self._source[2])
         return None
 
     # -- frames -------------------------------------------------------------------------------------------------
@@ -143,7 +194,7 @@ class Inbound:
     def _ack_frequency(self, frame: wire.AckFrequency) -> None:
         self._received.on_ack_frequency(frame)
 
-    def _immediate_ack(self, frame: wire.ImmediateAck) -> None:
+    def _immediate_ack(self, frame: wire.ImmediateAck) -> None:  # noqa: ARG002
         self._received.request_immediate()
 
     # -- what became of packets sent ----------------------------------------------------------------------------
@@ -161,6 +212,15 @@ class Inbound:
                 self._streams.on_reset_acked(frame.stream_id)
             elif isinstance(frame, wire.Fin):
                 self._closing.fin_acked = True
+
+    def handle_timeout(self, now: float) -> int:
+        """What recovery's timers say: queue again what is lost, or what probes repeat; how many probes to send."""
+        result = self._recovery.handle_timeout(now)
+        for train in result.lost:
+            self.on_lost(train)
+        for train in self._recovery.oldest_unacknowledged(result.probes):
+            self.requeue(train)
+        return result.probes
 
     def on_lost(self, train: SentTrain) -> None:
         """A train, or part of one, was declared lost."""

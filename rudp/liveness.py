@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from rudp.closing import Ending
 from rudp.config import Config
-from rudp.errors import IdleTimeout, PeerUnresponsive
+from rudp.errors import ErrorCode, IdleTimeout, PeerUnresponsive
+from rudp.wire import Close
 
 __all__ = ["Liveness"]
 
@@ -26,7 +28,15 @@ BLOCKED_PINGS: Final = 3
 class Liveness:
     """Deadlines of one open connection; times in seconds."""
 
-    __slots__ = ("_config", "_idle_timeout", "_last_activity", "_last_ping", "_last_received", "_sent_since", "closing_since")
+    __slots__ = (
+        "_config",
+        "_idle_timeout",
+        "_last_activity",
+        "_last_ping",
+        "_last_received",
+        "_sent_since",
+        "closing_since",
+    )
 
     def __init__(self, config: Config, now: float) -> None:
         self._config = config
@@ -84,29 +94,31 @@ class Liveness:
 
     def failure(
         self, now: float, probe_timeout: float, unacknowledged_since: float | None, pto_count: int
-    ) -> Exception | None:
-        """The error with which the connection ends now, or None."""
+    ) -> Ending | None:
+        """How the connection ends now, or None. Idleness ends silently (RFC 9000 section 10.1)."""
         give_up = self.give_up_deadline(unacknowledged_since)
         probes = self._config.give_up_probes
         if (give_up is not None and now >= give_up) or (probes is not None and pto_count >= probes):
             seconds = now - (unacknowledged_since if unacknowledged_since is not None else self._last_received)
-            return PeerUnresponsive(
+            text = (
                 f"the peer acknowledged nothing for {seconds:.1f} s, {pto_count} probe timeouts in a row; it or the "
-                "network between is gone. Connect again, or raise give_up_timeout",
-                seconds=seconds,
-                probes=pto_count,
+                "network between is gone. Connect again, or raise give_up_timeout"
             )
+            frame = Close(ErrorCode.UNRESPONSIVE, "no acknowledgement came", application=False)
+            return Ending(frame, PeerUnresponsive(text, seconds=seconds, probes=pto_count))
         idle = self.idle_deadline(probe_timeout)
         if idle is not None and now >= idle:
-            return IdleTimeout(
-                f"nothing arrived for {now - self._last_received:.1f} s, and idle_timeout is {self._idle_timeout:g} s "
-                "(the smaller of both sides'). Set keepalive to hold an idle connection open"
+            text = (
+                f"nothing arrived for {now - self._last_received:.1f} s, and idle_timeout is "
+                f"{self._idle_timeout:g} s (the smaller of both sides'). Set keepalive to hold an idle connection open"
             )
+            return Ending(None, IdleTimeout(text))
         closing = self.close_deadline()
         if closing is not None and now >= closing:
-            return PeerUnresponsive(
-                f"the peer did not close its side within close_timeout, {self._config.close_timeout:g} s; all that was "
-                "sent had arrived",
-                seconds=self._config.close_timeout,
+            seconds = self._config.close_timeout
+            text = (
+                f"the peer did not close its side within close_timeout, {seconds:g} s; all that was sent had arrived"
             )
+            frame = Close(ErrorCode.CLOSE_TIMEOUT, "close_timeout passed", application=False)
+            return Ending(frame, PeerUnresponsive(text, seconds=seconds))
         return None

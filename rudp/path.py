@@ -12,17 +12,29 @@ Every operation is O(1).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from rudp.train import Address
 
-__all__ = ["Path", "Paths"]
+__all__ = ["Path", "Paths", "RandomSource"]
 
 # RFC 9000 section 8.1: bytes that may go to an unvalidated address for each byte that came from it.
 AMPLIFICATION_FACTOR: Final = 3
 # Challenges sent before validation fails; RFC 9000 section 8.2.4 asks for three probe timeouts at least.
 MAX_CHALLENGES: Final = 5
 UNLIMITED: Final = 1 << 62
+
+
+class RandomSource(Protocol):
+    """What a core needs of a random generator: `random.Random` and `random.SystemRandom` have it."""
+
+    def getrandbits(self, k: int, /) -> int:
+        """`k` random bits as a non-negative int."""
+        ...
+
+    def randbytes(self, n: int, /) -> bytes:
+        """`n` random bytes."""
+        ...
 
 
 class Path:
@@ -93,9 +105,10 @@ class Path:
 class Paths:
     """The path in use and the one that would replace it."""
 
-    __slots__ = ("active", "candidate", "response")
+    __slots__ = ("_random", "active", "candidate", "response")
 
-    def __init__(self, active: Path) -> None:
+    def __init__(self, active: Path, random: RandomSource) -> None:
+        self._random = random
         self.active = active
         self.candidate: Path | None = None
         # The newest challenge to answer, and where it came from.
@@ -116,7 +129,7 @@ class Paths:
             return self.candidate
         return None
 
-    def on_newest_packet(self, remote: Address, local: Address | None, size: int, challenge: bytes, now: float) -> None:
+    def on_newest_packet(self, remote: Address, local: Address | None, size: int, now: float) -> None:
         """The highest-numbered packet so far came from `remote`: if that is new, validate it.
 
         When it came from the path in use, the candidate was a passing thing (RFC 9000 section 9.3.3) and is dropped.
@@ -126,7 +139,7 @@ class Paths:
         elif self.candidate is None or self.candidate.remote != remote:
             self.candidate = Path(remote, local)
             self.candidate.bytes_received = size
-            self.candidate.begin_validation(challenge, now)
+            self.candidate.begin_validation(self._random.randbytes(8), now)
 
     def on_response(self, data: bytes) -> Path | None:
         """PATH_RESPONSE arrived; the path it makes the one in use, if it does, after the old one is given up."""

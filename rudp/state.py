@@ -86,7 +86,7 @@ CLOSED_STATES: Final = frozenset({State.CLOSED, State.TIME_WAIT, State.ABORTED, 
 
 
 def transition(state: State, cause: Input) -> State:
-    """The state that follows. Raises AssertionError when the table has no such step: a fault of ours, not the peer's."""
+    """The state that follows. AssertionError when the table has no such step: a fault of ours, not the peer's."""
     following = TRANSITIONS[state].get(cause)
     assert following is not None, f"no transition from {state.value} on {cause.value}"
     return following

@@ -18,21 +18,29 @@ class Counters:
     """Running counts of one connection that no part keeps for its own work."""
 
     __slots__ = (
+        "bytes_lost",
         "bytes_received",
         "bytes_sent",
         "datagrams_corrupt",
         "packets_duplicate",
         "packets_lost",
         "packets_received",
-        "packets_sent",
-        "bytes_lost",
-        "packets_spurious",
         "packets_refused",
+        "packets_sent",
+        "packets_spurious",
     )
 
     def __init__(self) -> None:
-        for name in self.__slots__:
-            setattr(self, name, 0)
+        self.bytes_lost = 0
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.datagrams_corrupt = 0
+        self.packets_duplicate = 0
+        self.packets_lost = 0
+        self.packets_received = 0
+        self.packets_refused = 0
+        self.packets_sent = 0
+        self.packets_spurious = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,7 @@ class EndpointStats:
     refused: int
 
 
-def gather(
+def gather(  # noqa: PLR0917
     state: str, limited_by: str, counters: Counters, recovery: Recovery, streams: Streams, datagram_size: int
 ) -> Stats:
     """Collect a connection's figures from its parts."""

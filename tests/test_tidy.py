@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__",),
     ("aio", "blocking"),
     ("sim", "udp", "udp_options"),
-    ("endpoint", "admission", "lingering"),
+    ("endpoint", "admission"),
     ("connection", "inbound", "outbound", "stats"),
     (
         "handshake",
@@ -45,6 +45,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "streams",
         "turns",
         "closing",
+        "lifecycle",
+        "lingering",
+        "opening",
         "liveness",
         "packetizer",
     ),

@@ -1,0 +1,205 @@
+"""The state of a connection, what moves it, and how it ends.
+
+Knows: the state (by the table in `state`), when FINs are complete, what is said last and what late packets are told.
+Refuses to know: the opening's tries, packets and paths; what the application does about it (it appends events).
+
+    connect(cause)                the opening is complete
+    finish, close, abort          the application's wishes
+    advance(now)                  after each packet while either side is closing; O(streams) then, else never called
+    on_close, on_reset, end       an end without handshake (RFC 9000 section 10.2)
+
+Sources: RFC 9293 sections 3.3.2 and 3.6; RFC 9000 section 10.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rudp import wire
+from rudp.closing import Closing, Ending, aborted, closed_by_peer, unread
+from rudp.errors import ConnectionReset, ErrorCode
+from rudp.events import Connected, Event, PeerFinished, Terminated
+from rudp.lingering import Linger
+from rudp.liveness import Liveness
+from rudp.opening import Opening
+from rudp.packetizer import Packetizer
+from rudp.received_packets import ReceivedPackets
+from rudp.rtt import RttEstimator
+from rudp.state import CLOSED_STATES, OPEN_STATES, Input, State, transition
+from rudp.streams import Streams
+
+__all__ = ["Lifecycle"]
+
+_FIN_UNACKNOWLEDGED: Final = (State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK)
+
+
+class Lifecycle:
+    """State and end of one connection."""
+
+    __slots__ = (
+        "_closing",
+        "_events",
+        "_liveness",
+        "_opening",
+        "_packetizer",
+        "_received",
+        "_rtt",
+        "_streams",
+        "last_words",
+        "linger",
+        "state",
+    )
+
+    def __init__(
+        self,
+        *,
+        opening: Opening,
+        closing: Closing,
+        streams: Streams,
+        received: ReceivedPackets,
+        rtt: RttEstimator,
+        packetizer: Packetizer,
+        liveness: Liveness,
+        events: list[Event],
+    ) -> None:
+        self._opening = opening
+        self._closing = closing
+        self._streams = streams
+        self._received = received
+        self._rtt = rtt
+        self._packetizer = packetizer
+        self._liveness = liveness
+        self._events = events
+        # A datagram that still has to go out after the end.
+        self.last_words: bytes | None = None
+        self.linger: Linger | None = None
+        self.state = transition(State.CLOSED, Input.CONNECT if opening.is_client else Input.SYN)
+
+    def connect(self, cause: Input) -> None:
+        """SYN_ACK, or the first DATA, arrived."""
+        self.state = transition(self.state, cause)
+        self._events.append(Connected())
+
+    def finish(self) -> None:
+        """Write no more: FIN follows what was written."""
+        if not self._closing.finished and self.state in (State.ESTABLISHED, State.CLOSE_WAIT):
+            self._closing.finished = True
+            self.state = transition(self.state, Input.FIN_SENT)
+
+    def close(self, now: float) -> None:
+        """Write and read no more."""
+        if self.state is State.SYN_SENT:
+            self.state = transition(self.state, Input.FIN_SENT)
+            self._terminate(None)
+        elif self.state is State.SYN_RECEIVED:
+            self.abort(aborted(0, "closed before the opening was complete"), now)
+        elif self.state in OPEN_STATES:
+            self._closing.receiving_ended = True
+            self.finish()
+            if self.state is State.FIN_WAIT_2 and self._liveness.closing_since is None:
+                self._liveness.closing_since = now
+            self._check_unread(now)
+
+    def advance(self, now: float) -> None:
+        """Hold the totals of FINs against what arrived and what was acknowledged. Raises ProtocolError."""
+        closing, streams = self._closing, self._streams
+        if not closing.finished and closing.peer_fin is None:
+            return
+        closing.check(streams.opened_by_peer, streams.received_highest)
+        if closing.is_complete(streams.received_total) and closing.peer_fin is not None:
+            closing.peer_finished = True
+            streams.finish_receiving(closing.peer_fin.streams_bidi, closing.peer_fin.streams_uni)
+            self.state = transition(self.state, Input.PEER_FINISHED)
+            self._events.append(PeerFinished())
+        if self.state in _FIN_UNACKNOWLEDGED and closing.fin_acked and streams.all_acknowledged():
+            self.state = transition(self.state, Input.FIN_ACKNOWLEDGED)
+            if self.state is State.CLOSED:
+                # The acknowledgement of the peer's FIN may have been lost: it may be CLOSING still, and ask again.
+                self._linger(self._all_done(now))
+                self._terminate(None)
+            elif closing.receiving_ended and self.state is State.FIN_WAIT_2:
+                self._liveness.closing_since = now
+        if self.state is State.TIME_WAIT:
+            self._enter_time_wait(now)
+        elif closing.receiving_ended and self.state in OPEN_STATES:
+            self._check_unread(now)
+
+    def _enter_time_wait(self, now: float) -> None:
+        """Acknowledge the peer's FIN; a repetition is answered by a datagram that says that all had arrived."""
+        if self._closing.receiving_ended and self._streams.has_unread():
+            # Too late to tell the peer, which has closed; the application is told.
+            self._linger(None)
+            self._terminate(unread().error)
+            return
+        if self._received.ack_pending:
+            self.last_words = b"".join(self._packetizer.single([self._received.build_ack(now)], now).buffers)
+        self._linger(self._all_done(now))
+        self._terminate(None)
+
+    def _all_done(self, now: float) -> bytes:
+        """The datagram that tells a peer that all it sent has arrived and all it should get was acknowledged."""
+        done = wire.Close(ErrorCode.NO_ERROR, "", application=False)
+        return b"".join(self._packetizer.single([self._received.build_ack(now), done], now).buffers)
+
+    def _check_unread(self, now: float) -> None:
+        """After a full close, data that nobody will read means an abort, not a clean end."""
+        if self._streams.has_unread():
+            self.abort(unread(), now)
+
+    def on_close(self, frame: wire.Close) -> None:
+        """CLOSE received: the end, with nothing sent in answer (RFC 9000 section 10.2.2)."""
+        clean = not frame.application and frame.code == ErrorCode.NO_ERROR
+        if clean and self.state in (State.CLOSING, State.LAST_ACK):
+            # The peer is in TIME-WAIT: it has our FIN and all before it.
+            self._end_in_order()
+            return
+        self.state = transition(self.state, Input.CLOSE_RECEIVED)
+        self._linger(None)
+        self._terminate(closed_by_peer(frame))
+
+    def on_reset(self) -> None:
+        """A stateless RESET with the right token: the peer has lost this connection."""
+        if self.state in (State.CLOSING, State.LAST_ACK) and self._streams.all_acknowledged():
+            # All that either side sent has arrived, and the peer's TIME-WAIT is over (RFC 9293 section 3.10.7.4).
+            self._end_in_order()
+        elif self.state in OPEN_STATES:
+            self.state = transition(self.state, Input.CLOSE_RECEIVED)
+            self._linger(None)
+            self._terminate(
+                ConnectionReset("the peer does not know this connection any more (restarted?); connect again")
+            )
+
+    def _end_in_order(self) -> None:
+        self.state = transition(self.state, Input.FIN_ACKNOWLEDGED)
+        self._linger(None)
+        self._terminate(None)
+
+    def refuse(self, error: Exception) -> None:
+        """The client's opening fails; later than SYN_SENT this does nothing."""
+        if self.state is State.SYN_SENT:
+            self.state = transition(self.state, Input.CLOSE_RECEIVED)
+            self._terminate(error)
+
+    def abort(self, ending: Ending, now: float) -> None:
+        """End at once, by this side's wish or the peer's fault."""
+        if self.state not in CLOSED_STATES:
+            self.end(ending, Input.ABORT, now)
+
+    def end(self, ending: Ending, cause: Input, now: float) -> None:
+        """End without handshake: say so to the peer, as far as it is known, and to the application."""
+        before, self.state = self.state, transition(self.state, cause)
+        frame = ending.frame
+        if frame is not None and before is not State.SYN_SENT:
+            words = b"".join(self._packetizer.single([frame], now).buffers)
+            self._linger(words)
+            if before is State.SYN_RECEIVED:
+                # The client may not know our id yet. If it does, its DATA is answered by the CLOSE.
+                words = self._opening.refusal(wire.Refusal(frame.code, frame.reason))
+            self.last_words = words
+        self._terminate(ending.error)
+
+    def _linger(self, reply: bytes | None) -> None:
+        self.linger = Linger(self._rtt.probe_timeout(), reply)
+
+    def _terminate(self, error: Exception | None) -> None:
+        self._events.append(Terminated(error))
