@@ -11,7 +11,7 @@ import os
 import re
 import socket
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -69,10 +69,13 @@ def run(work: Coroutine[Any, Any, int], *, interrupted: int = INTERRUPTED) -> No
 
 
 async def shut(server: Any) -> None:
-    """Close a server, of asyncio or rudp, and wait a little for its connections."""
+    """Close a server, of asyncio or rudp, and wait a little for its connections to end by themselves."""
     server.close()
-    with suppress(TimeoutError):
+    try:
         await asyncio.wait_for(server.wait_closed(), SHUT_SECONDS)
+    except TimeoutError:
+        if hasattr(server, "abort_clients"):  # asyncio has it from Python 3.13 on
+            server.abort_clients()
 
 
 def warn(text: str) -> None:

@@ -87,14 +87,15 @@ class Receiver:
         self.received = 0
 
     async def __call__(self, connection: rudp.Connection) -> None:
-        """Serve one connection until the client has closed its side."""
-        async for stream in connection.streams():
-            digest = hashlib.sha256()
-            while data := await stream.receive(4 * CHUNK):
-                digest.update(data)
-                self.received += len(data)
-            await stream.send(digest.hexdigest().encode())
-            await stream.send_eof()
+        """Serve one connection until the client has closed its side; how it ends is the client's to tell."""
+        with suppress(OSError):
+            async for stream in connection.streams():
+                digest = hashlib.sha256()
+                while data := await stream.receive(4 * CHUNK):
+                    digest.update(data)
+                    self.received += len(data)
+                await stream.send(digest.hexdigest().encode())
+                await stream.send_eof()
 
 
 class Show:
@@ -233,7 +234,7 @@ class Show:
 def _figures(stats: Stats) -> str:
     return (
         f"RTT {stats.smoothed_rtt * 1000:.0f} ms, window {size_text(stats.congestion_window)}, "
-        f"lost {stats.packets_lost}, resent {stats.packets_retransmitted}"
+        f"lost {stats.packets_lost}, resent {size_text(stats.stream_bytes_retransmitted)}"
     )
 
 
@@ -256,8 +257,10 @@ def _summary(plan: Plan, relay_counts: str, outcome: Outcome) -> None:
         verdict = "equal at both ends" if outcome.arrived else "DIFFERENT"
         _row("SHA-256", f"{verdict}: {outcome.received_digest[:32]}...")
     if stats := outcome.stats:
-        again = f"{stats.packets_retransmitted:,} sent again, {stats.packets_spurious:,} needlessly"
-        _row("packets", f"{stats.packets_sent:,} sent, {stats.packets_lost:,} found lost, {again}")
+        lost = f"{stats.packets_lost:,} found lost, {stats.packets_spurious:,} of them wrongly"
+        _row("packets", f"{stats.packets_sent:,} sent, {lost}")
+        again = size_text(stats.stream_bytes_retransmitted)
+        _row("sent again", f"{again} of data, {stats.packets_duplicate:,} packets came twice")
         least, mean = stats.min_rtt * 1000, stats.smoothed_rtt * 1000
         _row("round trip", f"{least:.1f} ms at least, {mean:.1f} ms on average")
     _row("close", "both sides, in good order" if outcome.closed else "not in good order")
