@@ -1,9 +1,10 @@
 """Control frames that wait to be sent, and which of them are sent again when lost.
 
-Knows: at most one pending frame of a kind and stream (a newer MAX_DATA replaces an older one), in the order in which
-the kinds became due. Refuses to know: why a frame is due, and packets.
+Knows: at most one pending frame of a kind and stream (a newer MAX_DATA replaces an older one), in the order
+in which the kinds became due. Refuses to know: why a frame is due, and packets.
 
-put, take a frame, on_lost: O(1). Memory: one frame a kind and stream, so bounded by the streams that are open.
+put, take a frame, on_lost: O(1). Memory: one frame a kind and stream, so bounded by the streams that are
+open.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ __all__ = ["ControlQueue"]
 
 _Key: TypeAlias = tuple[type, int]
 
-# RFC 9000 section 13.3: what is repeated until acknowledged. PING, IMMEDIATE_ACK, ACK and path frames are not: the
-# loss of one is mended by the next or by a timer of its own.
+# RFC 9000 section 13.3: what is repeated until acknowledged. PING, IMMEDIATE_ACK, ACK and path frames are
+# not: the loss of one is mended by the next or by a timer of its own.
 _RELIABLE = (
     MaxData,
     MaxStreamData,

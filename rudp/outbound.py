@@ -1,8 +1,8 @@
 """From parts to packets: what the next train carries, and where it goes.
 
-Knows: the order in which things go out: answers and challenges for paths, then ACK, control frames and stream data on
-the path in use. Refuses to know: the connection's state and its opening; how a train is filled (packetizer), how much
-may go (recovery). Each call makes at most one train; costs are the packetizer's.
+Knows: the order in which things go out: answers and challenges for paths, then ACK, control frames and stream
+data on the path in use. Refuses to know: the connection's state and its opening; how a train is filled
+(packetizer), how much may go (recovery). Each call makes at most one train; costs are the packetizer's.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from rudp.train import Address, Train
 
 __all__ = ["Outbound"]
 
-# A sender with a window of many packets asks for about this many ACKs a round trip (docs/DESIGN.md, ACK_FREQUENCY), and
-# says so again when its window has doubled or halved.
+# A sender with a window of many packets asks for about this many ACKs a round trip (docs/DESIGN.md,
+# ACK_FREQUENCY), and says so again when its window has doubled or halved.
 ACKS_PER_WINDOW: Final = 8
 # Below this many packets a window the receiver's own pace of acknowledging serves.
 LEAST_WINDOW_PACKETS: Final = 160
@@ -86,16 +86,15 @@ class Outbound:
 
     def _data_train(self, now: float) -> Train | None:
         recovery, received, packetizer = self._recovery, self._received, self.packetizer
-        if self._closing.finished and not self._closing.fin_queued and not self._streams.turns.unsent:
-            self._closing.fin_queued = True
-            self._control.put(self._streams.final_frame())
+        self._finish_when_sent()
         allowance = recovery.send_allowance(now)
         if self.probes and allowance < packetizer.datagram_size:
             allowance = packetizer.datagram_size
         waiting = bool(self._control) or self._streams.turns.next_ready() is not None
         self._ask_for_acks()
         ack = None
-        if received.ack_due(now) or (received.ack_pending and (waiting or self.ping or self.probes)):
+        company = self.ping or self.probes or (waiting and allowance >= packetizer.datagram_size)
+        if received.ack_due(now) or (company and received.ack_pending):
             ack = received.build_ack(now)
         urgent: list[wire.Frame] = []
         if self.probes:
@@ -114,6 +113,19 @@ class Outbound:
         if ack is not None:
             received.on_ack_sent(now)
         return self._send(packets, self._paths.active, now)
+
+    def _finish_when_sent(self) -> None:
+        """Queue the FIN once every byte was handed out and every reset is known to the peer.
+
+        Were a RESET_STREAM lost and the FIN complete without it, the peer would take a stream given up for
+        one that ended.
+        """
+        closing, streams = self._closing, self._streams
+        if closing.finished and not (
+            closing.fin_queued or streams.turns.unsent or streams.resets_unacknowledged
+        ):
+            closing.fin_queued = True
+            self._control.put(streams.final_frame())
 
     def _ask_for_acks(self) -> None:
         """Tell the receiver of a large window to acknowledge a share of it at a time."""

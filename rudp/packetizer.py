@@ -1,13 +1,14 @@
 """Turns what is due (ACK, control frames, stream data) into one train.
 
-Knows: how a train is filled: control frames open its first packet, stream data fills that to the brim and the rest of
-the train; how much one train may hold. Refuses to know: why anything is due, how much may be sent (an argument),
-timers, what becomes of the packets (it returns the records that `sent_packets` keeps).
+Knows: how a train is filled: control frames open its first packet, stream data fills that to the brim and the
+rest of the train; how much one train may hold. Refuses to know: why anything is due, how much may be sent (an
+argument), timers, what becomes of the packets (it returns the records that `sent_packets` keeps).
 
     fill(...)   O(packets of the train) in C, and in Python only for packing a header and slicing a payload
     single(...) one packet of given frames, for paths and closing
 
-A train carries one stream; small writes of several streams share a non-canonical packet.
+A train carries one stream, and of that as many ranges as fit: scattered losses are mended by one train, not
+by one each. Small writes of several streams share a non-canonical packet.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import Final, NamedTuple
 
 from rudp import wire
 from rudp.control import ControlQueue
-from rudp.wire import Ack, Frame
 from rudp.protection import Protection
 from rudp.sent_packets import SentTrain
 from rudp.stream import Stream
 from rudp.streams import Streams
 from rudp.train import Buffer
+from rudp.turns import Turns
+from rudp.wire import Ack, Frame
 
 __all__ = ["Packetizer", "StreamRange"]
 
@@ -30,7 +32,6 @@ MAX_SEGMENTS: Final = 64
 MAX_TRAIN_SIZE: Final = 65507
 # Bytes of PATH_CHALLENGE and PATH_RESPONSE, the smallest of which is sent to an unvalidated address.
 PATH_FRAME_SIZE: Final = len(wire.encode_frame(wire.PathChallenge(bytes(8))))
-
 
 _DATA: Final = wire.data_type(canonical=False)
 
@@ -51,6 +52,13 @@ class Packets(NamedTuple):
     count: int
     size: int
     records: list[SentTrain]
+
+
+class _Run(NamedTuple):
+    """Canonical packets of one range of a stream."""
+
+    record: SentTrain
+    payloads: list[memoryview | bytes]
 
 
 class _Head:
@@ -99,7 +107,7 @@ class Packetizer:
             head.add(frame, wire.encode_frame(frame))
         assert head.room >= 0, "frames do not fit into one packet"
         head.ack_eliciting = head.ack_eliciting and in_flight
-        return self._finish(head, None, now)
+        return self._finish(head, [], now)
 
     def fill(
         self,
@@ -111,7 +119,8 @@ class Packetizer:
         urgent: list[Frame],
         allowance: int,
     ) -> Packets | None:
-        """The next train of at most `allowance` bytes; `ack` and `urgent` frames go whatever the allowance is.
+        """The next train of at most `allowance` bytes; `ack` and `urgent` frames go whatever the allowance
+        is.
 
         None when there is nothing to send or nothing may be sent.
         """
@@ -121,44 +130,43 @@ class Packetizer:
         for frame in urgent:
             head.add(frame, wire.encode_frame(frame))
         packets = min(MAX_SEGMENTS, MAX_TRAIN_SIZE // self.datagram_size, allowance // self.datagram_size)
-        if not packets and not self._small_fits(streams, control, allowance):
-            return self._finish(head, None, now) if head.parts else None
+        if not packets:
+            if not self._small_fits(streams.turns, control, allowance):
+                return self._finish(head, [], now) if head.parts else None
+            packets = 1
         for frame, encoded in control.take(head.room):
             head.add(frame, encoded)
         stream = streams.turns.next_ready()
-        if stream is not None and (head.parts or self._is_shared(streams, stream)):
-            stream = self._fill_head(head, streams)
+        if stream is not None and (head.parts or self._is_shared(streams.turns, stream)):
+            stream = self._fill_head(head, streams.turns)
             packets -= 1
-        run = None
-        while run is None and stream is not None and packets > 0:
-            run = self._take_run(streams, stream, packets)
-            stream = streams.turns.next_ready()
-        if run is not None and head.parts and head.room:
+        runs = self._take_runs(streams.turns, packets) if stream is not None else []
+        if runs and head.parts and head.room:
             head.parts.append(bytes(head.room))
-        if run is None and not head.parts:
+        if not runs and not head.parts:
             return None
-        return self._finish(head, run, now)
+        return self._finish(head, runs, now)
 
-    def _small_fits(self, streams: Streams, control: ControlQueue, allowance: int) -> bool:
+    def _small_fits(self, turns: Turns, control: ControlQueue, allowance: int) -> bool:
         """Whether the last bytes of a window, too few for a whole packet, hold all that waits."""
-        stream = streams.turns.next_ready()
+        stream = turns.next_ready()
         overhead = self.datagram_size - self._room + wire.STREAM_HEADER_SIZE
-        if stream is None or control or streams.turns.ready_count > 1:
+        if stream is None or control or turns.ready_count > 1:
             return bool(control) and stream is None and allowance * 2 > self.datagram_size
         return stream.send is not None and overhead + stream.send.pending <= allowance
 
-    def _is_shared(self, streams: Streams, stream: Stream) -> bool:
+    def _is_shared(self, turns: Turns, stream: Stream) -> bool:
         """Whether the stream's data is small and others wait: then one packet carries several."""
         assert stream.send is not None
-        return streams.turns.ready_count > 1 and stream.send.pending < self._room - wire.STREAM_HEADER_SIZE
+        return turns.ready_count > 1 and stream.send.pending < self._room - wire.STREAM_HEADER_SIZE
 
-    def _fill_head(self, head: _Head, streams: Streams) -> Stream | None:
+    def _fill_head(self, head: _Head, turns: Turns) -> Stream | None:
         """Fill the first packet with stream data; the stream that filled it to the brim, if it can go on."""
         while head.room > wire.STREAM_HEADER_SIZE:
-            stream = streams.turns.next_ready()
+            stream = turns.next_ready()
             if stream is None:
                 return None
-            taken = streams.turns.take(stream, head.room - wire.STREAM_HEADER_SIZE)
+            taken = turns.take(stream, head.room - wire.STREAM_HEADER_SIZE)
             if taken is None:
                 continue
             offset, length, fin = taken
@@ -169,26 +177,49 @@ class Packetizer:
             head.content.append(StreamRange(stream.id, offset, offset + length, fin))
             head.ack_eliciting = True
             head.room -= wire.STREAM_HEADER_SIZE + length
-            if head.room > wire.STREAM_HEADER_SIZE or not stream.has_pending:
-                streams.turns.end_turn(stream)
-            elif stream.send.pending >= self._room - wire.CANONICAL_HEADER_SIZE:
-                return stream
+            if (
+                head.room > wire.STREAM_HEADER_SIZE
+                or stream.send.pending < self._room - wire.CANONICAL_HEADER_SIZE
+            ):
+                turns.end_turn(stream)
             else:
-                streams.turns.end_turn(stream)
+                return stream
         return None
 
-    def _take_run(
-        self, streams: Streams, stream: Stream, packets: int
-    ) -> tuple[SentTrain, list[memoryview | bytes]] | None:
-        """Canonical packets of one stream: their record (numbers to be set) and their payloads."""
+    def _take_runs(self, turns: Turns, packets: int) -> list[_Run]:
+        """Up to `packets` canonical packets of the stream whose turn it is: a run for each range of its
+        bytes.
+
+        Lost ranges come first, each a few packets long, then new data. Only the last packet of a train may be
+        shorter than the others, so a range that ends in one ends the train.
+        """
+        runs: list[_Run] = []
+        while not runs and (stream := turns.next_ready()) is not None and packets > 0:
+            while (
+                packets > 0
+                and stream.has_pending
+                and (run := self._take_run(turns, stream, packets)) is not None
+            ):
+                runs.append(run)
+                packets -= run.record.count
+                if run.record.last_size < self.datagram_size:
+                    break
+            if runs and stream.queued:
+                turns.end_turn(stream)
+            elif stream.queued:
+                # Reset since it was given its turn.
+                turns.take(stream, 0)
+        return runs
+
+    def _take_run(self, turns: Turns, stream: Stream, packets: int) -> _Run | None:
+        """Canonical packets of one range of a stream, their numbers yet to be set; None when credit holds it."""
         payload_size = self.datagram_size - wire.CANONICAL_HEADER_SIZE - self.protection.overhead
-        taken = streams.turns.take(stream, packets * payload_size)
+        taken = turns.take(stream, packets * payload_size)
         if taken is None:
             return None
         offset, length, fin = taken
         assert stream.send is not None
-        payloads = stream.send.slices(offset, length, payload_size) if length else [b""]
-        streams.turns.end_turn(stream)
+        payloads = stream.send.slices(offset, length, payload_size)
         overhead = self.datagram_size - payload_size
         record = SentTrain(
             first=0,
@@ -202,11 +233,9 @@ class Packetizer:
             end_offset=offset + length,
             fin=fin,
         )
-        return record, payloads
+        return _Run(record, payloads)
 
-    def _finish(
-        self, head: _Head, run: tuple[SentTrain, list[memoryview | bytes]] | None, now: float
-    ) -> Packets:
+    def _finish(self, head: _Head, runs: list[_Run], now: float) -> Packets:
         """Number, seal and record the packets."""
         first = number = self.next_packet_number
         headers: list[bytes] = []
@@ -218,15 +247,22 @@ class Packetizer:
             payloads.append(b"".join(head.parts))
             size = wire.DATA_HEADER_SIZE + len(payloads[0]) + self.protection.overhead
             eliciting = head.ack_eliciting
-            records.append(SentTrain(number, 1, now, size, size, eliciting, eliciting, frames=tuple(head.content)))
+            records.append(
+                SentTrain(number, 1, now, size, size, eliciting, eliciting, frames=tuple(head.content))
+            )
             number += 1
-        if run is not None:
-            record, run_payloads = run
+        for record, run_payloads in runs:
             record.first = number
             record.time_sent = now
             count = record.count
             headers += wire.canonical_headers(
-                self.destination_id, number, count, record.stream_id, record.offset, record.payload_size, record.fin
+                self.destination_id,
+                number,
+                count,
+                record.stream_id,
+                record.offset,
+                record.payload_size,
+                record.fin,
             )
             payloads += run_payloads
             size += record.size

@@ -3,8 +3,9 @@
 Knows: the buffers, the credit of either direction, how each direction ends.
 Refuses to know: other streams, the connection's credit (streams.py), packets.
 
-States of the directions follow RFC 9000 section 3: a direction is `None` where the stream has none; sending ends when
-the fin or a RESET_STREAM is acknowledged, receiving when the end is read, or a RESET_STREAM was taken.
+States of the directions follow RFC 9000 section 3: a direction is `None` where the stream has none; sending
+ends when the fin or a RESET_STREAM is acknowledged, receiving when the end is read, or a RESET_STREAM was
+taken.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Stream:
         self.receive_window = None if receive_limits is None else ReceiveWindow(*receive_limits)
         self.queued = False
         self.readable_armed = True
-        # Unacknowledged bytes at which the application wants to hear that it may write on; None while it doesn't ask.
+        # Unacknowledged bytes at which the application wants to hear that it may write on; None while it
+        # doesn't ask.
         self.writable_at: int | None = None
         self.discarding = False
         self.receive_done = receive_limits is None

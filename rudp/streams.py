@@ -1,12 +1,12 @@
 """All streams of a connection: who may open which, how each begins and ends, the credit the peer has.
 
-Knows: the streams by id, the limits on their number, the connection's receive window, the totals that a FIN carries.
-Refuses to know: whose turn it is to send (turns.py), packets, time (but for the clock reading given to window tuning)
-and events' readers; what is to be said to the peer goes into the control queue, what to the application into the list
-of events.
+Knows: the streams by id, the limits on their number, the connection's receive window, the totals that a FIN
+carries. Refuses to know: whose turn it is to send (turns.py), packets, time (but for the clock reading given
+to window tuning) and events' readers; what is to be said to the peer goes into the control queue, what to the
+application into the list of events.
 
-Sources: RFC 9000 sections 2 to 4 and 19.4 to 19.11. Costs: every operation is O(1) but for `finish_receiving` and
-`all_acknowledged` (O(streams), once the connection is closing).
+Sources: RFC 9000 sections 2 to 4 and 19.4 to 19.11. Costs: every operation is O(1) but for `finish_receiving`
+and `all_acknowledged` (O(streams), once the connection is closing).
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Streams:
         "opened_by_me",
         "opened_by_peer",
         "receive_window",
+        "resets_unacknowledged",
         "turns",
     )
 
@@ -61,7 +62,8 @@ class Streams:
         self._streams: dict[int, Stream] = {}
         self._peer_stream_limit = 0
         self._limit_met = [False, False]
-        # Stream 0 is open on both sides from the start: one client-initiated bidirectional stream is counted already.
+        # Stream 0 is open on both sides from the start: one client-initiated bidirectional stream is counted
+        # already.
         self.opened_by_me = [1, 0] if is_client else [0, 0]
         self.opened_by_peer = [0, 0] if is_client else [1, 0]
         self.max_streams_peer = [0, 0]
@@ -69,12 +71,14 @@ class Streams:
         self._sum_of_highest = 0
         self._sum_of_contiguous = 0
         self._zero_ended = False
+        self.resets_unacknowledged = 0
         initial = config.initial_receive_window
         self._window_maximum = max(initial, config.receive_window * 2 // 3)
         self.receive_window = ReceiveWindow(connection_window(config), config.receive_window)
         self.turns = Turns()
 
-    # -- limits -------------------------------------------------------------------------------------------------
+    # -- limits
+    # -------------------------------------------------------------------------------------------------
 
     def on_peer_parameters(self, parameters: Parameters) -> None:
         """Take the limits that the peer's SYN or SYN_ACK states."""
@@ -101,7 +105,8 @@ class Streams:
         if stream is not None and stream.send_window is not None and stream.send_window.raise_to(maximum):
             self.turns.enqueue(stream)
 
-    # -- opening ------------------------------------------------------------------------------------------------
+    # -- opening
+    # ------------------------------------------------------------------------------------------------
 
     def open(self, unidirectional: bool) -> int:
         """Open a stream; its id. Raises StreamLimitReached when the peer admits none now."""
@@ -126,7 +131,9 @@ class Streams:
         stream = Stream(
             stream_id,
             send_limit=self._peer_stream_limit if mine or not one_way else None,
-            receive_limits=(self._config.initial_receive_window, self._window_maximum) if not (mine and one_way) else None,
+            receive_limits=(self._config.initial_receive_window, self._window_maximum)
+            if not (mine and one_way)
+            else None,
         )
         self._streams[stream_id] = stream
         return stream
@@ -157,14 +164,17 @@ class Streams:
     def open_by_peer(self, kind: int, count: int) -> None:
         """The peer has opened `count` streams of a kind in all (RFC 9000 section 2.1: lower ids open with a higher)."""
         if count > self.max_streams_mine[kind]:
-            raise ProtocolError(ErrorCode.STREAM_LIMIT_ERROR, f"{count} streams, {self.max_streams_mine[kind]} admitted")
+            raise ProtocolError(
+                ErrorCode.STREAM_LIMIT_ERROR, f"{count} streams, {self.max_streams_mine[kind]} admitted"
+            )
         for number in range(self.opened_by_peer[kind], count):
             stream_id = number << 2 | kind << 1 | self._is_client
             self._create(stream_id)
             self._events.append(StreamOpened(stream_id))
         self.opened_by_peer[kind] = max(count, self.opened_by_peer[kind])
 
-    # -- receiving ----------------------------------------------------------------------------------------------
+    # -- receiving
+    # ----------------------------------------------------------------------------------------------
 
     def on_stream_data(self, stream_id: int, offset: int, data: bytes, fin: bool) -> None:
         """A STREAM frame, or a run of them, arrived.
@@ -206,7 +216,9 @@ class Streams:
             return
         receive = stream.receive
         if receive is None or stream.receive_window is None:
-            raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"RESET_STREAM for {frame.stream_id}, which only we send on")
+            raise ProtocolError(
+                ErrorCode.STREAM_STATE_ERROR, f"RESET_STREAM for {frame.stream_id}, which only we send on"
+            )
         if stream.receive_done or (receive.final_size is not None and receive.contiguous == receive.final_size):
             return
         growth = frame.final_size - receive.highest
@@ -281,7 +293,9 @@ class Streams:
     def at_eof(self, stream_id: int) -> bool:
         """Whether everything the peer sent on the stream has been read."""
         stream = self.find(stream_id)
-        return stream is None or (stream.receive_done and stream.peer_reset_code is None)
+        if stream is None or stream.receive is None:
+            return True
+        return stream.peer_reset_code is None and stream.receive.at_eof
 
     def stop_sending(self, stream_id: int, code: int) -> None:
         """Ask the peer to stop; what arrives from now on is dropped."""
@@ -331,7 +345,8 @@ class Streams:
         """Whether data was received in order that the application has not read."""
         return self._sum_of_contiguous > self.receive_window.consumed
 
-    # -- sending ------------------------------------------------------------------------------------------------
+    # -- sending
+    # ------------------------------------------------------------------------------------------------
 
     def _sending(self, stream_id: int) -> Stream | None:
         stream = self._lookup_untrusted(stream_id)
@@ -351,8 +366,9 @@ class Streams:
     def write(self, stream_id: int, data: bytes | bytearray | memoryview, fin: bool) -> None:
         """Append to a stream, and end it with `fin`. Raises StreamClosed and StreamStopped."""
         stream = self.sendable(stream_id)
-        send = stream.send
+        send, window = stream.send, stream.send_window
         assert send is not None
+        assert window is not None
         if stream.stopped_code is not None:
             raise StreamStopped(
                 f"the peer asked to stop sending on stream {stream_id}, code {stream.stopped_code}",
@@ -363,9 +379,13 @@ class Streams:
             raise StreamClosed(f"stream {stream_id} was {ended} by this side: nothing can be written after that")
         before = send.written
         send.write(data)
-        self.turns.unsent += send.written - before
+        turns = self.turns
+        turns.unsent += send.written - before
         if fin:
             send.finish()
+        if turns.unsent <= turns.send_window.available and send.written <= window.limit:
+            # This will go without further credit, and opens the stream at the peer.
+            self._control.discard(StreamFrame, stream_id)
         self.turns.enqueue(stream)
 
     def reset(self, stream_id: int, code: int) -> None:
@@ -376,6 +396,7 @@ class Streams:
         send = stream.send
         assert send is not None
         stream.reset_code = code
+        self.resets_unacknowledged += 1
         final_size = send.sent_up_to
         self.turns.withdraw(stream, send.written - final_size)
         send.reset()
@@ -410,13 +431,14 @@ class Streams:
         if stream is None or stream.send is None or stream.reset_code is not None:
             return
         stream.send.on_lost(start, stop, fin)
-        self.turns.enqueue(stream)
+        self.turns.enqueue_first(stream)
 
     def on_reset_acked(self, stream_id: int) -> None:
         """Our RESET_STREAM arrived."""
         stream = self._streams.get(stream_id)
-        if stream is not None:
+        if stream is not None and not stream.reset_acknowledged:
             stream.reset_acknowledged = True
+            self.resets_unacknowledged -= 1
             self._forget_if_done(stream)
 
     def notify_writable(self, stream_id: int, low: int) -> None:
@@ -443,7 +465,8 @@ class Streams:
         bidi, uni = self.opened_by_me
         return Fin(bidi, uni, self.turns.send_window.used)
 
-    # -- ending -------------------------------------------------------------------------------------------------
+    # -- ending
+    # -------------------------------------------------------------------------------------------------
 
     @property
     def count(self) -> int:

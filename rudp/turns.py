@@ -1,11 +1,11 @@
 """Whose turn it is to send, and the credit of the connection that senders share.
 
-Knows: the streams that have something to send, in the order of their turns; those that wait for credit, their own or
-the connection's; how many bytes were never handed out yet. Refuses to know: why a stream has something to send, who may
-open one, packets: whoever fills packets says when a turn is over.
+Knows: the streams that have something to send, in the order of their turns; those that wait for credit, their
+own or the connection's; how many bytes were never handed out yet. Refuses to know: why a stream has something
+to send, who may open one, packets: whoever fills packets says when a turn is over.
 
-Turns rotate, over streams that can send only: 10,000 idle streams cost nothing. Every operation is O(1), but for
-`raise_limit`, which is O(streams that the old limit held back).
+Turns rotate, over streams that can send only: 10,000 idle streams cost nothing. Every operation is O(1), but
+for `raise_limit`, which is O(streams that the old limit held back).
 """
 
 from __future__ import annotations
@@ -52,6 +52,16 @@ class Turns:
                 self._ready = deque()
             self._ready.append(stream)
 
+    def enqueue_first(self, stream: Stream) -> None:
+        """The same for a stream with lost data, before all others: what was sent first should arrive first.
+
+        A stream that waits for its turn keeps its place, so none can push in again and again.
+        """
+        if not stream.queued and stream.has_pending:
+            self.enqueue(stream)
+            assert self._ready is not None
+            self._ready.rotate(1)
+
     def withdraw(self, stream: Stream, unsent: int) -> None:
         """The stream was reset with `unsent` bytes not handed out: it waits for no credit any more."""
         self.unsent -= unsent
@@ -72,7 +82,8 @@ class Turns:
         return not self._ready and bool(self._credit_blocked or self._stream_blocked)
 
     def take(self, stream: Stream, room: int) -> tuple[int, int, bool] | None:
-        """Take (offset, length, fin), up to `room` bytes, of the stream whose turn it is; None: credit holds it.
+        """Take (offset, length, fin), up to `room` bytes, of the stream whose turn it is; None: credit holds
+        it.
 
         A stream that cannot go on for want of credit leaves the turns until credit comes.
         """
