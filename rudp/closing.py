@@ -14,14 +14,14 @@ from typing import NamedTuple
 from rudp.errors import LARGEST_ERROR_CODE, ConnectionAborted, ConnectionReset, ErrorCode, ProtocolError
 from rudp.wire import MAX_REASON_SIZE, Close, Fin
 
-__all__ = ["Closing", "Ending", "aborted", "broken", "check_code", "closed_by_peer", "unread"]
+__all__ = ["Closing", "Ending", "aborted", "broken", "check_code", "closed_by_peer", "farewell", "unread"]
 
 
 class Ending(NamedTuple):
-    """An end without handshake: what the peer is told (None: nothing) and what the application is told."""
+    """An end without handshake: what the peer is told, and the application. None: nothing, or that all is well."""
 
     frame: Close | None
-    error: Exception
+    error: Exception | None
 
 
 def check_code(code: int) -> None:
@@ -32,10 +32,15 @@ def check_code(code: int) -> None:
 
 def aborted(code: int, reason: str) -> Ending:
     """The application's abort. A reason too long for its field is cut. Raises ValueError for a code out of bounds."""
+    frame = farewell(code, reason)
+    text = f"aborted by this side, code {code}: {frame.reason or 'no reason given'}"
+    return Ending(frame, ConnectionAborted(text, code=code, reason=frame.reason))
+
+
+def farewell(code: int, reason: str) -> Close:
+    """The application's CLOSE. A reason too long for its field is cut. Raises ValueError for a code out of bounds."""
     check_code(code)
-    reason = reason.encode(errors="replace")[:MAX_REASON_SIZE].decode(errors="ignore")
-    text = f"aborted by this side, code {code}: {reason or 'no reason given'}"
-    return Ending(Close(code, reason, application=True), ConnectionAborted(text, code=code, reason=reason))
+    return Close(code, reason.encode(errors="replace")[:MAX_REASON_SIZE].decode(errors="ignore"), application=True)
 
 
 def unread() -> Ending:
@@ -66,12 +71,14 @@ def closed_by_peer(frame: Close) -> ConnectionReset:
 class Closing:
     """How far a connection's close has come."""
 
-    __slots__ = ("fin_acked", "fin_queued", "finished", "peer_fin", "peer_finished", "receiving_ended")
+    __slots__ = ("farewell", "fin_acked", "fin_queued", "finished", "peer_fin", "peer_finished", "receiving_ended")
 
     def __init__(self) -> None:
         # The application will write no more; and, after a full close, read no more either.
         self.finished = False
         self.receiving_ended = False
+        # What the peer is told once it has everything.
+        self.farewell: Close | None = None
         self.fin_queued = False
         self.fin_acked = False
         self.peer_fin: Fin | None = None

@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Final
 
 from rudp import congestion, protection, wire
-from rudp.closing import Closing, Ending, aborted, broken, check_code
+from rudp.closing import Closing, Ending, aborted, broken, check_code, farewell
 from rudp.config import Config
 from rudp.control import ControlQueue
 from rudp.errors import ConnectionClosed, DecodeError, ErrorCode, ProtocolError
@@ -298,13 +298,15 @@ class Connection:
         self._life.finish()
         self._wake()
 
-    def close(self) -> None:
+    def close(self, code: int = 0, reason: str = "") -> None:
         """Close in good order: what was written still arrives, and nothing more is read.
+
+        With a code or a reason the peer is told them by CLOSE once it has everything, and its side is not waited for.
 
         With data received and unread the peer can't be told that all is well: the connection is aborted with
         UNREAD_DATA (RFC 2525 section 2.17), now or when such data arrives.
         """
-        self._life.close(self._now)
+        self._life.close(self._now, farewell(code, reason) if code or reason else None)
         self._wake()
 
     def abort(self, code: int = 0, reason: str = "") -> None:

@@ -86,15 +86,16 @@ class Lifecycle:
             self._closing.finished = True
             self.state = transition(self.state, Input.FIN_SENT)
 
-    def close(self, now: float) -> None:
-        """Write and read no more."""
+    def close(self, now: float, farewell: wire.Close | None = None) -> None:
+        """Write and read no more; with `farewell` the peer is told that once it has everything."""
+        self._closing.farewell = farewell
         if self.state is State.SYN_SENT:
             self.state = transition(self.state, Input.FIN_SENT)
             self._terminate(None)
         elif self.state is State.SYN_RECEIVED:
             self.abort(aborted(0, "closed before the opening was complete"), now)
         elif self.state in OPEN_STATES:
-            self._closing.receiving_ended = True
+            self._closing.receiving_ended = farewell is None
             self.finish()
             if self.state is State.FIN_WAIT_2 and self._liveness.closing_since is None:
                 self._liveness.closing_since = now
@@ -108,10 +109,13 @@ class Lifecycle:
         closing.check(streams.opened_by_peer, streams.received_highest)
         if closing.is_complete(streams.received_total) and closing.peer_fin is not None:
             closing.peer_finished = True
-            streams.finish_receiving(closing.peer_fin.streams_bidi, closing.peer_fin.streams_uni)
             self.state = transition(self.state, Input.PEER_FINISHED)
             self._events.append(PeerFinished())
+            streams.finish_receiving(closing.peer_fin.streams_bidi, closing.peer_fin.streams_uni)
         if self.state in _FIN_UNACKNOWLEDGED and closing.fin_acked and streams.all_acknowledged():
+            if closing.farewell is not None:
+                self.end(Ending(closing.farewell, None), Input.ABORT, now)
+                return
             self.state = transition(self.state, Input.FIN_ACKNOWLEDGED)
             if self.state is State.CLOSED:
                 # The acknowledgement of the peer's FIN may have been lost: it may be CLOSING still, and ask again.

@@ -14,7 +14,7 @@ from collections.abc import Awaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rudp.errors import StreamReset, StreamStopped
+from rudp.errors import StreamClosed, StreamReset, StreamStopped
 from rudp.stream import is_client_initiated, is_unidirectional
 
 if TYPE_CHECKING:
@@ -119,6 +119,8 @@ class Stream:
         """
         if max_bytes < 1:
             raise ValueError(f"max_bytes={max_bytes}: must be at least 1")
+        if not self.can_receive:
+            raise StreamClosed(f"stream {self.id} is unidirectional and this side's: there is nothing to receive on it")
         if self._held:
             data, self._held = self._held[:max_bytes], self._held[max_bytes:]
             return data
