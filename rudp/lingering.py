@@ -8,8 +8,8 @@ socket before. If there is a reply it is kept for longer, as long as a peer may 
 or whose acknowledgement was lost several times would otherwise learn of a good end by an error. An idle server pays
 some 400 bytes for it.
 
-Replies thin out in time (each comes at least twice as long after the last), as the peer's own probes do, so that two
-such memories can't keep answering each other (RFC 9000 section 10.2.1).
+Replies thin out in time, as the peer's own probes do: they come in pairs, a probe timeout apart, then two, four and so
+on, so that two such memories answer each other a few times and no more (RFC 9000 section 10.2.1).
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ __all__ = ["Linger", "Lingering"]
 NEEDED_PROBE_TIMEOUTS: Final = 3
 # As the default give_up_timeout, and as TIME-WAIT in many a TCP.
 KEPT_SECONDS: Final = 60.0
+# A peer that has backed off for long waits longer than that between two probes.
+LONGEST_INTERVAL: Final = 3.0
+# Probes come in pairs, so that one may be lost; so may one answer.
+REPLIES_AT_ONCE: Final = 2
 # Closed connections remembered at most; the oldest give way.
 MAX_LINGERING: Final = 65536
 
@@ -37,12 +41,13 @@ class Linger:
 
 
 class _Entry:
-    __slots__ = ("interval", "reply", "reply_after")
+    __slots__ = ("credit", "interval", "reply", "reply_after")
 
     def __init__(self, reply: bytes | None, now: float, interval: float) -> None:
         self.reply = reply
         self.reply_after = now
-        self.interval = interval
+        self.credit = 0
+        self.interval = min(interval, LONGEST_INTERVAL)
 
 
 class Lingering:
@@ -80,10 +85,15 @@ class Lingering:
     def reply(self, connection_id: int, now: float) -> bytes | None:
         """The datagram to answer a late run with, if it is to be answered."""
         entry = self._entries[connection_id]
-        if entry.reply is None or now < entry.reply_after:
+        if entry.reply is None:
             return None
-        entry.reply_after = now + entry.interval
-        entry.interval *= 2
+        if now >= entry.reply_after:
+            entry.credit = REPLIES_AT_ONCE
+            entry.reply_after = now + entry.interval
+            entry.interval = min(entry.interval * 2, LONGEST_INTERVAL)
+        if not entry.credit:
+            return None
+        entry.credit -= 1
         return entry.reply
 
     def next_timeout(self) -> float | None:

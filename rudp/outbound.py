@@ -93,8 +93,10 @@ class Outbound:
         waiting = bool(self._control) or self._streams.turns.next_ready() is not None
         self._ask_for_acks()
         ack = None
-        company = self.ping or self.probes or (waiting and allowance >= packetizer.datagram_size)
-        if received.ack_due(now) or (company and received.ack_pending):
+        company = self.ping or (waiting and allowance >= packetizer.datagram_size)
+        # A probe repeats the ACK: all sent so far may be lost, and the peer may have backed off for long.
+        probing = self.probes and received.largest >= 0
+        if probing or received.ack_due(now) or (company and received.ack_pending):
             ack = received.build_ack(now)
         urgent: list[wire.Frame] = []
         if self.probes:

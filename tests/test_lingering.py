@@ -1,6 +1,7 @@
 """Laws of what is left of closed connections."""
 
-from rudp.lingering import KEPT_SECONDS, MAX_LINGERING, Linger, Lingering
+from rudp.lingering import KEPT_SECONDS, LONGEST_INTERVAL, MAX_LINGERING, Linger, Lingering
+from rudp.recovery import MAX_PROBE_TIMEOUT
 
 
 def test_without_a_reply_an_id_is_kept_for_three_probe_timeouts() -> None:
@@ -35,19 +36,25 @@ def test_a_peer_that_backs_off_gets_an_answer_to_every_probe() -> None:
     at, gap = 0.05, 0.2
     while at < KEPT_SECONDS:
         assert lingering.reply(1, at) == b"done"
-        at, gap = at + gap, gap * 2
+        assert lingering.reply(1, at) == b"done"
+        at, gap = at + gap, min(gap * 2, MAX_PROBE_TIMEOUT)
 
 
-def test_two_memories_that_answer_each_other_fall_silent() -> None:
+def test_two_memories_that_answer_each_other_stop_when_one_is_asked_too_early() -> None:
     ends = (Lingering(), Lingering())
     for end in ends:
         end.add(1, Linger(0.1, b"done"), 0.0)
     replies = 0
-    for crossing in range(int(KEPT_SECONDS / 0.25)):
-        if ends[crossing % 2].reply(1, crossing * 0.25) is None:
-            break
+    while ends[replies % 2].reply(1, replies * 0.15):
         replies += 1
-    assert 2 <= replies < 12
+    assert 2 <= replies <= 12
+
+
+def test_a_flood_is_answered_every_three_seconds_at_most() -> None:
+    lingering = Lingering()
+    lingering.add(1, Linger(0.1, b"done"), 0.0)
+    replies = sum(lingering.reply(1, i * 0.01) is not None for i in range(int(KEPT_SECONDS / 0.01)))
+    assert replies < 2 * (KEPT_SECONDS / LONGEST_INTERVAL + 6)
 
 
 def test_an_end_with_a_long_round_trip_is_kept_three_probe_timeouts_at_least() -> None:
