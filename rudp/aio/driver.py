@@ -48,6 +48,7 @@ class Driver:
         self.socket = sock
         self.core = CoreEndpoint(config, random=SystemRandom(), accept=accept)
         self.sinks: dict[int, Sink] = {}
+        self._fd = sock.fileno()
         self._held: Train | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -58,7 +59,7 @@ class Driver:
         self._release = False
         self.closed: asyncio.Future[None] = self.loop.create_future()
         try:
-            self.loop.add_reader(sock.fileno(), self._on_readable)
+            self.loop.add_reader(self._fd, self._on_readable)
         except NotImplementedError:
             self._watcher = _Watcher(sock, self.loop, self._on_readable)
         # Ended with the loop's other tasks by `asyncio.run`, which is when what is still open must be given up.
@@ -123,7 +124,7 @@ class Driver:
         self._flush()
 
     def _on_writable(self) -> None:
-        self.loop.remove_writer(self.socket.fileno())
+        self.loop.remove_writer(self._fd)
         self._writer_armed = False
         self._flush()
 
@@ -137,6 +138,9 @@ class Driver:
 
     def _flush(self) -> None:
         """The three things after each input."""
+        if self.socket.fileno() < 0:
+            self._on_socket_gone()
+            return
         self._send_all()
         for error in self.socket.read_errors():
             if error.remote is not None and isinstance(error.error, ConnectionRefusedError):
@@ -145,6 +149,12 @@ class Driver:
         self._drain_events()
         if self._release and self.core.is_idle and self._held is None:
             self._close()
+
+    def _on_socket_gone(self) -> None:
+        """Somebody closed the socket under its connections."""
+        self.core.abort_all("the socket was closed under the connection")
+        self._drain_events()
+        self._close()
 
     def _send_all(self) -> None:
         send = self.socket.send
@@ -164,7 +174,7 @@ class Driver:
             return
         self._writer_armed = True
         if self._watcher is None:
-            self.loop.add_writer(self.socket.fileno(), self._on_writable)
+            self.loop.add_writer(self._fd, self._on_writable)
         else:
             self.loop.call_later(RETRY_SEND, self._retry)
 
@@ -222,9 +232,9 @@ class Driver:
         if self._watcher is not None:
             self._watcher.stop()
         else:
-            self.loop.remove_reader(self.socket.fileno())
+            self.loop.remove_reader(self._fd)
             if self._writer_armed:
-                self.loop.remove_writer(self.socket.fileno())
+                self.loop.remove_writer(self._fd)
         self.socket.close()
         self.closed.set_result(None)
 
@@ -241,7 +251,7 @@ class _Watcher:
     """Waits in a thread for the socket to become readable, for loops that can't."""
 
     def __init__(self, sock: UdpSocket, loop: asyncio.AbstractEventLoop, callback: Any) -> None:
-        self._socket = sock
+        self._fd = sock.fileno()
         self._loop = loop
         self._callback = callback
         self._taken = threading.Event()
@@ -252,8 +262,12 @@ class _Watcher:
     def _run(self) -> None:
         while not self._stopped:
             # The timeout bounds how long a stopped watcher lives on.
-            readable, _, _ = select.select([self._socket.fileno()], [], [], 0.05)
-            if not readable or self._stopped:
+            try:
+                readable, _, _ = select.select([self._fd], [], [], 0.05)
+            except OSError:
+                readable = [self._fd]  # closed under us: the driver finds out when it looks
+                self._stopped = True
+            if not readable:
                 continue
             self._taken.clear()
             try:
@@ -264,8 +278,7 @@ class _Watcher:
 
     def _take(self) -> None:
         try:
-            if not self._stopped:
-                self._callback()
+            self._callback()
         finally:
             self._taken.set()
 

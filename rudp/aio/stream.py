@@ -85,8 +85,11 @@ class Stream:
         self._connection.driver.wake()
 
     async def send_eof(self) -> None:
-        """End this direction: the peer reads everything, then the end. Again: no effect."""
-        self._check_sending()
+        """End this direction: the peer reads everything, then the end. No effect when it has ended already.
+
+        Raises ConnectionClosed, or the error that ended the connection.
+        """
+        self._connection.check()
         self.finish()
 
     def finish(self) -> None:
