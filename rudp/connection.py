@@ -458,6 +458,7 @@ class Connection:
         """The next train to send, or None when there is none now. Call it again until it returns None."""
         self._now = now
         if self.state in OPEN_STATES:
+            self._life.bound_close(now)
             return self._outbound.next_train(now)
         path, words = self._paths.active, self._life.last_words
         if words is not None and len(words) <= path.budget():

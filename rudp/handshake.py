@@ -134,7 +134,7 @@ class ClientHandshake:
 
     def on_retry(self, packet: Retry, now: float) -> None:
         """Take the cookie; the next SYN carries it and goes out at once. Only the first RETRY counts."""
-        if self._cookie or not packet.cookie or packet.original_destination_id != self.destination_id:
+        if self._cookie or packet.original_destination_id != self.destination_id:
             return
         self._cookie = packet.cookie
         self.due = now

@@ -97,9 +97,12 @@ class Lifecycle:
         elif self.state in OPEN_STATES:
             self._closing.receiving_ended = farewell is None
             self.finish()
-            if self.state is State.FIN_WAIT_2 and self._liveness.closing_since is None:
-                self._liveness.closing_since = now
             self._check_unread(now)
+
+    def bound_close(self, now: float) -> None:
+        """From the first look on at a fully closed connection whose peer has everything, its patience counts."""
+        if self.state is State.FIN_WAIT_2 and self._closing.receiving_ended and self._liveness.closing_since is None:
+            self._liveness.closing_since = now
 
     def advance(self, now: float) -> None:
         """Hold the totals of FINs against what arrived and what was acknowledged. Raises ProtocolError."""
@@ -121,8 +124,6 @@ class Lifecycle:
                 # The acknowledgement of the peer's FIN may have been lost: it may be CLOSING still, and ask again.
                 self._linger(self._all_done(now))
                 self._terminate(None)
-            elif closing.receiving_ended and self.state is State.FIN_WAIT_2:
-                self._liveness.closing_since = now
         if self.state is State.TIME_WAIT:
             self._enter_time_wait(now)
         elif closing.receiving_ended and self.state in OPEN_STATES:
