@@ -2,7 +2,8 @@
 
 Invariant of the comparison: equal work. Every contender moves the same bytes from one process to another over
 127.0.0.1, and the receiver compares every byte with what must come.
-Datagrams are of the same size but for TCP, which has loopback's 64 KB MTU. Bare UDP sends one datagram a call with a
+Datagrams are of the same size but for TCP, which has loopback's 64 KB MTU: "tcp" reads
+through asyncio's streams, as rudp's own API is used, "tcp-buffered" through a BufferedProtocol, the fastest way asyncio has. Bare UDP sends one datagram a call with a
 window that the receiver opens, and neither orders nor repeats anything: it is what the system calls alone cost.
 
     python -m bench.transfer                        the table
@@ -90,7 +91,7 @@ class Meter:
         # Whatever piece comes, at most 1 MiB long, it lies whole within the pattern repeated this often.
         self._expected = pattern(period) * (2 + (1 << 20) // period)
 
-    def take(self, data: bytes) -> bool:
+    def take(self, data: bytes | memoryview) -> bool:
         """Count a piece; True when all has arrived. Raises RuntimeError when it isn't what was sent."""
         self.span.start()
         if not data or not self._expected.startswith(data, self.received % self._period):
@@ -198,6 +199,40 @@ async def tcp_sender(port: int, size: int) -> tuple[float, dict[str, Any]]:
     return span.cpu, {}
 
 
+class _Buffered(asyncio.BufferedProtocol):
+    """The receiver with the least that asyncio can do: one buffer, read in place."""
+
+    def __init__(self, meter: Meter, done: asyncio.Event) -> None:
+        self._buffer = bytearray(1 << 20)
+        self._meter = meter
+        self._done = done
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._meter.take(memoryview(self._buffer)[:nbytes]):
+            self._transport.write(b"done")
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._done.set()
+
+
+async def tcp_protocol_receiver(pipe: Pipe, size: int) -> None:
+    """Over TCP with a BufferedProtocol in place of streams: the fastest that asyncio offers."""
+    meter = Meter(size)
+    done = asyncio.Event()
+    server = await asyncio.get_running_loop().create_server(lambda: _Buffered(meter, done), HOST, 0)
+    async with server:
+        pipe.send(server.sockets[0].getsockname()[1])
+        await done.wait()
+    pipe.send({"stats": ""})
+    pipe.send((meter.span.seconds, meter.span.cpu))
+
+
 # -- bare UDP, one datagram a call ------------------------------------------------------------------------------
 
 # Datagrams the sender may be ahead of the receiver: few enough for the receiver's socket buffer to hold them all.
@@ -261,6 +296,7 @@ def contenders(datagram: int) -> dict[str, Contender]:
         "rudp-none": Contender(rudp_receiver, rudp_sender, ("none", datagram)),
         "rudp-crc32": Contender(rudp_receiver, rudp_sender, ("crc32", datagram)),
         "tcp": Contender(tcp_receiver, tcp_sender, ()),
+        "tcp-buffered": Contender(tcp_protocol_receiver, tcp_sender, ()),
         "udp": Contender(udp_receiver, udp_sender, (datagram,)),
     }
 
@@ -365,7 +401,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="megabytes per transfer (default 512)")
     parser.add_argument("--rounds", type=int, default=5, help="transfers of each (default 5)")
     parser.add_argument("--datagram", type=int, default=1400, help="UDP payload bytes (default 1400)")
-    parser.add_argument("--only", help="names, comma-separated: rudp-none, rudp-crc32, tcp, udp")
+    parser.add_argument("--only", help="names, comma-separated: rudp-none, rudp-crc32, tcp, tcp-buffered, udp")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--smoke", action="store_true", help="8 MB of each, once")
     options = parser.parse_args()
