@@ -119,7 +119,7 @@ async def _send_paced(
         for number in range(sent, due):
             sender.sendto(number.to_bytes(NUMBER_SIZE, "big") + pieces[number])
         sent = max(sent, due)
-        progress(sent * PAYLOAD)
+        progress(min(sent, len(pieces) - 1) * PAYLOAD + len(pieces[-1]) * (sent == len(pieces)))
         await asyncio.sleep(BURST_INTERVAL)
     return sent
 

@@ -48,6 +48,7 @@ DEFAULT_RATE: Final = 2.0 * MEGABYTE
 SMALLEST_QUEUE: Final = 64_000
 OPENING_SECONDS: Final = 2.0  # for the packet that completes the handshake to be seen
 CLOSE_SECONDS: Final = 5.0
+LAST_ACK_SECONDS: Final = 1.0  # for the acknowledgement of the server's FIN to be seen
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ class Show:
                 await connection.close()
                 await connection.wait_closed()
             outcome.closed = True
-            self._tell_closing(start)
+            await self._tell_closing(self._loop.time() - start)
         except BaseException:
             connection.abort(1, "the demo ended early")
             raise
@@ -205,22 +206,24 @@ class Show:
         _tell(self._witness.opening)
         click.echo(f"  the client was connected after {time_text(self._outcome.handshake_seconds)}")
 
-    def _tell_closing(self, start: float) -> None:
+    async def _tell_closing(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._witness.closed.wait(), LAST_ACK_SECONDS)
         click.secho("\nFour-way close, as the relay saw it", bold=True)
         _tell(self._witness.closing)
-        click.echo(f"  closed after {time_text(self._loop.time() - start)}")
+        click.echo(f"  the client's side was closed after {time_text(seconds)}")
 
     async def _by_udp(self) -> None:
         left = self._deadline - self._loop.time() - 2
         if left <= 0:
             return
         click.secho("\nThe same data by UDP alone, through the same relay", bold=True)
-        with Meter("  UDP ", self._plan.size, line_interval=2.0) as meter:
+        with Meter("  UDP", self._plan.size, line_interval=2.0) as meter:
 
             def progress(sent: int, arrived: int) -> None:
-                meter.update(sent, f"sent {size_text(sent)}, of that arrived {size_text(arrived)}")
+                meter.update(sent, f"arrived so far {size_text(arrived)}", now=sent >= self._plan.size)
 
-            self._outcome.bare = bare = await send_bare(
+            self._outcome.bare = await send_bare(
                 self._data,
                 self._relay.address,
                 self._relay.lead_to,
@@ -228,7 +231,6 @@ class Show:
                 time_limit=left,
                 progress=progress,
             )
-            meter.update(bare.bytes_sent, f"arrived {size_text(bare.bytes_arrived)}", now=True)
 
 
 def _figures(stats: Stats) -> str:
@@ -302,9 +304,7 @@ _option = partial(click.option, show_default=True)
 @_option("--delay", type=click.FloatRange(0, 2), default=0.02, help="Seconds, each way.")
 @_option("--reorder", type=probability, metavar="P", default=0.02, help="Packets that others overtake.")
 @_option("--duplicate", type=probability, metavar="P", default=0.01, help="Packets that come twice.")
-@_option(
-    "--size", type=size_value, metavar="SIZE", default="20MB", help="How much to transfer, 1 MB or more."
-)
+@_option("--size", type=size_value, metavar="SIZE", default="20MB", help="How much to transfer, 1 MB or more.")
 @_option(
     "--rate",
     type=rate_value,
@@ -312,7 +312,7 @@ _option = partial(click.option, show_default=True)
     help="Rate of the link; chosen to suit the size, 16Mbit at least.",
 )
 @_option("--seed", type=int, default=1, help="Draws what befalls the packets.")
-@_option("--time-limit", type=click.FloatRange(5), default=40.0, help="Seconds for everything.")
+@_option("--time-limit", type=click.FloatRange(2), default=40.0, help="Seconds for everything.")
 @_option("--protection", type=click.Choice(protection.names()), default="crc32", help="Packet trailer.")
 def demo(
     *,
@@ -336,7 +336,5 @@ def demo(
         raise click.BadParameter("must be 1MB or more", param_hint="--size")
     link = rate or max(DEFAULT_RATE, size / TRANSFER_SECONDS)
     queue = max(SMALLEST_QUEUE, int(link * (2 * delay + 0.02)))
-    conditions = Conditions(
-        loss=loss, delay=delay, reorder=reorder, duplicate=duplicate, rate=link, queue=queue
-    )
+    conditions = Conditions(loss=loss, delay=delay, reorder=reorder, duplicate=duplicate, rate=link, queue=queue)
     run(_demo(Plan(size, seed, time_limit, conditions, protection)))

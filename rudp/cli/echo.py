@@ -208,9 +208,7 @@ def _transport_option(command: Any) -> Any:
 
 
 @click.command("echo-server")
-@click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Where to listen; :: or 0.0.0.0 for all."
-)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; :: or 0.0.0.0 for all.")
 @click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="0 for any free one.")
 @_transport_option
 def echo_server(host: str, port: int, transport: str) -> None:

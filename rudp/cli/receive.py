@@ -71,7 +71,8 @@ class Receiving:
             await channel.finish()
             await self._hear_out(connection)
         except (Failure, OSError, EOFError) as error:
-            warn(f"{sender}: {reason(error)}")
+            if status is None:
+                warn(f"{sender}: {reason(error)}")
         if status is not None and not self._keep and not self.outcome.done():
             self.outcome.set_result(status)
 

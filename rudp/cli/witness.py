@@ -39,6 +39,7 @@ class Witness:
         self._fin_numbers: dict[str, list[int]] = {TO_SERVER: [], TO_CLIENT: []}
         self._fin_acknowledged = {TO_SERVER: False, TO_CLIENT: False}
         self.opened = asyncio.Event()  # the client's first DATA came through: the handshake is complete
+        self.closed = asyncio.Event()  # the acknowledgements of both FINs came through
         self.opening: list[Sighting] = []
         self.closing: list[Sighting] = []
 
@@ -90,6 +91,8 @@ class Witness:
                 if any(start <= fin < stop for fin in fins for start, stop in frame.ranges):
                     self._fin_acknowledged[other] = not fate
                     seen.append("ACK")
+        if all(self._fin_acknowledged.values()):
+            self.closed.set()
         if seen:
             detail = f"{len(view)} bytes, packet number {number}"
             self._tell(self.closing, Sighting(time, direction, " + ".join(seen), detail, fate))
