@@ -218,8 +218,10 @@ class Inbound:
         result = self._recovery.handle_timeout(now)
         for train in result.lost:
             self.on_lost(train)
-        for train in self._recovery.oldest_unacknowledged(result.probes):
+        for train in reversed(self._recovery.oldest_unacknowledged(result.probes)):
             self.requeue(train)
+            for stream_id in reversed(_streams_of(train)):
+                self._streams.prefer(stream_id)
         return result.probes
 
     def on_lost(self, train: SentTrain) -> None:
@@ -237,6 +239,12 @@ class Inbound:
                 self._streams.on_lost(*frame)
             else:
                 self._control.on_lost(frame)
+
+
+def _streams_of(train: SentTrain) -> list[int]:
+    """The streams that a train carried data of."""
+    ids = [frame.stream_id for frame in train.frames if isinstance(frame, StreamRange)]
+    return [train.stream_id, *ids] if train.stream_id >= 0 else ids
 
 
 _HANDLERS: Final[dict[type, Callable[[Inbound, Any], None]]] = {

@@ -96,7 +96,7 @@ class Outbound:
         company = self.ping or (waiting and allowance >= packetizer.datagram_size)
         # A probe repeats the ACK: all sent so far may be lost, and the peer may have backed off for long.
         probing = self.probes and received.largest >= 0
-        if probing or received.ack_due(now) or (company and received.ack_pending):
+        if probing or received.ack_due(now) or (company and received.ack_wanted):
             ack = received.build_ack(now)
         urgent: list[wire.Frame] = []
         if self.probes:
@@ -179,7 +179,7 @@ class Outbound:
             self._liveness.on_sent(now)
         self._counters.bytes_sent += packets.size
         path.bytes_sent += packets.size
-        size = self.packetizer.datagram_size if packets.count > 1 else packets.size
+        size = self.packetizer.datagram_size if packets.number > 1 else packets.size
         return Train(packets.buffers, size, packets.size, path.local, path.remote, self._recovery.ecn)
 
     def next_timeout(self, now: float) -> float | None:

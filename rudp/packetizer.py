@@ -49,7 +49,7 @@ class Packets(NamedTuple):
     """One train, sealed, and the records of what it carries."""
 
     buffers: list[Buffer]
-    count: int
+    number: int
     size: int
     records: list[SentTrain]
 
@@ -93,12 +93,14 @@ class Packetizer:
 
     @property
     def _room(self) -> int:
-        return self.datagram_size - wire.DATA_HEADER_SIZE - self.protection.overhead
+        room: int = self.datagram_size - wire.DATA_HEADER_SIZE - self.protection.overhead
+        return room
 
     @property
     def smallest(self) -> int:
         """Bytes of a packet with a path frame and nothing else."""
-        return wire.DATA_HEADER_SIZE + PATH_FRAME_SIZE + self.protection.overhead
+        size: int = wire.DATA_HEADER_SIZE + PATH_FRAME_SIZE + self.protection.overhead
+        return size
 
     def single(self, frames: list[Frame], now: float, *, in_flight: bool = False) -> Packets:
         """One packet of these frames; unless `in_flight`, nobody waits for its acknowledgement."""

@@ -6,7 +6,7 @@ Refuses to know: what packets carried and how an ACK frame is laid out.
 Per run of packets that arrived, in this order: `filter_new` (what of it is no duplicate), then `on_received`
 for each part that was accepted. Per received buffer: `end_of_buffer`, which decides whether an ACK is due at
 once; so a buffer asks for one ACK at most. Before sending: `ack_due` (send an ACK even alone) or
-`ack_pending` (let one ride along), `build_ack`, `on_ack_sent`. When a packet of ours that carried an ACK is
+`ack_wanted` (let one ride along), `build_ack`, `on_ack_sent`. When a packet of ours that carried an ACK is
 acknowledged: `on_ack_acked`.
 
 The policy: an ACK goes out at the end of a buffer when packets are seen to be missing or late, when a CE mark
@@ -27,7 +27,7 @@ from typing import Final
 from rudp.ecn import CE, ECT0, ECT1
 from rudp.ranges import RangeSet
 from rudp.rtt import GRANULARITY, RttEstimator
-from rudp.wire import MAX_ACK_RANGES, Ack, AckFrequency
+from rudp.wire import UNKNOWN_ACK_DELAY, MAX_ACK_RANGES, Ack, AckFrequency
 
 __all__ = ["ReceivedPackets"]
 
@@ -149,6 +149,15 @@ class ReceivedPackets:
         """Whether an ACK would tell the peer anything new; it may ride along with other frames."""
         return self._changed
 
+    @property
+    def ack_wanted(self) -> bool:
+        """Whether packets wait whose sender asked for acknowledgement: then an ACK should ride along.
+
+        For packets that only acknowledge ours none does, or a bulk sender would open every train with one; their
+        sender asks by a PING once a round trip.
+        """
+        return self._waiting > 0
+
     def ack_due(self, now: float) -> bool:
         """Whether an ACK is to be sent now, even alone."""
         return self._deadline is not None and now >= self._deadline
@@ -166,7 +175,9 @@ class ReceivedPackets:
         starts, stops = self.ranges.starts[-MAX_ACK_RANGES:], self.ranges.stops[-MAX_ACK_RANGES:]
         ranges = tuple(zip(reversed(starts), reversed(stops), strict=True))
         counts = (self._ect0, self._ect1, self._ce)
-        return Ack(self.largest, max(0.0, now - self.largest_time), ranges, counts if any(counts) else None)
+        # What is repeated by a probe answers nothing, so nothing should be measured by it.
+        delay = max(0.0, now - self.largest_time) if self.ack_pending else UNKNOWN_ACK_DELAY
+        return Ack(self.largest, delay, ranges, counts if any(counts) else None)
 
     def on_ack_sent(self, now: float) -> None:  # noqa: ARG002
         """Note that the ACK just built was sent: nothing waits any more."""

@@ -433,6 +433,11 @@ class Streams:
         stream.send.on_lost(start, stop, fin)
         self.turns.enqueue_first(stream)
 
+    def prefer(self, stream_id: int) -> None:
+        """Let what the stream has to send be sent next."""
+        if stream_id in self._streams:
+            self.turns.prefer(self._streams[stream_id])
+
     def on_reset_acked(self, stream_id: int) -> None:
         """Our RESET_STREAM arrived."""
         stream = self._streams.get(stream_id)
