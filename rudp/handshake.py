@@ -150,13 +150,14 @@ class ClientHandshake:
 class ServerHandshake:
     """The server's side from SYN until the client's first DATA."""
 
-    __slots__ = ("_client_id", "_parameters", "_sent_at", "_server_id", "_try", "due", "started", "tries")
+    __slots__ = ("_answered", "_client_id", "_parameters", "_sent_at", "_server_id", "_try", "due", "started", "tries")
 
     def __init__(self, syn: Syn, server_id: int, parameters: Parameters, now: float) -> None:
         self._client_id = syn.source_id
         self._server_id = server_id
         self._parameters = parameters
         self._try = syn.try_counter
+        self._answered = False
         self._sent_at = now
         self.tries = 0
         self.started = now
@@ -166,6 +167,7 @@ class ServerHandshake:
         """A further SYN of the same client: answer it, echoing its counter."""
         if packet.try_counter != self._try:
             self._try = packet.try_counter
+            self._answered = False
             self.due = now
 
     def next_packet(self, now: float) -> SynAck | None:
@@ -175,7 +177,9 @@ class ServerHandshake:
         self.due = now + min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(self.tries, 16))
         self.tries += 1
         self._sent_at = now
-        return SynAck(self._client_id, self._server_id, self._try, self._parameters)
+        # Only the first answer to a SYN tells the round trip; a repetition waited for its timer.
+        counter, self._answered = LAST_TRY if self._answered else self._try, True
+        return SynAck(self._client_id, self._server_id, counter, self._parameters)
 
     def refusing(self, refusal: Refusal) -> SynAck:
         """The SYN_ACK that ends the opening from this side."""

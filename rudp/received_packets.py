@@ -27,7 +27,7 @@ from typing import Final
 from rudp.ecn import CE, ECT0, ECT1
 from rudp.ranges import RangeSet
 from rudp.rtt import GRANULARITY, RttEstimator
-from rudp.wire import UNKNOWN_ACK_DELAY, MAX_ACK_RANGES, Ack, AckFrequency
+from rudp.wire import MAX_ACK_RANGES, UNKNOWN_ACK_DELAY, Ack, AckFrequency
 
 __all__ = ["ReceivedPackets"]
 

@@ -29,7 +29,7 @@ from rudp.pacer import Pacer
 from rudp.ranges import RangeSet
 from rudp.rtt import RttEstimator
 from rudp.sent_packets import SentPackets, SentTrain
-from rudp.wire import Ack
+from rudp.wire import UNKNOWN_ACK_DELAY, Ack
 
 __all__ = ["AckResult", "Recovery", "TimeoutResult"]
 
@@ -339,7 +339,7 @@ class Recovery:
 
         What is ack-eliciting and not in flight went another way: over an old path, or to probe a new one.
         """
-        if not acked or acked[-1].stop - 1 != ack.largest_acknowledged:
+        if not acked or acked[-1].stop - 1 != ack.largest_acknowledged or ack.ack_delay >= UNKNOWN_ACK_DELAY:
             return False
         newest = acked[-1]
         if newest.first < self._path_first or (newest.ack_eliciting and not newest.in_flight):

@@ -105,7 +105,9 @@ def _typed(kind: PacketType | FrameType, *fields: Any) -> Any:
 
 
 _VERSION_FIELD: Final = "version" / c.Const(VERSION_1, VERSION_NUMBER) * "1"
-_TRY_FIELD: Final = "try_counter" / c.Int8ub * "number of this try; SYN_ACK echoes that of the SYN it answers"
+_TRY_FIELD: Final = (
+    "try_counter" / c.Int8ub * "number of this try; SYN_ACK echoes that of the SYN it answers, and 255 when repeated"
+)
 _CLIENT_FIELD: Final = "destination_id" / c.Int64ub * "the client's own id"
 _ECHO_FIELD: Final = "original_destination_id" / c.Int64ub * "echo of the SYN's destination_id"
 _COOKIE_LENGTH: Final = _at_most(c.Int16ub, MAX_COOKIE_SIZE)
@@ -189,7 +191,7 @@ def _ack_frame(kind: FrameType, *counts: Any) -> Any:
     return _typed(
         kind,
         "largest_acknowledged" / c.Int64ub * "the newest packet number acknowledged",
-        "ack_delay" / c.Int32ub * "microseconds from its arrival to this frame",
+        "ack_delay" / c.Int32ub * "microseconds from its arrival to this frame; 2^32 - 1: unknown",
         "range_count" / c.Rebuild(further, c.len_(c.this.ranges)) * "ranges after the first",
         "first_length" / _AT_LEAST_1 * "packets in the newest range, which ends with largest_acknowledged",
         *counts,

@@ -21,6 +21,7 @@ __all__ = [
     "OPENING_SIZE",
     "POSITION_LIMIT",
     "RESET_TOKEN_SIZE",
+    "UNKNOWN_ACK_DELAY",
     "VERSION_1",
     "Ack",
     "AckFrequency",
@@ -55,6 +56,8 @@ OPENING_SIZE: Final = 1200  # bytes of a SYN or SYN_ACK: both directions are the
 MIN_DATAGRAM_SIZE: Final = OPENING_SIZE  # nobody may ask for less than an opening packet takes
 POSITION_LIMIT: Final = 1 << 62  # offsets, final sizes and limits stay below (RFC 9000 section 4.5)
 MAX_ACK_RANGES: Final = 128
+# Seconds: the largest ack_delay that its field holds.
+UNKNOWN_ACK_DELAY: Final = (2**32 - 1) / 1_000_000
 MAX_REASON_SIZE: Final = 1024  # bytes of UTF-8
 MAX_COOKIE_SIZE: Final = 256
 MAX_SYN_PARAMETERS_SIZE: Final = OPENING_SIZE - 30 - MAX_COOKIE_SIZE  # leaves room for the largest cookie
@@ -183,6 +186,7 @@ class Ping(NamedTuple):
 class Ack(NamedTuple):
     """Packet numbers received. `ranges` are half-open, newest first, and never touch each other.
 
+    `ack_delay` is in seconds; UNKNOWN_ACK_DELAY when the ACK is repeated, so that no RTT can be taken from it.
     `ecn` counts packets that came marked ECT(0), ECT(1) and CE, or is None when marks can't be seen.
     """
 
