@@ -18,7 +18,7 @@ from rudp.aio.driver import Driver, Sink
 from rudp.aio.resolve import resolve
 from rudp.config import Config
 from rudp.connection import Connection as CoreConnection
-from rudp.errors import ConnectionClosed
+from rudp.errors import ConnectionClosed, ConnectionLost
 from rudp.stats import EndpointStats
 from rudp.train import Address
 from rudp.udp import UdpSocket
@@ -247,12 +247,20 @@ class Server:
 
 
 async def _run_handler(connection: Connection, handler: Handler) -> None:
-    """One connection's handler: returns, and the connection is closed; raises, and it is aborted with a log line."""
+    """One connection's handler: returns, and the connection is closed; raises, and it is aborted with a log line.
+
+    The line is of level ERROR with a traceback, or INFO when the connection itself ended under the handler.
+    """
     try:
         await handler(connection)
     except asyncio.CancelledError:
         connection.abort(0, "the server shut down")
         raise
+    except (ConnectionLost, ConnectionClosed) as error:
+        # The connection's own end, which a handler need not catch.
+        logger.info("%r ended: %s", connection, error)
+        connection.abort(1, "internal error")
+        return
     except Exception:
         logger.exception("the handler of %r failed: the connection is aborted", connection)
         connection.abort(1, "internal error")
