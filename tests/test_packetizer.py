@@ -1,0 +1,221 @@
+"""Trains from what is due: their sizes, numbers and records, held against what the receiver's codec reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rudp import protection, wire
+from rudp.config import Config
+from rudp.control import ControlQueue
+from rudp.events import Event
+from rudp.packetizer import MAX_SEGMENTS, MAX_TRAIN_SIZE, Packetizer, Packets, StreamRange
+from rudp.streams import Streams
+
+SIZE = 1200
+PLENTY = 1 << 30
+
+
+class Sender:
+    """Streams and a packetizer, without a connection."""
+
+    def __init__(self, kind: str = "none", size: int = SIZE) -> None:
+        self.events: list[Event] = []
+        self.control = ControlQueue()
+        self.streams = Streams(Config(), self.control, self.events, is_client=True)
+        self.streams.on_peer_parameters(
+            wire.Parameters(
+                initial_max_data=PLENTY,
+                initial_max_stream_data=PLENTY,
+                initial_max_streams_bidi=1000,
+                initial_max_streams_uni=1000,
+            )
+        )
+        self.packetizer = Packetizer(7, protection.by_name(kind), size)
+
+    def fill(self, allowance: int = PLENTY, **given: Any) -> Packets | None:
+        ack, urgent = given.get("ack"), given.get("urgent", [])
+        return self.packetizer.fill(self.streams, self.control, 1.0, ack=ack, urgent=urgent, allowance=allowance)
+
+    def train(self, allowance: int = PLENTY, **given: Any) -> Packets:
+        packets = self.fill(allowance, **given)
+        assert packets is not None
+        self.check(packets)
+        return packets
+
+    def datagrams(self, packets: Packets) -> list[memoryview]:
+        size = self.packetizer.datagram_size if packets.number > 1 else packets.size
+        joined = memoryview(b"".join(packets.buffers))
+        return [joined[at : at + size] for at in range(0, len(joined), size)]
+
+    def check(self, packets: Packets) -> None:
+        """Records and bytes tell the same: numbers, sizes, content."""
+        datagrams = self.datagrams(packets)
+        assert len(datagrams) == packets.number == sum(record.count for record in packets.records)
+        assert packets.size == sum(map(len, datagrams)) <= MAX_TRAIN_SIZE
+        assert packets.number <= MAX_SEGMENTS
+        index = 0
+        for record in packets.records:
+            for number in range(record.first, record.stop):
+                piece = record.piece(number, number + 1)
+                datagram = datagrams[index]
+                index += 1
+                assert wire.read_headers(datagram, len(datagram))[2] == (number,)
+                assert piece.size == len(datagram)
+                sent = [
+                    (f.stream_id, f.offset, f.offset + len(f.data), f.fin) for f in self.frames(datagram, wire.Stream)
+                ]
+                if piece.stream_id >= 0:
+                    assert sent == [(piece.stream_id, piece.offset, piece.end_offset, piece.fin)]
+                else:
+                    ranges = [tuple(frame) for frame in piece.frames if isinstance(frame, StreamRange)]
+                    assert [item for item in sent if item in ranges] == ranges
+
+    def frames(self, datagram: memoryview, kind: type = object) -> list[Any]:
+        overhead = self.packetizer.protection.overhead
+        if wire.DATA_TYPES[datagram[0]].canonical:
+            found: list[Any] = list(wire.read_canonical(datagram, len(datagram), overhead))
+        else:
+            found = list(wire.decode_frames(datagram[wire.DATA_HEADER_SIZE : len(datagram) - overhead]))
+        return [frame for frame in found if isinstance(frame, kind)]
+
+
+def test_nothing_to_send_makes_no_train() -> None:
+    assert Sender().fill() is None
+
+
+@pytest.mark.parametrize("kind", ["none", "crc32"])
+@pytest.mark.parametrize("size", [1200, 1400, 1472, 9000, 65507])
+def test_bulk_fills_trains_to_the_brim(kind: str, size: int) -> None:
+    sender = Sender(kind, size)
+    sender.streams.write(0, bytes(1_000_000), False)
+    packets = sender.train()
+    assert packets.number == min(MAX_SEGMENTS, MAX_TRAIN_SIZE // size)
+    assert {len(datagram) for datagram in sender.datagrams(packets)} == {size}
+    assert all(wire.DATA_TYPES[datagram[0]].canonical for datagram in sender.datagrams(packets))
+    assert len(packets.records) == 1
+
+
+def test_the_allowance_bounds_a_train_in_whole_packets() -> None:
+    sender = Sender()
+    sender.streams.write(0, bytes(100_000), False)
+    assert sender.train(5 * SIZE + 17).number == 5
+    assert sender.fill(SIZE - 1) is None
+
+
+def test_frames_open_the_first_packet_and_data_fills_it() -> None:
+    sender = Sender()
+    sender.streams.write(0, bytes(100_000), False)
+    sender.control.put(wire.MaxData(5))
+    ack = wire.Ack(9, 0.001, ((0, 10),), None)
+    packets = sender.train(ack=ack, urgent=[wire.Ping()])
+    first = sender.frames(sender.datagrams(packets)[0])
+    assert [type(frame) for frame in first] == [wire.Ack, wire.Ping, wire.MaxData, wire.Stream]
+    assert {len(datagram) for datagram in sender.datagrams(packets)[:-1]} == {SIZE}
+    assert len(packets.records) == 2
+
+
+def test_an_ack_goes_without_allowance_and_asks_for_nothing() -> None:
+    sender = Sender()
+    sender.streams.write(0, bytes(100_000), False)
+    packets = sender.train(0, ack=wire.Ack(9, 0.001, ((0, 10),), None))
+    assert packets.number == 1
+    assert not packets.records[0].ack_eliciting
+    assert not packets.records[0].in_flight
+
+
+def test_scattered_losses_share_a_train() -> None:
+    sender = Sender()
+    sender.streams.write(0, bytes(500_000), False)
+    record = sender.train().records[0]
+    lost = [record.piece(number, number + 1) for number in range(record.first, record.stop, 3)]
+    for piece in lost:
+        sender.streams.on_lost(0, piece.offset, piece.end_offset, piece.fin)
+    packets = sender.train()
+    ranges = [(item.offset, item.end_offset) for item in packets.records]
+    assert ranges[: len(lost)] == [(piece.offset, piece.end_offset) for piece in lost]
+    assert packets.number == MAX_TRAIN_SIZE // SIZE, "new data fills the rest"
+    joined = b"".join(packets.buffers)
+    runs = wire.read_canonical(memoryview(joined), SIZE, 0)
+    assert [(run.offset, run.offset + len(run.data)) for run in runs][: len(lost)] == ranges[: len(lost)]
+
+
+def test_a_short_range_ends_its_train() -> None:
+    sender = Sender()
+    sender.streams.write(0, bytes(20_000), False)
+    sender.train()
+    sender.streams.on_lost(0, 100, 200, False)
+    sender.streams.on_lost(0, 5000, 10_000, False)
+    packets = sender.train()
+    assert [(item.offset, item.end_offset) for item in packets.records] == [(100, 200)]
+    rest = sender.train()
+    assert [(item.offset, item.end_offset) for item in rest.records] == [(5000, 10_000)]
+
+
+def test_small_writes_of_streams_share_a_packet_and_a_bulk_stream_goes_on() -> None:
+    sender = Sender()
+    ids = [sender.streams.open(True) for _ in range(5)]
+    for stream_id in ids:
+        sender.streams.write(stream_id, b"small", True)
+    sender.streams.write(0, bytes(100_000), False)
+    packets = sender.train()
+    first = sender.frames(sender.datagrams(packets)[0], wire.Stream)
+    assert [frame.stream_id for frame in first] == [*ids, 0]
+    assert packets.records[1].stream_id == 0
+    assert packets.number > 10
+
+
+def test_a_stream_reset_in_its_turn_gives_way() -> None:
+    sender = Sender()
+    doomed = sender.streams.open(True)
+    sender.streams.write(doomed, bytes(50_000), False)
+    sender.streams.write(0, bytes(50_000), False)
+    sender.streams.reset(doomed, 1)
+    packets = sender.train()
+    sent = {frame.stream_id for datagram in sender.datagrams(packets) for frame in sender.frames(datagram, wire.Stream)}
+    assert sent == {0}
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4000), st.booleans()), max_size=20),
+    st.lists(st.integers(0, 20_000), max_size=10),
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3999), st.integers(1, 2000)), max_size=10),
+    st.booleans(),
+)
+def test_whatever_is_due_leaves_in_consistent_trains(
+    writes: list[tuple[int, int, bool]], allowances: list[int], losses: list[tuple[int, int, int]], with_ack: bool
+) -> None:
+    sender = Sender("crc32")
+    ids = [0, *(sender.streams.open(True) for _ in range(5))]
+    ended = set()
+    for index, size, fin in writes:
+        if index not in ended:
+            sender.streams.write(ids[index], bytes(size), fin)
+            if fin:
+                ended.add(index)
+    ack = wire.Ack(9, 0.001, ((0, 10),), None) if with_ack else None
+    number = 0
+    for allowance in [*allowances, *[PLENTY] * 200]:
+        packets = sender.fill(allowance, ack=ack if number == 0 else None)
+        if packets is None:
+            if allowance == PLENTY:
+                break
+            continue
+        sender.check(packets)
+        assert packets.records[0].first == number
+        number = packets.records[-1].stop
+        if losses:
+            index, start, length = losses.pop()
+            stream = sender.streams.find(ids[index])
+            if stream is not None and stream.send is not None:
+                stop = min(start + length, stream.send.sent_up_to)
+                if start < stop:
+                    sender.streams.on_lost(ids[index], start, stop, False)
+    else:
+        raise AssertionError("there is no end of trains")
+    assert sender.streams.turns.unsent == 0
+    assert sender.streams.turns.ready_count == 0
+    assert not sender.control
