@@ -42,6 +42,14 @@ EXPECTED: dict[str, list[str]] = {
         r"30720 of 30720 bytes arrived, SHA-256 equal: True",
         r"found lost [1-9]",
     ],
+    "sockets.py": [r"UDP answer: b'HELLO'", r"TimeoutError", r"TCP answer: b'HELLO'"],
+    "echo_tcp.py": [r"echo: one\necho: two\necho: three\n"],
+    "echo_udp.py": [r"echo: one\necho: two\necho: three\n"],
+    "echo_rudp.py": [r"echo: one\necho: two\necho: three\n"],
+    "streams.py": [r"FIRST\n.*SECOND\n.*THIRD\n", r"state ESTABLISHED", r"is closed: True"],
+    "threads.py": [rf"worker {number} \(on thread network\)" for number in range(4)],
+    "processes.py": [r"process 0", r"process 1", r"exit status 0\nexit status 0\n"],
+    "capabilities.py": [r"at most 54", r"10 received", r"switched off", r"10 received in 10 buffers"],
     "own_loop.py": [r"4000000 bytes came back, equal: True", r"error None"],
 }
 
@@ -89,3 +97,36 @@ def test_the_simulated_ones_say_the_same_every_time(name: str) -> None:
 def test_a_page_of_the_documentation_names_the_example(name: str) -> None:
     pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]
     assert any(f"examples/{name}" in page for page in pages)
+
+
+def test_over_tcp_and_over_rudp_it_is_the_same_program() -> None:
+    tcp, rudp = ((EXAMPLES / f"echo_{name}.py").read_text(encoding="utf-8") for name in ("tcp", "rudp"))
+    body = rudp.split('"""', 2)[2].replace("\nimport rudp\n", "").replace("rudp.", "asyncio.")
+    assert body == tcp.split('"""', 2)[2]
+
+
+def quoted() -> list[tuple[str, str]]:
+    """Every line of output that a page quotes, with the example named before it."""
+    found = []
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        example = ""
+        for part in re.split(r"(^```.*?^```$)", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE):
+            if part.startswith("```\n") and example:
+                found += [(example, line) for line in part.splitlines()[1:-1] if line.strip() != "..."]
+            elif names := re.findall(r"\(examples/(\w+\.py)\)", part):
+                example = names[-1]
+    return found
+
+
+def without_numbers(line: str) -> str:
+    """A line in which all numbers are alike: a page shows what happens, not by how many bytes."""
+    return " ".join(re.sub(r"\d[\d.,-]*", "#", line).split())
+
+
+def test_output_that_is_quoted_is_what_comes_out() -> None:
+    quotes = quoted()
+    assert quotes
+    outputs = {name: run(name) for name in sorted({name for name, _ in quotes})}
+    printed = {name: {without_numbers(line) for line in output.splitlines()} for name, output in outputs.items()}
+    for name, line in quotes:
+        assert without_numbers(line) in printed[name], f"{name} does not print: {line}\n{outputs[name]}"

@@ -48,7 +48,8 @@ class Driver:
     def service(self, now: float) -> None:
         """After every input and every command: errors, trains, events, until there is nothing more to do."""
         for error in self.sock.read_errors():
-            if error.remote is not None:
+            # Only "nobody listens on that port" ends an attempt to connect; other errors may pass.
+            if error.remote is not None and isinstance(error.error, ConnectionRefusedError):
                 self.endpoint.on_icmp_error(error.remote, error.error, now)
         while True:
             self._send(now)

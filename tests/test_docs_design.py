@@ -1,0 +1,106 @@
+"""docs/DESIGN.md and its neighbours hold what they can be held to: bounds, modules, links, names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from rudp import errors, events, stats
+from rudp.config import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
+
+
+def page(name: str) -> str:
+    """One page of the documentation."""
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    """The text below a heading, up to the next one of its level or above."""
+    level = heading.split(" ", 1)[0]
+    body = text.split(f"\n{heading}\n", 1)[1]
+    return re.split(rf"\n#{{1,{len(level)}}} ", body, maxsplit=1)[0]
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """The cells of every row of the tables in a text, headers left out."""
+    lines = text.splitlines()
+    for index, line in enumerate(lines):
+        is_rule = set(line) <= set("|- ")
+        is_header = index + 1 < len(lines) and set(lines[index + 1]) <= set("|- ") and "-" in lines[index + 1]
+        if line.startswith("|") and not is_rule and not is_header:
+            yield [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def value(name: str) -> float:
+    """What `module.CONSTANT` or `Config.field` is."""
+    owner, _, attribute = name.rpartition(".")
+    if owner == "Config":
+        return float(getattr(Config(), attribute))
+    return float(getattr(import_module(f"rudp.{owner}"), attribute))
+
+
+def test_every_bound_is_what_the_code_says() -> None:
+    checked = 0
+    for what, amount, where, *_ in rows(section(page("DESIGN.md"), "## Bounds")):
+        base, _, power = amount.replace(",", "").partition("^")
+        assert float(base) ** float(power or 1) == value(where.strip("`")), what
+        checked += 1
+    assert checked > 30
+
+
+def test_every_module_is_in_the_map_and_nothing_else() -> None:
+    named = {cells[0].strip("`").rstrip("/") for cells in rows(section(page("DESIGN.md"), "## Modules"))}
+    package = ROOT / "rudp"
+    present = {path.name for path in package.glob("*.py") if not path.name.startswith("_")}
+    present |= {path.parent.name for path in package.glob("*/__init__.py")}
+    assert named == present
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that a Markdown page has, made from its headings as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("source", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(source: Path) -> None:
+    for target in LINK.findall(source.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = source.parent / path if path else source
+        assert file.exists(), f"{source.name}: {target}"
+        if anchor:
+            assert anchor in anchors(file.read_text(encoding="utf-8")), f"{source.name}: {target}"
+
+
+def test_every_event_is_in_the_contract() -> None:
+    text = page("SANS_IO.md")
+    for name in events.__all__:
+        kind = getattr(events, name)
+        if name != "Event":
+            assert f"| `{name}({', '.join(kind._fields)})`" in text, name
+
+
+def test_every_error_is_in_the_reference() -> None:
+    text = section(page("API.md"), "## Errors")
+    for name in errors.__all__:
+        assert f"`{name}`" in text, name
+    for code in errors.ErrorCode:
+        assert f"| 0x{code:02X} | {code.name} |" in text, code.name
+
+
+@pytest.mark.parametrize("figures", [stats.Stats, stats.EndpointStats])
+def test_every_figure_is_in_the_reference(figures: type[stats.Stats | stats.EndpointStats]) -> None:
+    text = section(page("API.md"), "## Statistics")
+    for field in fields(figures):
+        assert f"`{field.name}`" in text, field.name
