@@ -113,13 +113,24 @@ def test_losing_the_tail_brings_probes_that_double(sender: Sender) -> None:
     assert sender.recovery.pto_count == 0
 
 
-def test_backoff_is_capped_at_a_minute(sender: Sender) -> None:
+def test_backoff_is_capped_at_six_seconds(sender: Sender) -> None:
     sender.send()
     for _ in range(100):
         sender.advance(1000.0)
         sender.want_probes()
         sender.send()
-    sender.want_timeout(sender.now + 60.0)
+    sender.want_timeout(sender.now + 6.0)
+
+
+def test_the_cap_never_hastens_a_probe(sender: Sender) -> None:
+    sender.send()
+    sender.advance(20.0)
+    sender.want_probes()
+    sender.ack((0, 1))
+    sender.want_acked((0, 1))
+    sender.send()
+    assert sender.recovery.rtt.probe_timeout() > 6.0
+    sender.want_timeout(sender.now + sender.recovery.rtt.probe_timeout())
 
 
 def test_probes_can_repeat_the_oldest_packets(sender: Sender) -> None:
