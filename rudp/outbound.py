@@ -156,6 +156,8 @@ class Outbound:
             return None
         assert candidate.challenge is not None
         if candidate.budget() < self.packetizer.smallest:
+            # A try without the means is a try, or an address that falls silent would never be given up.
+            candidate.on_challenge_sent(now, self._recovery.rtt.probe_timeout())
             return None
         packets = self.packetizer.single([wire.PathChallenge(candidate.challenge)], now, in_flight=False)
         candidate.on_challenge_sent(now, self._recovery.rtt.probe_timeout())
@@ -190,7 +192,7 @@ class Outbound:
             if release is not None and (due is None or release < due):
                 due = release
         candidate = self._paths.candidate
-        if candidate is not None and candidate.budget() >= self.packetizer.smallest:
+        if candidate is not None:
             challenge = candidate.challenge_at
             if challenge is not None and (due is None or challenge < due):
                 due = challenge
