@@ -6,17 +6,13 @@ of the loopback interface only.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-EXAMPLES = ROOT / "docs" / "examples"
-SECONDS = 60
+from tests import exampledoc
+from tests.exampledoc import EXAMPLES, PAGES, run
 
 # Patterns that must be found in the output, in this order.
 EXPECTED: dict[str, list[str]] = {
@@ -59,22 +55,6 @@ def examples() -> list[str]:
     return sorted(path.name for path in EXAMPLES.glob("*.py") if not path.name.startswith("_"))
 
 
-def run(name: str, **environment: str) -> str:
-    """The output of one example, which must end well and warn of nothing."""
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", str(EXAMPLES / name)],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, f"{name} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-    assert not done.stderr, f"{name} wrote to standard error:\n{done.stderr}"
-    return done.stdout
-
-
 def test_every_example_has_an_expectation() -> None:
     assert examples() == sorted(EXPECTED)
 
@@ -95,7 +75,7 @@ def test_the_simulated_ones_say_the_same_every_time(name: str) -> None:
 
 @pytest.mark.parametrize("name", examples())
 def test_a_page_of_the_documentation_names_the_example(name: str) -> None:
-    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]
+    pages = [path.read_text(encoding="utf-8") for path in PAGES]
     assert any(f"examples/{name}" in page for page in pages)
 
 
@@ -105,28 +85,16 @@ def test_over_tcp_and_over_rudp_it_is_the_same_program() -> None:
     assert body == tcp.split('"""', 2)[2]
 
 
-def quoted() -> list[tuple[str, str]]:
-    """Every line of output that a page quotes, with the example named before it."""
-    found = []
-    for page in sorted((ROOT / "docs").glob("*.md")):
-        example = ""
-        for part in re.split(r"(^```.*?^```$)", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE):
-            if part.startswith("```\n") and example:
-                found += [(example, line) for line in part.splitlines()[1:-1] if line.strip() != "..."]
-            elif names := re.findall(r"\(examples/(\w+\.py)\)", part):
-                example = names[-1]
-    return found
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_output_that_is_quoted_is_what_comes_out(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == exampledoc.render(text), "run `python -m tests.exampledoc`"
 
 
-def without_numbers(line: str) -> str:
-    """A line in which all numbers are alike: a page shows what happens, not by how many bytes."""
-    return " ".join(re.sub(r"\d[\d.,-]*", "#", line).split())
-
-
-def test_output_that_is_quoted_is_what_comes_out() -> None:
-    quotes = quoted()
-    assert quotes
-    outputs = {name: run(name) for name in sorted({name for name, _ in quotes})}
-    printed = {name: {without_numbers(line) for line in output.splitlines()} for name, output in outputs.items()}
-    for name, line in quotes:
-        assert without_numbers(line) in printed[name], f"{name} does not print: {line}\n{outputs[name]}"
+def test_a_quotation_of_nothing_is_an_error() -> None:
+    with pytest.raises(ValueError, match="prints nothing like 'no such line'"):
+        exampledoc.render("<!-- output: echo_tcp.py /no such line/-/two/ -->\n<!-- /output -->")
+    wanted = "<!-- output: echo_tcp.py /one/-/two/ ... /three/-/three/ -->\n"
+    assert exampledoc.render(wanted + "<!-- /output -->") == (
+        wanted + "\n```\necho: one\necho: two\n    ...\necho: three\n```\n\n<!-- /output -->"
+    )
