@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from rudp import open_connection
 from rudp.cli.app import cli
 from rudp.cli.common import Failure
 from rudp.cli.incoming import Incoming
@@ -60,9 +61,13 @@ class Process:
                 return match
         raise AssertionError(f"ended without {pattern!r}:\n{self.output}")
 
+    def signal(self) -> None:
+        """Press Ctrl-C."""
+        self._popen.send_signal(signal.SIGINT)
+
     def interrupt(self) -> int:
         """Press Ctrl-C; returns the exit status."""
-        self._popen.send_signal(signal.SIGINT)
+        self.signal()
         return self.end()
 
     def end(self) -> int:
@@ -129,10 +134,10 @@ def test_a_server_with_a_client_ends_by_ctrl_c() -> None:
         port = server.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1]
 
         async def talk() -> bytes:
-            reader, writer = await __import__("rudp").open_connection("127.0.0.1", int(port))
+            reader, writer = await open_connection("127.0.0.1", int(port))
             writer.write(b"x")
             assert await reader.read(1) == b"x"
-            server._popen.send_signal(signal.SIGINT)
+            server.signal()
             try:
                 return bytes(await reader.read())
             except OSError:
@@ -390,6 +395,32 @@ def test_standard_input_has_no_size_and_cannot_be_skipped() -> None:
     source = StandardInputSource("x")
     assert source.size is None
     assert asyncio.run(source.skip(5, "digest"))[0] == 0
+
+
+def test_ctrl_c_keeps_what_a_receiver_has(folder: Path) -> None:
+    with running("receive", "--output", str(folder), "--host", "127.0.0.1", "--port", "0") as receiver:
+        port = int(receiver.wait_for(r"waiting on 127\.0\.0\.1:(\d+)")[1])
+
+        class Stalling(FileSource):
+            async def read(self) -> bytes:
+                if self._left > len(DATA) - 262_144:
+                    return await super().read()
+                part = folder / "data.bin.part"
+                while part.stat().st_size < 262_144:  # noqa: ASYNC110 - a file tells nobody that it grew
+                    await asyncio.sleep(0)
+                receiver.signal()
+                return await asyncio.Future()
+
+        path = folder / "data.bin"
+        path.write_bytes(DATA)
+        source = Stalling(path)
+        path.unlink()
+        with pytest.raises(Failure, match="was not sent whole"):
+            asyncio.run(send_source(source, "127.0.0.1", port, 5.0))
+        assert receiver.end() == 130
+    assert "262 kB are kept" in receiver.output
+    assert receiver.output.splitlines()[-1] == "rudp: interrupted"
+    assert contents(folder) == {"data.bin.part": DATA[:262_144]}
 
 
 def test_a_receiver_ends_by_ctrl_c(folder: Path) -> None:

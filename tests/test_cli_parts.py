@@ -77,9 +77,7 @@ def test_addresses_are_read(text: str, address: tuple[str, int]) -> None:
     assert host_and_port(text) == address
 
 
-@pytest.mark.parametrize(
-    "text", ["", ":5", "host:", "host:0", "host:65536", "host:http", "[::1]:x", "host:-1"]
-)
+@pytest.mark.parametrize("text", ["", ":5", "host:", "host:0", "host:65536", "host:http", "[::1]:x", "host:-1"])
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is no HOST:PORT"):
         host_and_port(text)
@@ -101,8 +99,7 @@ def test_addresses_sizes_and_times_are_written_for_people() -> None:
 def test_reasons_are_one_plain_line() -> None:
     assert reason(ConnectionRefusedError(111, "Connect call failed ('::1', 5, 0, 0)")) == "connection refused"
     assert (
-        reason(OSError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 111] x"))
-        == "connection refused"
+        reason(OSError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 111] x")) == "connection refused"
     )
     assert reason(TimeoutError()) == "timed out"
     assert "no such host" in reason(socket.gaierror(-2, "Name or service not known"))

@@ -99,7 +99,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, asyncio.IncompleteReadError):
         return "the peer ended in mid-message"
     if isinstance(error, RudpError):
-        return str(error) or type(error).__name__
+        return getattr(error, "strerror", None) or str(error) or type(error).__name__
     if isinstance(error, OSError):
         # asyncio wraps several attempts in one error that keeps their numbers only in its text.
         number = error.errno or int((_ERRNO.search(str(error)) or ["", "0"])[1])

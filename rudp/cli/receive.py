@@ -151,6 +151,9 @@ async def receive_files(
     try:
         ready([sock.getsockname() for sock in server.sockets])
         return await receiving.outcome
+    except asyncio.CancelledError:
+        server.abort_clients()
+        raise
     finally:
         await shut(server)
 
