@@ -123,11 +123,12 @@ def test_backoff_is_capped_at_six_seconds(sender: Sender) -> None:
 
 
 def test_the_cap_never_hastens_a_probe(sender: Sender) -> None:
-    sender.send()
-    sender.advance(20.0)
-    sender.want_probes()
-    sender.ack((0, 1))
-    sender.want_acked((0, 1))
+    sent = sender.send()
+    while sender.now < sent.time_sent + 20.0:
+        sender.advance(20.0)
+        sender.want_probes()
+    sender.ack((sent.first, sent.stop))
+    sender.want_acked((sent.first, sent.stop))
     sender.send()
     assert sender.recovery.rtt.probe_timeout() > 6.0
     sender.want_timeout(sender.now + sender.recovery.rtt.probe_timeout())
