@@ -22,8 +22,8 @@ __all__ = ["Linger", "Lingering"]
 NEEDED_PROBE_TIMEOUTS: Final = 3
 # As the default give_up_timeout, and as TIME-WAIT in many a TCP.
 KEPT_SECONDS: Final = 60.0
-# A peer that has backed off for long waits longer than that between two probes.
-LONGEST_INTERVAL: Final = 3.0
+# Half of what a peer waits between two probes at most (recovery.MAX_PROBE_TIMEOUT).
+LONGEST_INTERVAL: Final = 1.5
 # Probes come in pairs, so that one may be lost; so may one answer.
 REPLIES_AT_ONCE: Final = 2
 # Closed connections remembered at most; the oldest give way.

@@ -97,15 +97,15 @@ def test_a_timeout_called_early_does_nothing(sender: Sender) -> None:
 def test_losing_the_tail_brings_probes_that_double(sender: Sender) -> None:
     sent = sender.now
     sender.send(3)
-    for backoff in (1, 2, 4, 8):
+    for backoff in (1, 2, 4):
         sender.want_timeout(sent + PTO * backoff)
         sender.advance(10.0)
         sender.want_probes()
-    assert sender.recovery.pto_count == 4
+    assert sender.recovery.pto_count == 3
     sender.want_in_flight(3)
     sent = sender.now
     sender.send(2)
-    sender.want_timeout(sent + PTO * 16)
+    sender.want_timeout(sent + PTO * 8)
     sender.advance(RTT)
     sender.ack((4, 6), (0, 1))
     sender.want_acked((4, 6))
@@ -113,13 +113,13 @@ def test_losing_the_tail_brings_probes_that_double(sender: Sender) -> None:
     assert sender.recovery.pto_count == 0
 
 
-def test_backoff_is_capped_at_six_seconds(sender: Sender) -> None:
+def test_backoff_is_capped_at_three_seconds(sender: Sender) -> None:
     sender.send()
     for _ in range(100):
         sender.advance(1000.0)
         sender.want_probes()
         sender.send()
-    sender.want_timeout(sender.now + 6.0)
+    sender.want_timeout(sender.now + 3.0)
 
 
 def test_the_cap_never_hastens_a_probe(sender: Sender) -> None:
@@ -128,7 +128,7 @@ def test_the_cap_never_hastens_a_probe(sender: Sender) -> None:
     sender.ack((sent.first, sent.stop))
     sender.want_acked((sent.first, sent.stop))
     sender.send()
-    assert sender.recovery.rtt.probe_timeout() > 6.0
+    assert sender.recovery.rtt.probe_timeout() > 3.0
     sender.want_timeout(sender.now + sender.recovery.rtt.probe_timeout())
 
 
