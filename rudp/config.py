@@ -124,7 +124,8 @@ class Config:
     )
     send_buffer: int = _setting(
         1 * MIB,
-        "high-water mark of a stream's send buffer: send() and drain() wait above it, and go on at half of it",
+        "high-water mark of what a stream has written and not yet sent: send() and drain() wait above it, and go on at "
+        "half of it (what is on its way is bounded by the peer's receive window)",
         unit="bytes",
         low=1,
         high=1024 * MIB,

@@ -196,7 +196,7 @@ class Connection:
 
     def can_send(self, stream_id: int) -> bool:
         """Whether the stream's send buffer is below its high-water mark; if not, StreamWritable will come."""
-        if self.buffered(stream_id) < self._config.send_buffer:
+        if self.unsent(stream_id) < self._config.send_buffer:
             return True
         self._streams.notify_writable(stream_id, self._config.send_buffer // 2)
         return False
@@ -226,8 +226,13 @@ class Connection:
         return self._streams.holds(stream_id)
 
     def notify_writable(self, stream_id: int, low: int) -> None:
-        """Have StreamWritable come when no more than `low` bytes of the stream are unacknowledged."""
+        """Have StreamWritable come when no more than `low` bytes of the stream wait to be sent."""
         self._streams.notify_writable(stream_id, low)
+
+    def unsent(self, stream_id: int) -> int:
+        """Bytes written on the stream that wait to be sent, for the first time or again."""
+        stream = self._streams.find(stream_id)
+        return 0 if stream is None or stream.send is None else stream.send.pending
 
     def at_eof(self, stream_id: int) -> bool:
         """Whether everything the peer sent on the stream, up to its end, has been read."""

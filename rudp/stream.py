@@ -62,8 +62,7 @@ class Stream:
         self.receive_window = None if receive_limits is None else ReceiveWindow(*receive_limits)
         self.queued = False
         self.readable_armed = True
-        # Unacknowledged bytes at which the application wants to hear that it may write on; None while it
-        # doesn't ask.
+        # Unsent bytes at which the application wants to hear that it may write on; None while it doesn't ask.
         self.writable_at: int | None = None
         self.discarding = False
         self.receive_done = receive_limits is None

@@ -16,7 +16,7 @@ from typing import Final
 from rudp.config import Config
 from rudp.control import ControlQueue
 from rudp.errors import ErrorCode, ProtocolError, StreamClosed, StreamLimitReached, StreamReset, StreamStopped
-from rudp.events import Event, SendingStopped, StreamOpened, StreamReadable, StreamsAvailable, StreamWritable
+from rudp.events import Event, SendingStopped, StreamOpened, StreamReadable, StreamsAvailable
 from rudp.events import StreamReset as StreamResetEvent
 from rudp.flow_control import ReceiveWindow
 from rudp.stream import Stream, is_client_initiated, is_unidirectional
@@ -75,7 +75,7 @@ class Streams:
         initial = config.initial_receive_window
         self._window_maximum = max(initial, config.receive_window * 2 // 3)
         self.receive_window = ReceiveWindow(connection_window(config), config.receive_window)
-        self.turns = Turns()
+        self.turns = Turns(events)
 
     # -- limits
     # -------------------------------------------------------------------------------------------------
@@ -400,6 +400,7 @@ class Streams:
         final_size = send.sent_up_to
         self.turns.withdraw(stream, send.written - final_size)
         send.reset()
+        self.turns.tell_writable(stream)
         self._control.discard(StreamFrame, stream_id)
         self._control.put(ResetStream(stream_id, code, final_size))
 
@@ -419,9 +420,6 @@ class Streams:
             return
         send = stream.send
         send.on_acked(start, stop, fin)
-        if stream.writable_at is not None and send.buffered <= stream.writable_at:
-            stream.writable_at = None
-            self._events.append(StreamWritable(stream_id))
         if send.finished:
             self._forget_if_done(stream)
 
@@ -447,7 +445,7 @@ class Streams:
             self._forget_if_done(stream)
 
     def notify_writable(self, stream_id: int, low: int) -> None:
-        """Have StreamWritable come when no more than `low` bytes of the stream are unacknowledged."""
+        """Have StreamWritable come when no more than `low` bytes of the stream wait to be sent."""
         stream = self.find(stream_id)
         if stream is not None:
             stream.writable_at = low

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from rudp.events import Event, StreamWritable
 from rudp.flow_control import SendWindow
 from rudp.stream import Stream
 
@@ -24,9 +25,10 @@ class Turns:
     `unsent`: bytes written and never handed out yet. `retransmitted`: bytes handed out again.
     """
 
-    __slots__ = ("_credit_blocked", "_ready", "_stream_blocked", "retransmitted", "send_window", "unsent")
+    __slots__ = ("_credit_blocked", "_events", "_ready", "_stream_blocked", "retransmitted", "send_window", "unsent")
 
-    def __init__(self) -> None:
+    def __init__(self, events: list[Event]) -> None:
+        self._events = events
         self._ready: deque[Stream] | None = None
         # Streams with data that the connection's credit, or their own, holds back.
         self._credit_blocked: dict[int, Stream] = {}
@@ -109,7 +111,16 @@ class Turns:
         self.send_window.on_sent(new)
         self.unsent -= new
         self.retransmitted += taken[1] - new
+        if stream.writable_at is not None:
+            self.tell_writable(stream)
         return taken
+
+    def tell_writable(self, stream: Stream) -> None:
+        """Have the application told, if it asked, once no more than it named waits to be sent."""
+        assert stream.send is not None
+        if stream.writable_at is not None and stream.send.pending <= stream.writable_at:
+            stream.writable_at = None
+            self._events.append(StreamWritable(stream.id))
 
     def end_turn(self, stream: Stream) -> None:
         """The stream had its turn: it goes to the end of the line, or out of it."""

@@ -17,7 +17,7 @@ def stream(stream_id: int, data: int = 0, limit: int = 1 << 20) -> Stream:
 
 
 def turns_of(*streams: Stream, credit: int = 1 << 20) -> Turns:
-    turns = Turns()
+    turns = Turns([])
     turns.raise_limit(credit)
     for item in streams:
         assert item.send is not None
@@ -127,14 +127,14 @@ def test_a_reset_stream_waits_for_nothing() -> None:
     st.integers(1, 50),
 )
 def test_every_byte_that_credit_allows_goes_and_none_else(
-    sizes: list[tuple[int, int]], credits: list[int], room: int
+    sizes: list[tuple[int, int]], grants: list[int], room: int
 ) -> None:
     streams = [stream(4 * i, size, limit) for i, (size, limit) in enumerate(sizes)]
     turns = turns_of(*streams, credit=0)
     allowed = sum(min(size, limit) for size, limit in sizes)
     total = 0
-    for credit in credits:
-        total += credit
+    for grant in grants:
+        total += grant
         turns.raise_limit(total)
         order(turns, room)
         assert turns.send_window.used == min(total, allowed)

@@ -121,7 +121,9 @@ class Driver:
             if received is None:
                 break
             core.receive(*received, now)
-        self._flush()
+        # Whoever is woken by this runs before the flush, so that answers and fresh credit share packets with the ACK.
+        self._drain_events()
+        self.wake()
 
     def _on_writable(self) -> None:
         self.loop.remove_writer(self._fd)

@@ -137,8 +137,8 @@ class StreamTransport(asyncio.Transport):
             self._connection.driver.wake()
 
     def get_write_buffer_size(self) -> int:
-        """Bytes written and not yet acknowledged by the peer."""
-        return self._core.buffered(self._stream_id)
+        """Bytes written that wait to be sent. What is on its way does not count, as with TCP."""
+        return self._core.unsent(self._stream_id)
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """(low, high) in bytes."""
