@@ -86,11 +86,16 @@ class Outbound:
 
     def _data_train(self, now: float) -> Train | None:
         recovery, received, packetizer = self._recovery, self._received, self.packetizer
-        self._finish_when_sent()
+        if self._closing.finished:
+            self._finish_when_sent()
         allowance = recovery.send_allowance(now)
+        waiting = bool(self._control) or self._streams.turns.next_ready() is not None
+        if not (waiting or self.ping or self.probes or received.ack_due(now)):
+            if allowance >= packetizer.datagram_size:
+                recovery.on_app_limited(now)
+            return None
         if self.probes and allowance < packetizer.datagram_size:
             allowance = packetizer.datagram_size
-        waiting = bool(self._control) or self._streams.turns.next_ready() is not None
         self._ask_for_acks()
         ack = None
         company = self.ping or (waiting and allowance >= packetizer.datagram_size)

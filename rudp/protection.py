@@ -14,7 +14,6 @@ from __future__ import annotations
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from itertools import chain
 from typing import ClassVar, Final
 from zlib import crc32
 
@@ -62,7 +61,10 @@ class NoProtection(Protection):
     ) -> list[Buffer]:
         del first_packet_number
         assert len(headers) == len(payloads)
-        return list(chain.from_iterable(zip(headers, payloads, strict=True)))
+        buffers: list[Buffer] = [b""] * (2 * len(headers))
+        buffers[0::2] = headers
+        buffers[1::2] = payloads
+        return buffers
 
     def open(self, view: memoryview, segment_size: int, first_packet_number: int) -> tuple[int, ...]:
         del view, segment_size, first_packet_number

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
-from itertools import chain, product, starmap
+from itertools import chain, product, repeat, starmap
 from struct import Struct as Packer
 from typing import Any, Final
 
@@ -83,10 +83,9 @@ def canonical_headers(  # noqa: PLR0917
     if first + count > WINDOW:
         numbers = chain(range(first, WINDOW), range(first + count - WINDOW))
     offsets = range(offset, offset + count * (stride or 1), stride or 1)
-    headers = [
-        pack(type_byte, destination_id, number, _STREAM, stream_id, position)
-        for number, position in zip(numbers, offsets, strict=True)
-    ]
+    headers = list(
+        map(pack, repeat(type_byte), repeat(destination_id), numbers, repeat(_STREAM), repeat(stream_id), offsets)
+    )
     if fin:
         last = (first + count - 1) & 0xFFFF_FFFF
         headers[-1] = pack(type_byte, destination_id, last, _STREAM_FIN, stream_id, offsets[-1])
