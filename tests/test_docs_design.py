@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import rudp
 from rudp import errors, events, stats
 from rudp.config import Config
+from rudp.connection import Connection
+from rudp.endpoint import Endpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -52,7 +55,8 @@ def test_every_bound_is_what_the_code_says() -> None:
     checked = 0
     for what, amount, where, *_ in rows(section(page("DESIGN.md"), "## Bounds")):
         base, _, power = amount.replace(",", "").partition("^")
-        assert float(base) ** float(power or 1) == value(where.strip("`")), what
+        stated, actual = float(base) ** float(power or 1), value(where.strip("`"))
+        assert stated == actual, f"DESIGN.md, Bounds: {what}: {stated:g}, but {where} is {actual:g}"
         checked += 1
     assert checked > 30
 
@@ -104,3 +108,38 @@ def test_every_figure_is_in_the_reference(figures: type[stats.Stats | stats.Endp
     text = section(page("API.md"), "## Statistics")
     for field in fields(figures):
         assert f"`{field.name}`" in text, field.name
+
+
+def members(text: str) -> list[str]:
+    """The names of members in the first cells of a section's tables."""
+    cells = [cells[0] for cells in rows(text)]
+    calls = [call for cell in cells for call in re.findall(r"`([^`]+)`", cell)]
+    return [re.sub(r"^(await|async for \w+ in|async with) ", "", call).split("(")[0].rstrip(":") for call in calls]
+
+
+@pytest.mark.parametrize(
+    ("heading", "owner"),
+    [
+        ("## Connections", rudp.Connection),
+        ("## Streams", rudp.Stream),
+        ("## Servers", rudp.Server),
+        ("## Endpoints", rudp.Endpoint),
+    ],
+)
+def test_every_member_in_the_reference_is_there(heading: str, owner: type) -> None:
+    names = [name for name in members(section(page("API.md"), heading)) if name != "stream"]
+    assert len(names) > 5
+    for name in names:
+        assert hasattr(owner, name), f"rudp.{owner.__name__}.{name}"
+
+
+def test_every_command_in_the_contract_is_there() -> None:
+    for name in members(section(page("SANS_IO.md"), "## Commands of a connection")):
+        owner, attribute = (Endpoint, name[9:]) if name.startswith("endpoint.") else (Connection, name)
+        assert hasattr(owner, attribute), name
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    text = page("API.md")
+    for name in rudp.__all__:
+        assert name.startswith("_") or re.search(rf"\b{name}\b", text), f"rudp.{name}"

@@ -97,6 +97,9 @@ def drive(drivers: list[Driver], until: Callable[[], bool]) -> None:
 class EchoServer:
     """Sends back what comes on any stream, no faster than the client takes it."""
 
+    def __init__(self) -> None:
+        self.finished: set[tuple[int, int]] = set()
+
     def __call__(self, connection: Connection, event: events.Event) -> None:
         if isinstance(event, events.StreamReadable | events.StreamWritable):
             try:
@@ -107,13 +110,14 @@ class EchoServer:
             connection.close()
 
     def echo(self, connection: Connection, stream_id: int) -> None:
-        """Read until the stream is empty, or until what was sent must be acknowledged first."""
+        """Read until the stream is empty, or until so much waits to be sent that reading must wait, too."""
         while connection.can_send(stream_id):
             data = connection.receive(stream_id)
             if data:
                 connection.send(stream_id, data)
                 continue
-            if connection.at_eof(stream_id):
+            if connection.at_eof(stream_id) and (connection.id, stream_id) not in self.finished:
+                self.finished.add((connection.id, stream_id))
                 connection.send(stream_id, b"", fin=True)
             return
 
