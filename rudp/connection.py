@@ -44,7 +44,6 @@ from rudp.train import Address, Train
 
 __all__ = ["Connection"]
 
-_LIMITS: Final = {"congestion_window": "congestion", "pacer": "pacing"}
 _OPENING_STATES: Final = (State.SYN_SENT, State.SYN_RECEIVED)
 
 
@@ -240,14 +239,8 @@ class Connection:
 
     def stats(self, now: float) -> Stats:
         """The connection's figures."""
-        sent = self._recovery
-        limited = "application"
-        if self._streams.turns.next_ready() is not None:
-            limited = _LIMITS.get(sent.limited_by(now) or "", "application")
-        elif self._streams.turns.flow_blocked:
-            limited = "flow_control"
         size = self._outbound.packetizer.datagram_size
-        return gather(self.state.value, limited, self._counters, sent, self._streams, size)
+        return gather(self.state.value, self._counters, self._recovery, self._streams, size, now)
 
     # -- commands -----------------------------------------------------------------------------------------------
 

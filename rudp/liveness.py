@@ -82,7 +82,7 @@ class Liveness:
             interval = limit if interval is None else min(interval, limit)
         if interval is None:
             return None
-        return max(self._last_received, self._last_ping) + interval
+        return max(self._last_activity, self._last_ping) + interval
 
     def give_up_deadline(self, unacknowledged_since: float | None) -> float | None:
         """When unanswered data ends the connection."""

@@ -33,6 +33,9 @@ UNPACED: Final = 1 << 62
 SLACK: Final = 0.01
 """Bytes: at the instant `release_time` names, rounding must not leave the bucket short of a quantum."""
 
+SLACK_TIME: Final = 1e-9
+"""Seconds: a wait that a clock reading of some days may not resolve is none (a path without delay has any rate)."""
+
 
 class Pacer:
     """A token bucket of bytes. It starts full and unpaced."""
@@ -76,7 +79,7 @@ class Pacer:
         if not self._rate:
             return UNPACED
         self._refill(now)
-        return int(max(self._tokens, self.quantum)) if self._tokens >= self.quantum - SLACK else 0
+        return int(max(self._tokens, self.quantum)) if self._missing() <= 0.0 else 0
 
     def on_sent(self, sent_bytes: int, now: float) -> None:
         """Take `sent_bytes` from the bucket. Probes may overdraw it, by no more than it holds when full."""
@@ -90,8 +93,11 @@ class Pacer:
         if not self._rate:
             return None
         self._refill(now)
-        missing = self.quantum - self._tokens
-        return None if missing <= SLACK else now + missing / self._rate
+        return None if self._missing() <= 0.0 else now + (self.quantum - self._tokens) / self._rate
+
+    def _missing(self) -> float:
+        """Bytes until a quantum is due; none when they are due within the slack."""
+        return self.quantum - self._tokens - max(SLACK, self._rate * SLACK_TIME)
 
     def _refill(self, now: float) -> None:
         elapsed = now - self._updated

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isinf
+from typing import Final
 
 from rudp.recovery import Recovery
 from rudp.streams import Streams
 
 __all__ = ["Counters", "EndpointStats", "Stats", "gather"]
+
+_LIMITS: Final = {"congestion_window": "congestion", "pacer": "pacing"}
 
 
 class Counters:
@@ -94,9 +97,14 @@ class EndpointStats:
 
 
 def gather(  # noqa: PLR0917
-    state: str, limited_by: str, counters: Counters, recovery: Recovery, streams: Streams, datagram_size: int
+    state: str, counters: Counters, recovery: Recovery, streams: Streams, datagram_size: int, now: float
 ) -> Stats:
     """Collect a connection's figures from its parts."""
+    limited_by = "application"
+    if streams.turns.next_ready() is not None:
+        limited_by = _LIMITS.get(recovery.limited_by(now) or "", "application")
+    elif streams.turns.flow_blocked:
+        limited_by = "flow_control"
     rtt, controller = recovery.rtt, recovery.congestion
     return Stats(
         state=state,

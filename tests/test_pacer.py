@@ -121,3 +121,20 @@ def test_never_more_than_the_rate_and_a_burst(rates: list[float], steps: list[tu
         pacer.on_sent(taken, now)
         sent += taken
         assert sent <= due + burst + 1e-6 * (due + burst)
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e9, 1e15, 1e22])
+@pytest.mark.parametrize("now", [0.0, 0.34, 4e6])
+def test_a_release_lies_in_the_future_or_is_none(rate: float, now: float) -> None:
+    """On a path without delay a rate has no bounds; a timer at this very instant would spin."""
+    pacer = Pacer(1200)
+    pacer.set_rate(rate, 1200, now)
+    for _ in range(50):
+        allowance = pacer.allowance(now)
+        release = pacer.release_time(now)
+        assert (release is None) == (allowance > 0)
+        if release is not None:
+            assert release > now
+            now = release
+        else:
+            pacer.on_sent(allowance, now)
