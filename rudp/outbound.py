@@ -103,14 +103,9 @@ class Outbound:
         probing = self.probes and received.largest >= 0
         if probing or received.ack_due(now) or (company and received.ack_wanted):
             ack = received.build_ack(now)
-        urgent: list[wire.Frame] = []
-        if self.probes:
-            urgent.append(wire.ImmediateAck())
-        elif self.ping or (ack is not None and not waiting and recovery.ping_due(now)):
-            urgent.append(wire.Ping())
-        packets = packetizer.fill(
-            self._streams, self._control, now, ack=ack, urgent=urgent, allowance=allowance
-        )
+        pinging = self.ping or (ack is not None and not waiting and recovery.ping_due(now))
+        urgent: list[wire.Frame] = [wire.ImmediateAck()] if self.probes else [wire.Ping()] if pinging else []
+        packets = packetizer.fill(self._streams, self._control, now, ack=ack, urgent=urgent, allowance=allowance)
         if packets is None:
             if allowance >= packetizer.datagram_size:
                 recovery.on_app_limited(now)
