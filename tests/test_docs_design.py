@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import fields
 from importlib import import_module
@@ -143,3 +145,11 @@ def test_every_public_name_is_in_the_reference() -> None:
     text = page("API.md")
     for name in rudp.__all__:
         assert name.startswith("_") or re.search(rf"\b{name}\b", text), f"rudp.{name}"
+
+
+@pytest.mark.parametrize("source", PAGES, ids=lambda path: path.name)
+def test_code_in_the_pages_is_python(source: Path) -> None:
+    for block in re.findall(r"```python\n(.*?)```", source.read_text(encoding="utf-8"), re.DOTALL):
+        # Signatures are written as calls, with the star that makes the rest keywords.
+        code = textwrap.dedent(block).replace("*, ", "")
+        compile(code, source.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
