@@ -48,6 +48,13 @@ def _key(frame: Frame) -> _Key:
     return type(frame), getattr(frame, "stream_id", -1)
 
 
+def _age(frame: Frame) -> int:
+    """What grows from one frame of a kind and stream to the next; 0 where all say the same."""
+    if isinstance(frame, MaxData | MaxStreamData | MaxStreams):
+        return frame.maximum
+    return frame.sequence if isinstance(frame, AckFrequency) else 0
+
+
 class ControlQueue:
     """Pending control frames of one connection."""
 
@@ -87,5 +94,7 @@ class ControlQueue:
 
     def on_lost(self, frame: Frame) -> None:
         """A packet that carried `frame` is lost: queue it again unless a newer one of its kind already waits."""
-        if isinstance(frame, _RELIABLE) and (self._pending is None or _key(frame) not in self._pending):
-            self.put(frame)
+        if isinstance(frame, _RELIABLE):
+            waiting = self._pending.get(_key(frame)) if self._pending else None
+            if waiting is None or _age(frame) > _age(waiting):
+                self.put(frame)
