@@ -9,9 +9,10 @@ once; so a buffer asks for one ACK at most. Before sending: `ack_due` (send an A
 `ack_wanted` (let one ride along), `build_ack`, `on_ack_sent`. When a packet of ours that carried an ACK is
 acknowledged: `on_ack_acked`.
 
-The policy: an ACK goes out at the end of a buffer when packets are seen to be missing or late, when a CE mark
-came, when enough ack-eliciting packets wait, or when waiting would be shorter than a timer's grain; otherwise
-after a quarter of a round trip, max_ack_delay at most.
+The policy: an ACK goes out at the end of a buffer when packets are seen to be missing or late (eight times a
+round trip at most, once the sender has asked for few ACKs), when a CE mark came, when enough ack-eliciting
+packets wait, or when waiting would be shorter than a timer's grain; otherwise after a quarter of a round trip,
+max_ack_delay at most.
 
 Adding in order is O(1); filter_new and adding elsewhere are O(log n), n being 256 ranges at most. `ranges`
 and `floor` are all that is remembered: every number below `floor` counts as received; a packet that late is
@@ -40,6 +41,8 @@ INITIAL_PACKETS: Final = 100
 ACK_ELICITING_THRESHOLD: Final = 10
 # At least this many ACKs a round trip while packets arrive.
 ACKS_PER_RTT: Final = 4
+# And no more than this for one gap after another, once the sender has asked for few.
+GAP_ACKS_PER_RTT: Final = 8
 
 
 class ReceivedPackets:
@@ -57,7 +60,9 @@ class ReceivedPackets:
         "_ect0",
         "_ect1",
         "_frequency_sequence",
+        "_gap_seen",
         "_largest_acked",
+        "_last_sent",
         "_reordering_threshold",
         "_rtt",
         "_total",
@@ -83,6 +88,8 @@ class ReceivedPackets:
         self._waiting = 0
         self._changed = False
         self._urgent = False
+        self._gap_seen = False
+        self._last_sent = float("-inf")
         self._deadline: float | None = None
         self._ack_eliciting_threshold = 0
         self._reordering_threshold = 1
@@ -118,17 +125,24 @@ class ReceivedPackets:
         self._waiting += stop - first
         self._total += stop - first
         # RFC 9000 section 13.2.1: what the sender wants to know soon.
-        if ecn == CE or (self._reordering_threshold and (late or self._has_news_of_gap())):
+        if ecn == CE:
             self._urgent = True
+        if self._reordering_threshold and (late or self._has_news_of_gap()):
+            self._gap_seen = True
 
     def end_of_buffer(self, now: float) -> None:
         """Decide when what arrived is acknowledged; call once after each received buffer."""
         if not self._waiting:
             return
         delay = min(self.max_ack_delay, self._rtt.smoothed_rtt / ACKS_PER_RTT)
+        if self._gap_seen and self._last_sent + self._gap_spacing() <= now:
+            self._urgent = True
         if self._urgent or self._waiting >= self._threshold() or delay < GRANULARITY:
             self._deadline = now
-        elif self._deadline is None:
+            return
+        if self._gap_seen:
+            delay = min(delay, self._last_sent + self._gap_spacing() - now)
+        if self._deadline is None or now + delay < self._deadline:
             self._deadline = now + delay
 
     def on_ack_frequency(self, frame: AckFrequency) -> None:
@@ -179,12 +193,13 @@ class ReceivedPackets:
         delay = max(0.0, now - self.largest_time) if self.ack_pending else UNKNOWN_ACK_DELAY
         return Ack(self.largest, delay, ranges, counts if any(counts) else None)
 
-    def on_ack_sent(self, now: float) -> None:  # noqa: ARG002
+    def on_ack_sent(self, now: float) -> None:
         """Note that the ACK just built was sent: nothing waits any more."""
         self._waiting = 0
         self._changed = False
-        self._urgent = False
+        self._urgent = self._gap_seen = False
         self._deadline = None
+        self._last_sent = now
         self._largest_acked = self.largest
 
     def on_ack_acked(self, largest: int) -> None:
@@ -201,6 +216,17 @@ class ReceivedPackets:
         if self._ack_eliciting_threshold:
             return self._ack_eliciting_threshold
         return INITIAL_ACK_ELICITING_THRESHOLD if self._total <= INITIAL_PACKETS else ACK_ELICITING_THRESHOLD
+
+    def _gap_spacing(self) -> float:
+        """Seconds between ACKs that only tell of further gaps.
+
+        None until the sender of a large window asks for few ACKs. Then under scattered loss every buffer has a gap,
+        and what it costs to be told of each at once is more than the part of a round trip that waiting takes.
+        """
+        if self._frequency_sequence < 0:
+            return 0.0
+        spacing = self._rtt.smoothed_rtt / GAP_ACKS_PER_RTT
+        return spacing if spacing >= GRANULARITY else 0.0
 
     def _has_news_of_gap(self) -> bool:
         """Whether a number is missing that the last ACK couldn't yet show as overtaken by the threshold."""

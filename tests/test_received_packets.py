@@ -195,6 +195,7 @@ def test_reordering_threshold_zero_tells_no_gap_at_once(settled: Receiver) -> No
 
 def test_reordering_threshold_three_waits_until_a_gap_is_overtaken_by_three(settled: Receiver) -> None:
     settled.received.on_ack_frequency(AckFrequency(1, 100, 0.020, 3))
+    settled.now += RTT
     settled.receive(201, 202)
     settled.want_due_in(0.020)
     settled.receive(202, 203)
@@ -204,6 +205,52 @@ def test_reordering_threshold_three_waits_until_a_gap_is_overtaken_by_three(sett
     settled.ack()
     settled.receive(204, 205)
     settled.want_due_in(0.020)
+
+
+def test_gap_after_gap_is_told_eight_times_a_round_trip_to_a_sender_of_large_windows(settled: Receiver) -> None:
+    settled.received.on_ack_frequency(AckFrequency(1, 1000, 0.020, 1))
+    settled.now += RTT
+    settled.receive(201, 202)
+    settled.want_due()
+    settled.ack()
+    settled.receive(203, 204)
+    settled.want_due_in(RTT / 8)
+    settled.now += RTT / 16
+    settled.receive(205, 206)
+    settled.want_due_in(RTT / 16)
+    settled.now += RTT / 16
+    settled.want_due()
+    settled.ack()
+    settled.now += RTT / 7
+    settled.receive(207, 208)
+    settled.want_due()
+
+
+def test_until_a_sender_asks_for_few_acknowledgements_every_gap_is_told_at_once(settled: Receiver) -> None:
+    for number in range(201, 240, 2):
+        settled.receive(number, number + 1)
+        settled.want_due()
+        settled.ack()
+
+
+def test_marks_and_requests_are_answered_at_once_whatever_was_just_told(settled: Receiver) -> None:
+    settled.received.on_ack_frequency(AckFrequency(1, 1000, 0.020, 1))
+    settled.ack()
+    settled.receive(200, 201, ecn=3)
+    settled.want_due()
+    settled.ack()
+    settled.received.request_immediate()
+    settled.receive(201, 202)
+    settled.want_due()
+
+
+def test_on_a_short_path_gaps_are_not_spaced_by_less_than_a_timer_can_keep() -> None:
+    receiver = Receiver(rtt=0.006)
+    receiver.receive(0, 200)
+    receiver.ack()
+    receiver.received.on_ack_frequency(AckFrequency(1, 1000, 0.020, 1))
+    receiver.receive(201, 202)
+    receiver.want_due()
 
 
 def test_ack_delay_counts_from_the_largest(receiver: Receiver) -> None:
