@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from rudp import wire
+from rudp import congestion, wire
 from rudp.admission import RateLimit, Secrets
 from rudp.config import Config
 from rudp.connection import Connection
@@ -52,6 +52,8 @@ class Endpoint:
 
     def __init__(self, config: Config | None = None, *, random: RandomSource, accept: bool = False) -> None:
         self._config = config or Config()
+        # A name that nobody has must not wait for the first SYN to be found out.
+        congestion.by_name(self._config.congestion)
         self._random = random
         self._accept = accept
         self._secrets = Secrets(self._config.reset_key or random.randbytes(32))

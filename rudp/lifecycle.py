@@ -97,7 +97,8 @@ class Lifecycle:
         elif self.state in OPEN_STATES:
             self._closing.receiving_ended = farewell is None
             self.finish()
-            self._check_unread(now)
+            if self._streams.has_unread():
+                self.abort(unread(), now)
 
     def bound_close(self, now: float) -> None:
         """From the first look on at a fully closed connection whose peer has everything, its patience counts."""
@@ -110,6 +111,10 @@ class Lifecycle:
         if not closing.finished and closing.peer_fin is None:
             return
         closing.check(streams.opened_by_peer, streams.received_highest)
+        if closing.receiving_ended and streams.has_unread():
+            # Before its FIN counts, which would end in order what is none.
+            self.abort(unread(), now)
+            return
         if closing.is_complete(streams.received_total) and closing.peer_fin is not None:
             closing.peer_finished = True
             self.state = transition(self.state, Input.PEER_FINISHED)
@@ -126,16 +131,9 @@ class Lifecycle:
                 self._terminate(None)
         if self.state is State.TIME_WAIT:
             self._enter_time_wait(now)
-        elif closing.receiving_ended and self.state in OPEN_STATES:
-            self._check_unread(now)
 
     def _enter_time_wait(self, now: float) -> None:
         """Acknowledge the peer's FIN; a repetition is answered by a datagram that says that all had arrived."""
-        if self._closing.receiving_ended and self._streams.has_unread():
-            # Too late to tell the peer, which has closed; the application is told.
-            self._linger(None)
-            self._terminate(unread().error)
-            return
         if self._received.ack_pending:
             self.last_words = b"".join(self._packetizer.single([self._received.build_ack(now)], now).buffers)
         self._linger(self._all_done(now))
@@ -145,11 +143,6 @@ class Lifecycle:
         """The datagram that tells a peer that all it sent has arrived and all it should get was acknowledged."""
         done = wire.Close(ErrorCode.NO_ERROR, "", application=False)
         return b"".join(self._packetizer.single([self._received.build_ack(now), done], now).buffers)
-
-    def _check_unread(self, now: float) -> None:
-        """After a full close, data that nobody will read means an abort, not a clean end."""
-        if self._streams.has_unread():
-            self.abort(unread(), now)
 
     def on_close(self, frame: wire.Close) -> None:
         """CLOSE received: the end, with nothing sent in answer (RFC 9000 section 10.2.2)."""

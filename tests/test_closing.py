@@ -212,14 +212,18 @@ def test_close_with_unread_data_aborts_on_both_sides() -> None:
 
 
 @pytest.mark.parametrize("server_closes", [False, True])
-def test_data_that_arrives_after_close_aborts(server_closes: bool) -> None:
+@pytest.mark.parametrize("ping", [False, True], ids=["canonical", "with frames"])
+def test_data_that_arrives_after_close_aborts(server_closes: bool, ping: bool) -> None:
+    """Alone, and in one run with the server's FIN, which would complete the close."""
     pair = Pair()
     pair.reading["c"] = False
     server = pair.server
     pair.client.close()
     pair.run(0.5)
     assert pair.client.state is State.FIN_WAIT_2
-    server.send(0, b"late")
+    if ping:
+        server.ping()
+    server.send(0, b"late" * 10)
     if server_closes:
         server.close()
     pair.until(lambda: bool(pair.ends("c")))

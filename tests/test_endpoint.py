@@ -180,6 +180,15 @@ def test_abort_all() -> None:
     assert not pair.endpoints["s"].connections
 
 
+def test_an_unknown_controller_is_found_out_at_once() -> None:
+    with pytest.raises(ValueError, match="nonsense"):
+        Endpoint(Config(congestion="nonsense"), random=Random(1), accept=True)
+    pair = Pair()
+    with pytest.raises(ValueError, match="nonsense"):
+        pair.connect("c", "s", config=Config(congestion="nonsense"))
+    assert len(pair.endpoints["c"].connections) == 1
+
+
 # -- hostile bytes ----------------------------------------------------------------------------------------------
 
 
