@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,3 +103,21 @@ def test_memory_is_one_frame_a_kind_and_stream(puts: list[wire.Frame], room: int
     first = [frame for frame, _ in queue.take(room)]
     rest = drain(queue, 10_000)
     assert sorted(map(repr, first + rest)) == sorted({repr(frame) for frame in puts})
+
+
+AGING = [
+    (wire.MaxData(10), wire.MaxData(20)),
+    (wire.MaxStreamData(4, 10), wire.MaxStreamData(4, 20)),
+    (wire.MaxStreams(10, False), wire.MaxStreams(20, False)),
+    (wire.AckFrequency(1, 2, 0.025, 1), wire.AckFrequency(2, 20, 0.025, 1)),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), AGING)
+def test_of_two_lost_frames_the_newer_is_sent_again(old: wire.Frame, new: wire.Frame) -> None:
+    """Losses are told oldest first; were the older one to stay, the credit in the newer would be gone for good."""
+    for order in ((old, new), (new, old)):
+        queue = ControlQueue()
+        for frame in order:
+            queue.on_lost(frame)
+        assert [frame for frame, _ in queue.take(1000)] == [new]
