@@ -202,10 +202,11 @@ def gather(scenario: Scenario, seeds: range, pool: ProcessPoolExecutor | None) -
 
 def show(row: Row) -> None:
     """One line of the table, and one for each failed seed up to five."""
+    cpu = row.cpu_seconds or 1.0
     print(
         f"{row.title:32}{row.seeds:6}{len(row.failed):8}{row.connected:10,}/{row.connections:<7,}"
         f"{row.slowest_connect:8.2f}{row.timed_out_ends:9}{row.median_transfer:10.2f}{row.simulated_seconds:11,.0f}"
-        f"{row.wall_seconds:8.1f}{row.events / (row.cpu_seconds or 1):11,.0f}{row.packets / (row.cpu_seconds or 1):11,.0f}  {row.digest[:12]}",
+        f"{row.wall_seconds:8.1f}{row.events / cpu:11,.0f}{row.packets / cpu:11,.0f}  {row.digest[:12]}",
         flush=True,
     )
     for seed, found in list(row.failed.items())[:5]:
@@ -243,7 +244,8 @@ def main() -> int:
     arguments = parser.parse_args()
     chosen = [BY_NAME[arguments.only]] if arguments.only else list(SCENARIOS)
     if arguments.seed is not None:
-        return 0 if all([replay(scenario.name, arguments.seed) for scenario in chosen]) else 1
+        good = [replay(scenario.name, arguments.seed) for scenario in chosen]
+        return 0 if all(good) else 1
     first = int(os.environ.get("RUDP_SEED", "0"))
     seeds = range(first, first + arguments.seeds)
     rows = []

@@ -233,9 +233,8 @@ class Pair:
             self._read(connection)
         elif isinstance(event, PeerFinished):
             connection.close()
-        elif isinstance(event, Terminated):
-            if connection in self._hashes:
-                self._on_end(connection, event.error)
+        elif isinstance(event, Terminated) and connection in self._hashes:
+            self._on_end(connection, event.error)
 
     def _read(self, connection: Connection) -> None:
         content = self._hashes[connection]
