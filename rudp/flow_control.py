@@ -10,8 +10,10 @@ over its streams, kept by the caller; one pair of classes serves both.
 Everything is O(1). The receive window is sized as in dynamic right-sizing (Fisk and Feng, 2001): what the
 application reads in one round trip is bandwidth times delay as it is now. When that is more than half of the
 window, the window becomes four times it: new credit takes a round trip to show, and a sender in slow start
-doubles in that time, and again in the next. So a window ends at two to four times bandwidth times delay. An
-application that reads slowly gets no larger one, nor does a path that the window doesn't limit.
+doubles in that time, and again in the next. So a window ends at two to four times bandwidth times delay. What waits
+beyond a gap counts as well: where much is lost, a window that holds only bandwidth times delay is full while
+the gap is mended. An application that reads slowly gets no larger one, nor does a path that the window
+doesn't limit.
 
 Sources: RFC 9000 section 4 (flow control), RFC 9293 section 3.8.6.2.2 (receiver's silly window avoidance).
 """
@@ -22,7 +24,7 @@ from typing import Final
 
 from rudp.errors import ErrorCode, ProtocolError
 
-__all__ = ["ReceiveWindow", "SendWindow"]
+__all__ = ["ReceiveWindow", "SendWindow", "connection_window"]
 
 # Seconds. Event loops wake, read and answer in batches of about this grain: credit can't turn around faster,
 # however short the path, so a shorter round trip says nothing about the window needed.
@@ -58,8 +60,11 @@ class ReceiveWindow:
                 ErrorCode.FLOW_CONTROL_ERROR, f"peer sent up to {total} and was granted {self.max_data}"
             )
 
-    def on_consumed(self, size: int, now: float, rtt: float) -> None:
-        """The application has read `size` bytes at `now`; `rtt` is the smoothed round trip (seconds)."""
+    def on_consumed(self, size: int, now: float, rtt: float, ahead: int = 0) -> None:
+        """The application has read `size` bytes at `now`; `rtt` is the smoothed round trip (seconds).
+
+        `ahead`: bytes that have arrived beyond a gap and so can't be read.
+        """
         self.consumed += size
         start = self._round_start
         if start is None:
@@ -73,8 +78,9 @@ class ReceiveWindow:
         bandwidth_delay = (self.consumed - self._round_consumed) * least / elapsed
         self._round_start = now
         self._round_consumed = self.consumed
-        if bandwidth_delay * 2 > self.window:
-            self.window = min(int(bandwidth_delay * 4), self.window * 4, self.maximum)
+        needed = bandwidth_delay + ahead
+        if needed * 2 > self.window:
+            self.window = min(max(int(needed * 4), self.window), self.window * 4, self.maximum)
 
     def on_discarded(self, size: int) -> None:
         """`size` bytes were dropped unread: credit for them comes back, and the window doesn't grow by it."""
@@ -123,3 +129,11 @@ class SendWindow:
             return False
         self.limit = maximum
         return True
+
+
+def connection_window(initial: int, maximum: int) -> int:
+    """Bytes of credit a connection starts with, from a stream's and the bound.
+
+    One and a half times a stream's, so that one stalled stream does not hold up the others.
+    """
+    return min(initial * 3 // 2, maximum)

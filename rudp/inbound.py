@@ -212,6 +212,7 @@ class Inbound:
                 self._streams.on_reset_acked(frame.stream_id)
             elif isinstance(frame, wire.Fin):
                 self._closing.fin_acked = True
+                self._streams.finish_sending()
 
     def handle_timeout(self, now: float) -> int:
         """What recovery's timers say: queue again what is lost, or what probes repeat; how many probes to send."""

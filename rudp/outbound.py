@@ -127,7 +127,8 @@ class Outbound:
             closing.fin_queued or streams.turns.unsent or streams.resets_unacknowledged
         ):
             closing.fin_queued = True
-            self._control.put(streams.final_frame())
+            bidi, uni = streams.opened_by_me
+            self._control.put(wire.Fin(bidi, uni, streams.turns.send_window.used))
 
     def _ask_for_acks(self) -> None:
         """Tell the receiver of a large window to acknowledge a share of it at a time."""

@@ -130,6 +130,11 @@ class SendBuffer:
         if not self.fin_written and not self.is_reset:
             self.fin_written = self.fin_pending = True
 
+    def finish_elsewhere(self) -> None:
+        """The peer knows by other means (the connection's FIN) that the stream ends with what was written."""
+        self.fin_written = self.fin_acked = True
+        self.fin_pending = False
+
     def reset(self) -> None:
         """Drop everything but `sent_up_to`, the final size for RESET_STREAM (RFC 9000 section 4.5)."""
         self.is_reset = True

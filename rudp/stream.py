@@ -77,6 +77,17 @@ class Stream:
         """Bytes or a fin wait to be handed out, whatever the credit."""
         return self.send is not None and (self.send.pending > 0 or self.send.fin_pending)
 
+    def finish_sending(self) -> None:
+        """The peer knows by the connection's FIN that the stream ends with what was written."""
+        if self.send is not None and self.reset_code is None:
+            self.send.finish_elsewhere()
+
+    def finish_receiving(self) -> None:
+        """The peer's FIN came before this stream was opened: nothing can arrive on it."""
+        if self.receive is not None:
+            self.receive.finish_at(0)
+            self.receive_done = True
+
     @property
     def send_done(self) -> bool:
         """Nothing of the sending direction is left to send or to be acknowledged."""

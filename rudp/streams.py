@@ -1,12 +1,11 @@
 """All streams of a connection: who may open which, how each begins and ends, the credit the peer has.
 
-Knows: the streams by id, the limits on their number, the connection's receive window, the totals that a FIN
-carries. Refuses to know: whose turn it is to send (turns.py), packets, time (but for the clock reading given
-to window tuning) and events' readers; what is to be said to the peer goes into the control queue, what to the
-application into the list of events.
+Knows: the streams by id, the limits on their number, the connection's receive window, the totals that a FIN carries.
+Refuses to know: whose turn it is to send (turns.py), packets, time (but for the clock reading given to window tuning)
+and events' readers; words to the peer go into the control queue, words to the application into the list of events.
 
-Sources: RFC 9000 sections 2 to 4 and 19.4 to 19.11. Costs: every operation is O(1) but for `finish_receiving`
-and `all_acknowledged` (O(streams), once the connection is closing).
+Sources: RFC 9000 sections 2 to 4 and 19.4 to 19.11. Costs: every operation is O(1) but for `finish_sending`,
+`finish_receiving` and `all_acknowledged` (O(streams), once the connection is closing).
 """
 
 from __future__ import annotations
@@ -18,16 +17,17 @@ from rudp.control import ControlQueue
 from rudp.errors import ErrorCode, ProtocolError, StreamClosed, StreamLimitReached, StreamReset, StreamStopped
 from rudp.events import Event, SendingStopped, StreamOpened, StreamReadable, StreamsAvailable
 from rudp.events import StreamReset as StreamResetEvent
-from rudp.flow_control import ReceiveWindow
+from rudp.flow_control import ReceiveWindow, connection_window
 from rudp.stream import Stream, is_client_initiated, is_unidirectional
 from rudp.turns import Turns
-from rudp.wire import Fin, MaxData, MaxStreamData, MaxStreams, Parameters, ResetStream, StopSending
+from rudp.wire import MaxData, MaxStreamData, MaxStreams, Parameters, ResetStream, StopSending
 from rudp.wire import Stream as StreamFrame
 
 __all__ = ["Streams"]
 
 BIDI: Final = 0
 UNI: Final = 1
+KINDS: Final = ("bidirectional", "unidirectional")
 
 
 class Streams:
@@ -40,6 +40,8 @@ class Streams:
         "_is_client",
         "_limit_met",
         "_peer_stream_limit",
+        "_receiving_finished",
+        "_sending_finished",
         "_streams",
         "_sum_of_contiguous",
         "_sum_of_highest",
@@ -71,20 +73,25 @@ class Streams:
         self._sum_of_highest = 0
         self._sum_of_contiguous = 0
         self._zero_ended = False
+        # By the FIN of the connection, ours and the peer's.
+        self._sending_finished = self._receiving_finished = False
         self.resets_unacknowledged = 0
         initial = config.initial_receive_window
         self._window_maximum = max(initial, config.receive_window * 2 // 3)
-        self.receive_window = ReceiveWindow(connection_window(config), config.receive_window)
+        self.receive_window = ReceiveWindow(connection_window(initial, config.receive_window), config.receive_window)
         self.turns = Turns(events)
 
-    # -- limits
-    # -------------------------------------------------------------------------------------------------
+    # -- limits ------------------------------------------------------------------------------------------------
 
     def on_peer_parameters(self, parameters: Parameters) -> None:
         """Take the limits that the peer's SYN or SYN_ACK states."""
         self._peer_stream_limit = parameters.initial_max_stream_data
-        self.max_streams_peer = [parameters.initial_max_streams_bidi, parameters.initial_max_streams_uni]
+        self.on_max_streams(parameters.initial_max_streams_bidi, unidirectional=False)
+        self.on_max_streams(parameters.initial_max_streams_uni, unidirectional=True)
         self.turns.raise_limit(parameters.initial_max_data)
+        # Only stream 0 can have been written on before.
+        if 0 in self._streams:
+            self.on_max_stream_data(0, self._peer_stream_limit)
 
     def on_max_streams(self, maximum: int, unidirectional: bool) -> None:
         """MAX_STREAMS received; wakes an application that met the old limit."""
@@ -105,8 +112,7 @@ class Streams:
         if stream is not None and stream.send_window is not None and stream.send_window.raise_to(maximum):
             self.turns.enqueue(stream)
 
-    # -- opening
-    # ------------------------------------------------------------------------------------------------
+    # -- opening -----------------------------------------------------------------------------------------------
 
     def open(self, unidirectional: bool) -> int:
         """Open a stream; its id. Raises StreamLimitReached when the peer admits none now."""
@@ -114,9 +120,8 @@ class Streams:
         count = self.opened_by_me[kind]
         if count >= self.max_streams_peer[kind]:
             self._limit_met[kind] = True
-            word = "unidirectional" if unidirectional else "bidirectional"
             raise StreamLimitReached(
-                f"the peer admits {self.max_streams_peer[kind]} {word} streams at a time and all are in use; "
+                f"the peer admits {self.max_streams_peer[kind]} {KINDS[kind]} streams at a time and all are in use; "
                 "wait until one has ended, or let the peer's configuration admit more"
             )
         self.opened_by_me[kind] = count + 1
@@ -135,6 +140,10 @@ class Streams:
             if not (mine and one_way)
             else None,
         )
+        if self._sending_finished:
+            stream.finish_sending()
+        if self._receiving_finished:
+            stream.finish_receiving()
         self._streams[stream_id] = stream
         return stream
 
@@ -173,8 +182,7 @@ class Streams:
             self._events.append(StreamOpened(stream_id))
         self.opened_by_peer[kind] = max(count, self.opened_by_peer[kind])
 
-    # -- receiving
-    # ----------------------------------------------------------------------------------------------
+    # -- receiving ---------------------------------------------------------------------------------------------
 
     def on_stream_data(self, stream_id: int, offset: int, data: bytes, fin: bool) -> None:
         """A STREAM frame, or a run of them, arrived.
@@ -262,7 +270,8 @@ class Streams:
         data = receive.read(max_bytes)
         if data:
             self._credit_stream(stream, len(data), now, rtt)
-            self.receive_window.on_consumed(len(data), now, rtt)
+            ahead = self._sum_of_highest - self._sum_of_contiguous
+            self.receive_window.on_consumed(len(data), now, rtt, ahead)
             self._announce_credit()
         elif not receive.at_eof:
             stream.readable_armed = True
@@ -275,7 +284,7 @@ class Streams:
         window, receive = stream.receive_window, stream.receive
         assert window is not None
         assert receive is not None
-        window.on_consumed(count, now, rtt)
+        window.on_consumed(count, now, rtt, receive.highest - receive.contiguous)
         receive.window = window.window
         if receive.final_size is None and (maximum := window.update_due()) is not None:
             self._control.put(MaxStreamData(stream.id, maximum))
@@ -319,17 +328,18 @@ class Streams:
         self.open_by_peer(BIDI, streams_bidi)
         self.open_by_peer(UNI, streams_uni)
         self.find(0)
+        self._receiving_finished = True
         for stream in list(self._streams.values()):
             receive = stream.receive
             if receive is None or stream.receive_done or receive.final_size is not None:
                 continue
             receive.finish_at(receive.contiguous)
-            if stream.discarding:
-                stream.receive_done = True
-                self._forget_if_done(stream)
-            elif stream.readable_armed:
+            if stream.readable_armed and not stream.discarding:
                 stream.readable_armed = False
                 self._events.append(StreamReadable(stream.id))
+            if receive.at_eof:
+                stream.receive_done = True
+                self._forget_if_done(stream)
 
     @property
     def received_total(self) -> int:
@@ -345,8 +355,7 @@ class Streams:
         """Whether data was received in order that the application has not read."""
         return self._sum_of_contiguous > self.receive_window.consumed
 
-    # -- sending
-    # ------------------------------------------------------------------------------------------------
+    # -- sending -----------------------------------------------------------------------------------------------
 
     def _sending(self, stream_id: int) -> Stream | None:
         stream = self._lookup_untrusted(stream_id)
@@ -418,9 +427,8 @@ class Streams:
         stream = self._streams.get(stream_id)
         if stream is None or stream.send is None or stream.reset_code is not None:
             return
-        send = stream.send
-        send.on_acked(start, stop, fin)
-        if send.finished:
+        stream.send.on_acked(start, stop, fin)
+        if stream.send.finished:
             self._forget_if_done(stream)
 
     def on_lost(self, stream_id: int, start: int, stop: int, fin: bool) -> None:
@@ -435,6 +443,13 @@ class Streams:
         """Let what the stream has to send be sent next."""
         if stream_id in self._streams:
             self.turns.prefer(self._streams[stream_id])
+
+    def finish_sending(self) -> None:
+        """Our FIN arrived: to the peer every stream ends with the bytes that were written. O(streams), once."""
+        self._sending_finished = True
+        for stream in list(self._streams.values()):
+            stream.finish_sending()
+            self._forget_if_done(stream)
 
     def on_reset_acked(self, stream_id: int) -> None:
         """Our RESET_STREAM arrived."""
@@ -463,13 +478,7 @@ class Streams:
         """Bytes written on all streams and not yet acknowledged."""
         return sum(s.send.buffered for s in self._streams.values() if s.send is not None)
 
-    def final_frame(self) -> Fin:
-        """FIN: the streams we opened of each kind and the sum of the final sizes of all we sent on."""
-        bidi, uni = self.opened_by_me
-        return Fin(bidi, uni, self.turns.send_window.used)
-
-    # -- ending
-    # -------------------------------------------------------------------------------------------------
+    # -- ending ------------------------------------------------------------------------------------------------
 
     @property
     def count(self) -> int:
@@ -490,9 +499,3 @@ class Streams:
         kind = (stream_id & 0x2) >> 1
         self.max_streams_mine[kind] += 1
         self._control.put(MaxStreams(self.max_streams_mine[kind], bool(kind)))
-
-
-def connection_window(config: Config) -> int:
-    """Bytes of credit a connection starts with: one and a half times a stream's, so that one stalled stream does not
-    hold up the others."""
-    return min(config.initial_receive_window * 3 // 2, config.receive_window)

@@ -428,6 +428,36 @@ class TestHalfClose:
         assert not pair.of("server", Terminated)
 
 
+    def test_who_has_half_closed_can_be_sent_streams_without_end(self) -> None:
+        """Neither direction lingers: ours ended with the FIN, so reading is all it takes to admit another."""
+        pair = Pair(client=Config(protection="none", max_streams_bidi=4))
+        early = [pair.server.open_stream() for _ in range(4)]
+        pair.run(0.1)
+        pair.client.send(early[0], b"a word before")
+        pair.client.send_eof()
+        pair.run(0.3)
+        assert read_all(pair.server, early[0]) == b"a word before"
+        assert all(pair.server.at_eof(stream_id) for stream_id in early)
+        for stream_id in early:
+            pair.server.send(stream_id, b"push", fin=True)
+        for _ in range(20):
+            pair.run(0.1)
+            for event in pair.of("client", StreamOpened):
+                read_all(pair.client, event.stream_id)
+            pair.run(0.1)
+            stream_id = pair.server.open_stream()
+            assert pair.server.at_eof(stream_id), "nothing can come back"
+            pair.server.send(stream_id, b"push", fin=True)
+        pair.run(0.1)
+        for event in pair.of("client", StreamOpened):
+            read_all(pair.client, event.stream_id)
+        assert read_all(pair.client, stream_id) == b""
+        pair.run(0.3)
+        assert pair.client.stats(pair.now).streams_open <= 1
+        assert pair.server.stats(pair.now).streams_open <= 1
+        pair.check()
+
+
 def test_the_same_run_is_the_same_bytes() -> None:
     def run() -> list[Datagram]:
         pair = Pair(seed=5)
