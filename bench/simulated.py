@@ -110,6 +110,9 @@ class Pair:
         self.problems: list[str] = []
         self.timed_out: Counter[int] = Counter()
         self.stats: Stats | None = None
+        # What the server has read: when, and how many bytes in all.
+        self.received_at: list[tuple[float, int]] = []
+        self._received = 0
         self._config = config
         self._content = network.random("content")
         self._size, self._connections, self._connect_every = size, connections, connect_every
@@ -240,6 +243,8 @@ class Pair:
         content = self._hashes[connection]
         while data := connection.receive(0, self._read_bytes):
             content.update(data)
+            self._received += len(data)
+        self.received_at.append((self.network.now, self._received))
         if connection.at_eof(0):
             connection.send(0, content.digest(), fin=True)
             if self._closing != "together":

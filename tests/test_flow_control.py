@@ -235,3 +235,18 @@ def test_late_and_repeated_grants_change_nothing(grants: list[int]) -> None:
 def test_windows_are_tiny() -> None:
     assert footprint(ReceiveWindow(MIB, 64 * MIB)) < 250
     assert footprint(SendWindow(MIB)) < 150
+
+
+def test_what_waits_beyond_gaps_widens_the_window() -> None:
+    """Where much is lost the window is full while a gap is mended, though little is read in a round trip."""
+    window = ReceiveWindow(MIB, 64 * MIB)
+    for tick in range(1, 20):
+        window.on_consumed(100 * KIB, tick * 0.1, 0.1, ahead=900 * KIB)
+    assert window.window == 4 * (100 + 900) * KIB
+
+
+def test_a_gap_widens_no_window_while_nothing_is_read() -> None:
+    window = ReceiveWindow(MIB, 64 * MIB)
+    window.on_consumed(1, 0.0, 0.1, ahead=MIB)
+    assert window.window == MIB
+    assert window.update_due() is None
