@@ -4,7 +4,8 @@ Knows two things about the path, both measured: the highest delivery rate of thi
 cycle, and the lowest RTT of the last ten seconds. Their product (BDP) is what fills the path without a queue.
 Everything is paced; the window is only a cap. It works by rounds, one round trip each:
 
-    STARTUP     2.77 times the rate, until three rounds bring no quarter more, or a round shows congestion
+    STARTUP     2.77 times the rate, until three rounds bring no quarter more, or one that met a queue all
+                along, or a round shows congestion
     DRAIN       below the rate, until what is in flight fits the path
     BELOW       0.9 times the rate to the end of the round, only if packets were lost lately: what is lost
                 while the path isn't full is no congestion of ours (the background loss)
@@ -399,10 +400,12 @@ class Model(CongestionController):
         return found and not self._harmful_probes and not self._queue_stands()
 
     def _check_full_pipe(self, sample: AckSample) -> None:
-        if self._full_rounds < FULL_PIPE_ROUNDS and not sample.is_app_limited:
+        if self._full_rounds < FULL_PIPE_ROUNDS:
             if self.delivery_rate >= self._full_rate * FULL_PIPE_GROWTH:
                 self._full_rate, self._full_rounds = self.delivery_rate, 0
-            else:
+            elif self._queue_stands():
+                self._full_rounds = FULL_PIPE_ROUNDS  # no growth but the queue's; what follows would be loss
+            elif not sample.is_app_limited:
                 self._full_rounds += 1
         if self._full_rounds >= FULL_PIPE_ROUNDS:
             self._enter(Phase.DRAIN, 1.0 / STARTUP_GAIN)
@@ -482,7 +485,7 @@ class Model(CongestionController):
             if self.pacing_rate is None and smoothed_rtt > 0.0:
                 self.pacing_rate = STARTUP_GAIN * self.congestion_window / smoothed_rtt
             self.pacing_rate = max(rate, self.pacing_rate or 0.0) or None
-            if self.congestion_window < self._inflight(STARTUP_GAIN):
+            if self.congestion_window < self._inflight(WINDOW_GAIN):
                 self.congestion_window += acked_bytes
             return
         if rate > 0.0:
