@@ -37,7 +37,7 @@ from rudp.packetizer import Packetizer
 from rudp.path import Path, Paths, RandomSource
 from rudp.received_packets import ReceivedPackets
 from rudp.recovery import Recovery
-from rudp.state import CLOSED_STATES, OPEN_STATES, Input, State
+from rudp.state import CLOSED_STATES, OPEN_STATES, WRITABLE_STATES, Input, State
 from rudp.stats import Counters, Stats, gather
 from rudp.streams import Streams
 from rudp.train import Address, Train
@@ -207,8 +207,8 @@ class Connection:
 
     @property
     def is_writable(self) -> bool:
-        """Whether streams can still be opened and written on."""
-        return not self._closing.finished and self.state in (State.ESTABLISHED, State.CLOSE_WAIT)
+        """Whether streams can be opened and written on; stream 0 of a client from the start, for the first DATA."""
+        return not self._closing.finished and self.state in WRITABLE_STATES
 
     @property
     def send_buffered(self) -> int:

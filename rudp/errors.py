@@ -45,14 +45,11 @@ class ErrorCode(IntEnum):
     """Transport error codes of a CLOSE frame; names and numbers follow RFC 9000 section 20.1 where it has them."""
 
     NO_ERROR = 0x00
-    INTERNAL_ERROR = 0x01
-    CONNECTION_REFUSED = 0x02
     FLOW_CONTROL_ERROR = 0x03
     STREAM_LIMIT_ERROR = 0x04
     STREAM_STATE_ERROR = 0x05
     FINAL_SIZE_ERROR = 0x06
     FRAME_ENCODING_ERROR = 0x07
-    TRANSPORT_PARAMETER_ERROR = 0x08
     PROTOCOL_VIOLATION = 0x0A
     # rudp's own, from 0x100 on.
     UNREAD_DATA = 0x100
@@ -61,7 +58,6 @@ class ErrorCode(IntEnum):
     PROTECTION_MISMATCH = 0x103
     NO_APPLICATION_PROTOCOL = 0x104
     SERVER_BUSY = 0x105
-    ENDPOINT_CLOSED = 0x106
 
 
 LARGEST_ERROR_CODE: Final = 2**32 - 1

@@ -15,7 +15,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-__all__ = ["CLOSED_STATES", "OPEN_STATES", "TRANSITIONS", "Input", "State", "transition"]
+__all__ = ["CLOSED_STATES", "OPEN_STATES", "TRANSITIONS", "WRITABLE_STATES", "Input", "State", "transition"]
 
 
 class State(Enum):
@@ -81,6 +81,8 @@ TRANSITIONS: Final[dict[State, dict[Input, State]]] = {
 OPEN_STATES: Final = frozenset(
     {State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSE_WAIT, State.CLOSING, State.LAST_ACK}
 )
+# States in which the application may write; a client's first bytes may wait for the first DATA.
+WRITABLE_STATES: Final = frozenset({State.SYN_SENT, State.ESTABLISHED, State.CLOSE_WAIT})
 # States in which nothing but a remembered reply goes out; the endpoint holds that and drops the connection.
 CLOSED_STATES: Final = frozenset({State.CLOSED, State.TIME_WAIT, State.ABORTED, State.DRAINING})
 

@@ -89,8 +89,7 @@ class Streams:
         self.on_max_streams(parameters.initial_max_streams_bidi, unidirectional=False)
         self.on_max_streams(parameters.initial_max_streams_uni, unidirectional=True)
         self.turns.raise_limit(parameters.initial_max_data)
-        # Only stream 0 can have been written on before.
-        if 0 in self._streams:
+        if 0 in self._streams:  # the only one that can have been written on before
             self.on_max_stream_data(0, self._peer_stream_limit)
 
     def on_max_streams(self, maximum: int, unidirectional: bool) -> None:

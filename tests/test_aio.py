@@ -350,6 +350,33 @@ async def _connect_unknown():
     await rudp.connect("host.invalid", 1)
 
 
+@pytest.mark.parametrize("port", [-1, 65_536, 80_000])
+def test_a_port_out_of_bounds_is_no_other_port(port):
+    async def main():
+        for operation in (rudp.serve(echo, HOST, port), rudp.serve(echo, None, port), _connect(port)):
+            with pytest.raises(OverflowError, match=str(port)):
+                await operation
+
+    run(main())
+
+
+def test_the_first_data_packet_may_carry_data():
+    async def main():
+        async with await rudp.serve(echo, HOST, 0) as server, await rudp.Endpoint.bind(HOST, 0) as endpoint:
+            driver = endpoint._driver
+            core = driver.connect(server.local_address, None)
+            core.send(0, b"early", fin=True)
+            connection = rudp.Connection(driver, core)
+            driver.sinks[core.id] = connection
+            await connection.wait_connected()
+            assert await connection.main_stream.receive_exactly(5) == b"early"
+            assert await connection.main_stream.receive() == b""
+            assert connection.stats().packets_sent <= 3
+            await connection.close()
+
+    run(main())
+
+
 def test_a_port_in_use_is_named():
     async def main():
         async with await rudp.serve(echo, HOST, 0) as server:
@@ -387,6 +414,7 @@ def test_abort_tells_code_and_reason():
         ended = asyncio.Future()
 
         async def handler(connection):
+            await connection.main_stream.send(b"welcome")
             try:
                 await connection.main_stream.receive()
             except rudp.ConnectionReset as error:
@@ -394,6 +422,7 @@ def test_abort_tells_code_and_reason():
 
         async with await rudp.serve(handler, HOST, 0) as server:
             connection = await rudp.connect(HOST, server.local_address[1])
+            assert await connection.main_stream.receive() == b"welcome"
             connection.abort(42, "no more cake")
             assert await ended == (42, "no more cake", True)
             with pytest.raises(rudp.ConnectionAborted, match="no more cake"):

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeAlias
 
 from rudp.aio.connection import Connection
 from rudp.aio.driver import Driver, Sink
-from rudp.aio.resolve import resolve
+from rudp.aio.resolve import check_port, resolve
 from rudp.config import Config
 from rudp.connection import Connection as CoreConnection
 from rudp.errors import ConnectionClosed, ConnectionLost
@@ -36,6 +36,7 @@ async def open_socket(
     """The socket to use: the user's own, or one bound to host and port. Raises SocketError."""
     if sock is not None:
         return UdpSocket.wrap(sock, buffer_size=config.socket_buffer)
+    check_port(port)
     if not host:
         return UdpSocket.open((host, port), family=family, buffer_size=config.socket_buffer)
     addresses = await resolve(host, port, family)

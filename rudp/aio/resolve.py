@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Final
 
 from rudp.train import Address
 from rudp.udp_options import normalise_address
 
-__all__ = ["resolve"]
+__all__ = ["check_port", "resolve"]
+
+LARGEST_PORT: Final = 65535
+
+
+def check_port(port: int) -> None:
+    """Raise OverflowError, as the socket module does, for a port that doesn't fit; getaddrinfo would cut it."""
+    if not 0 <= port <= LARGEST_PORT:
+        raise OverflowError(f"port {port}: must be from 0 to {LARGEST_PORT}")
 
 
 async def resolve(host: str, port: int, family: int = 0) -> list[Address]:
     """The addresses of a host, best first (RFC 6724, as the system orders them), without repetition.
 
-    Raises socket.gaierror (an OSError) for an unknown host.
+    Raises socket.gaierror (an OSError) for an unknown host, OverflowError for a port out of bounds.
     """
+    check_port(port)
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
     addresses = [normalise_address(info[4]) for info in found]
