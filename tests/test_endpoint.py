@@ -419,7 +419,7 @@ def test_any_split_of_a_buffer_leaves_the_same_state(seed: int) -> None:
         now += 0.05
         for reply in replies:
             client.receive(memoryview(reply), 1200, SERVER, None, 0, now)
-        if connection.is_writable:
+        if connection.is_open and connection.is_writable:
             connection.send(0, random.randbytes(random.randrange(1, 40_000)))
             if random.random() < 0.3:
                 connection.send(connection.open_stream(), b"small", fin=True)
@@ -515,7 +515,7 @@ def act(random: Random, connection: Connection) -> None:
         connection.send_eof()
     elif draw < 0.1:
         connection.ping()
-    elif draw < 0.6 and connection.is_writable:
+    elif draw < 0.6 and connection.is_open and connection.is_writable:
         connection.send(0, bytes(random.choice([1, 1000, 50_000])))
 
 
