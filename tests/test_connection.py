@@ -85,6 +85,14 @@ def test_writing_needs_an_open_side(state: str, command: str) -> None:
     if state in ("ESTABLISHED", "CLOSE-WAIT"):
         assert connection.is_writable
         WRITING[command](connection)
+    elif state == "SYN-SENT":
+        # Stream 0 is there from the start; further ones need the server's limit.
+        assert connection.is_writable
+        if command == "open_stream":
+            with pytest.raises(StreamLimitReached):
+                WRITING[command](connection)
+        else:
+            WRITING[command](connection)
     else:
         assert not connection.is_writable
         with pytest.raises(ConnectionClosed, match=state):
