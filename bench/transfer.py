@@ -1,10 +1,10 @@
 """Bulk over loopback, two processes: rudp beside asyncio TCP and bare UDP, alternating in one run.
 
 Invariant of the comparison: equal work. Every contender moves the same bytes from one process to another over
-127.0.0.1, and the receiver compares every byte with what must come.
-Datagrams are of the same size but for TCP, which has loopback's 64 KB MTU: "tcp" reads
-through asyncio's streams, as rudp's own API is used, "tcp-buffered" through a BufferedProtocol, the fastest way asyncio has. Bare UDP sends one datagram a call with a
-window that the receiver opens, and neither orders nor repeats anything: it is what the system calls alone cost.
+127.0.0.1, and the receiver compares every byte with what must come. Datagrams are of the same size but for TCP, which
+has loopback's 64 KB MTU: "tcp" reads through asyncio's streams, as rudp's own API is used, "tcp-buffered" through a
+BufferedProtocol, the fastest way asyncio has. Bare UDP sends one datagram a call with a window that the receiver
+opens, and neither orders nor repeats anything: it is what the system calls alone cost.
 
     python -m bench.transfer                        the table
     python -m bench.transfer --json                 the same as JSON

@@ -7,9 +7,9 @@ import socket
 from types import ModuleType
 
 import pytest
-from tests.test_aio import HOST, run, settle
 
 import rudp
+from tests.test_aio import HOST, run, settle
 
 MODULES = pytest.mark.parametrize("net", [asyncio, rudp], ids=["tcp", "rudp"])
 
@@ -245,7 +245,7 @@ def test_write_buffer_limits_pause_and_resume_the_protocol(net):
             self.log.append("resume")
 
     async def main():
-        server, reader, writer = await open_pair(net, echo)
+        server, _, writer = await open_pair(net, echo)
         transport = writer.transport
         transport.set_write_buffer_limits(high=1000, low=100)
         assert transport.get_write_buffer_limits() == (100, 1000)

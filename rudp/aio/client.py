@@ -58,7 +58,7 @@ def connect(
     """Connect to a rudp server: `connection = await connect(...)`, or `async with connect(...) as connection`.
 
     A name with several addresses is tried address by address, a quarter of a second apart, and the first to answer
-    wins (RFC 8305). `local_addr` binds the socket; `sock` is one of your own, and belongs to the connection from then on.
+    wins (RFC 8305). `local_addr` binds the socket; `sock` is one of your own, which the connection owns from then on.
 
     Raises ConnectTimeout (a TimeoutError), ConnectionRefused (a ConnectionRefusedError), VersionMismatch, SocketError
     (an OSError) and socket.gaierror (an unknown host).

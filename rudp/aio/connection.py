@@ -18,6 +18,7 @@ from rudp.errors import ConnectionClosed, StreamLimitReached
 from rudp.events import (
     Connected,
     Event,
+    PathChanged,
     PeerFinished,
     SendingStopped,
     StreamOpened,
@@ -46,9 +47,9 @@ class Connection:
         "_opening",
         "_peer_finished",
         "_streams",
-        "_waiters",
         "_terminated",
         "_transports",
+        "_waiters",
         "core",
         "driver",
         "loop",
@@ -251,27 +252,26 @@ class Connection:
 
     def on_event(self, event: Event) -> None:
         """Take one event of the core."""
-        if isinstance(event, StreamReadable):
-            self._for_reading(event.stream_id).on_readable()
-        elif isinstance(event, StreamWritable):
-            sink = self._streams.get(event.stream_id)
-            if sink is not None:
-                sink.on_writable()
-        elif isinstance(event, StreamOpened):
-            self._on_opened(event.stream_id)
-        elif isinstance(event, StreamReset):
-            self._for_reading(event.stream_id).on_reset(event.code)
-        elif isinstance(event, SendingStopped):
-            self._for_reading(event.stream_id).on_stopped(event.code)
-        elif isinstance(event, Connected):
-            self._on_connected()
-        elif isinstance(event, PeerFinished):
-            self._peer_finished = True
-            self._notify()
-        elif isinstance(event, StreamsAvailable):
-            self._notify()
-        elif isinstance(event, Terminated):
-            self._on_terminated(event.error)
+        _HANDLERS[type(event)](self, event)
+
+    def _on_readable(self, event: StreamReadable) -> None:
+        self._for_reading(event.stream_id).on_readable()
+
+    def _on_writable(self, event: StreamWritable) -> None:
+        sink = self._streams.get(event.stream_id)
+        if sink is not None:
+            sink.on_writable()
+
+    def _on_reset(self, event: StreamReset) -> None:
+        self._for_reading(event.stream_id).on_reset(event.code)
+
+    def _on_stopped(self, event: SendingStopped) -> None:
+        self._for_reading(event.stream_id).on_stopped(event.code)
+
+    def _on_change(self, event: Event) -> None:
+        """The peer finished, admits more streams, or moved: whoever waits for the connection looks again."""
+        self._peer_finished = self._peer_finished or isinstance(event, PeerFinished)
+        self._notify()
 
     def _for_reading(self, stream_id: int) -> Any:
         """The stream an event is for. Stream 0 comes out of accept_stream when the peer uses it and nobody here did."""
@@ -280,24 +280,24 @@ class Connection:
             self._notify()
         return self._streams.get(stream_id) or self._stream(stream_id)
 
-    def _on_opened(self, stream_id: int) -> None:
+    def _on_opened(self, event: StreamOpened) -> None:
         if self.on_stream is not None:
-            self.on_stream(self, stream_id)
+            self.on_stream(self, event.stream_id)
             return
-        self._incoming.append(self._stream(stream_id))
+        self._incoming.append(self._stream(event.stream_id))
         self._notify()
 
-    def _on_connected(self) -> None:
+    def _on_connected(self, _: Event) -> None:
         if self._opening is not None and not self._opening.done():
             self._opening.set_result(None)
 
-    def _on_terminated(self, error: Exception | None) -> None:
+    def _on_terminated(self, event: Terminated) -> None:
         self._terminated = True
-        self._error = error
+        self._error = event.error
         self.driver.sinks.pop(self.core.id, None)
-        self._on_connected()
+        self._on_connected(event)
         for sink in list(self._streams.values()):
-            sink.on_terminated(error)
+            sink.on_terminated(event.error)
         self._notify()
 
     def _notify(self) -> None:
@@ -305,3 +305,17 @@ class Connection:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+_HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
+    Connected: Connection._on_connected,
+    StreamOpened: Connection._on_opened,
+    StreamReadable: Connection._on_readable,
+    StreamWritable: Connection._on_writable,
+    StreamReset: Connection._on_reset,
+    SendingStopped: Connection._on_stopped,
+    StreamsAvailable: Connection._on_change,
+    PeerFinished: Connection._on_change,
+    PathChanged: Connection._on_change,
+    Terminated: Connection._on_terminated,
+}

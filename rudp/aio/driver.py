@@ -85,7 +85,7 @@ class Driver:
         return core
 
     def wake(self) -> None:
-        """Something may have to be sent: do so once this turn of the loop is over, so that small writes share packets."""
+        """Something may have to be sent: after this turn of the loop, so that small writes share packets."""
         if not self._flush_due:
             self._flush_due = True
             self.loop.call_soon(self._on_wake)
@@ -220,8 +220,8 @@ class Driver:
                 self.abort("the event loop ended")
                 if unsent:
                     warnings.warn(
-                        f"the event loop ended with unacknowledged data on {len(unsent)} rudp connection(s): it may not "
-                        "have arrived. Await close(), or the writer's wait_closed(), before the loop ends",
+                        f"the event loop ended with unacknowledged data on {len(unsent)} rudp connection(s): it may "
+                        "not have arrived. Await close(), or the writer's wait_closed(), before the loop ends",
                         ResourceWarning,
                         stacklevel=2,
                     )

@@ -216,8 +216,8 @@ async def open_connection(
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """As asyncio.open_connection: a reader and a writer for stream 0 of a new connection. Raises as `connect`.
 
-    `writer.close()` sends what was written and closes the connection; await `writer.wait_closed()` before the loop ends,
-    or a ResourceWarning says what may be lost.
+    `writer.close()` sends what was written and closes the connection; await `writer.wait_closed()` before the loop
+    ends, or a ResourceWarning says what may be lost.
     """
     connection = await connect(
         host, port, config=config, local_addr=local_addr, sock=sock, family=family
