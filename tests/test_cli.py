@@ -308,7 +308,7 @@ class Breaking(FileSource):
         data = await super().read()
         if self._left:
             return data
-        while not self.part.stat().st_size:  # noqa: ASYNC110 - a file tells nobody that it grew
+        while not self.part.stat().st_size:
             await asyncio.sleep(0)
         raise Failure("the disk is broken")
 
@@ -406,7 +406,7 @@ def test_ctrl_c_keeps_what_a_receiver_has(folder: Path) -> None:
                 if self._left > len(DATA) - 262_144:
                     return await super().read()
                 part = folder / "data.bin.part"
-                while part.stat().st_size < 262_144:  # noqa: ASYNC110 - a file tells nobody that it grew
+                while part.stat().st_size < 262_144:
                     await asyncio.sleep(0)
                 receiver.signal()
                 return await asyncio.Future()
