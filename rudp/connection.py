@@ -239,8 +239,8 @@ class Connection:
 
     def stats(self, now: float) -> Stats:
         """The connection's figures."""
-        size = self._outbound.packetizer.datagram_size
-        return gather(self.state.value, self._counters, self._recovery, self._streams, size, now)
+        packetizer = self._outbound.packetizer
+        return gather(self.state.value, self._counters, self._recovery, self._streams, packetizer, now)
 
     # -- commands -----------------------------------------------------------------------------------------------
 

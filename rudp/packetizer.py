@@ -83,13 +83,15 @@ class _Head:
 class Packetizer:
     """Builds the trains of one connection."""
 
-    __slots__ = ("datagram_size", "destination_id", "next_packet_number", "protection")
+    __slots__ = ("datagram_size", "destination_id", "next_packet_number", "packets_retransmitted", "protection")
 
     def __init__(self, destination_id: int, protection: Protection, datagram_size: int) -> None:
         self.destination_id = destination_id
         self.protection = protection
         self.datagram_size = datagram_size
         self.next_packet_number = 0
+        # Packets that carried stream data which had been sent before.
+        self.packets_retransmitted = 0
 
     @property
     def _room(self) -> int:
@@ -140,7 +142,9 @@ class Packetizer:
             head.add(frame, encoded)
         stream = streams.turns.next_ready()
         if stream is not None and (head.parts or self._is_shared(streams.turns, stream)):
+            before = streams.turns.retransmitted
             stream = self._fill_head(head, streams.turns)
+            self.packets_retransmitted += streams.turns.retransmitted != before
             packets -= 1
         runs = self._take_runs(streams.turns, packets) if stream is not None else []
         if runs and head.parts and head.room:
@@ -216,12 +220,15 @@ class Packetizer:
     def _take_run(self, turns: Turns, stream: Stream, packets: int) -> _Run | None:
         """Canonical packets of one range of a stream, their numbers yet to be set; None when credit holds it."""
         payload_size = self.datagram_size - wire.CANONICAL_HEADER_SIZE - self.protection.overhead
+        before = turns.retransmitted
         taken = turns.take(stream, packets * payload_size)
         if taken is None:
             return None
         offset, length, fin = taken
         assert stream.send is not None
         payloads = stream.send.slices(offset, length, payload_size)
+        if turns.retransmitted != before:
+            self.packets_retransmitted += len(payloads)
         overhead = self.datagram_size - payload_size
         record = SentTrain(
             first=0,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import isinf
 from typing import Final
 
+from rudp.packetizer import Packetizer
 from rudp.recovery import Recovery
 from rudp.streams import Streams
 
@@ -65,8 +66,10 @@ class Stats:
     packets_sent: int
     packets_received: int
     packets_lost: int
+    packets_retransmitted: int
     packets_spurious: int
     packets_duplicate: int
+    packets_refused: int
     datagrams_corrupt: int
     bytes_sent: int
     bytes_received: int
@@ -97,7 +100,7 @@ class EndpointStats:
 
 
 def gather(  # noqa: PLR0917
-    state: str, counters: Counters, recovery: Recovery, streams: Streams, datagram_size: int, now: float
+    state: str, counters: Counters, recovery: Recovery, streams: Streams, packetizer: Packetizer, now: float
 ) -> Stats:
     """Collect a connection's figures from its parts."""
     limited_by = "application"
@@ -118,12 +121,14 @@ def gather(  # noqa: PLR0917
         bytes_in_flight=recovery.sent_packets.bytes_in_flight,
         pacing_rate=controller.pacing_rate,
         pto_count=recovery.pto_count,
-        max_datagram_size=datagram_size,
+        max_datagram_size=packetizer.datagram_size,
         packets_sent=counters.packets_sent,
         packets_received=counters.packets_received,
         packets_lost=counters.packets_lost,
+        packets_retransmitted=packetizer.packets_retransmitted,
         packets_spurious=counters.packets_spurious,
         packets_duplicate=counters.packets_duplicate,
+        packets_refused=counters.packets_refused,
         datagrams_corrupt=counters.datagrams_corrupt,
         bytes_sent=counters.bytes_sent,
         bytes_received=counters.bytes_received,

@@ -219,6 +219,7 @@ def test_figures() -> None:
     assert (sent.stream_bytes_sent, got.stream_bytes_received) == (100_000, 100_000)
     assert (sent.packets_lost, sent.packets_spurious) == (1, 0)
     assert 0 < sent.stream_bytes_retransmitted <= 1200
+    assert sent.packets_retransmitted == 1
     assert sent.bytes_in_flight == sent.send_buffered == 0
     assert sent.bytes_sent == sum(len(p.data) for p in pair.packets("c"))
     assert sent.packets_sent == len(pair.packets("c", "DATA"))

@@ -174,6 +174,7 @@ class TestProbes:
         assert stats.packets_spurious > 0
         assert stats.packets_spurious == stats.packets_lost
         assert stats.stream_bytes_retransmitted > 0
+        assert stats.packets_retransmitted > 0
         assert stats.stream_bytes_sent == len(data)
         assert reader.stats(pair.now).stream_bytes_received == len(data)
 
