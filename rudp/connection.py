@@ -269,10 +269,11 @@ class Connection:
 
         Raises StreamReset when the peer reset the stream, StreamClosed when there is nothing to receive on it.
         """
-        data = self._streams.read(stream_id, max_bytes, self._now, self._recovery.rtt.smoothed_rtt)
-        if self._control:
-            self._wake()
-        return data
+        try:
+            return self._streams.read(stream_id, max_bytes, self._now, self._recovery.rtt.smoothed_rtt)
+        finally:
+            if self._control:
+                self._wake()
 
     def reset_stream(self, stream_id: int, code: int) -> None:
         """Give up sending on a stream; what has not arrived is dropped. ValueError: code beyond 32 bits."""
@@ -410,13 +411,14 @@ class Connection:
     def refuse(self, error: Exception) -> None:
         """Client: the opening fails with `error`; later than SYN_SENT this does nothing."""
         self._life.refuse(error)
+        self._wake()
 
     def receive_syn_ack(self, packet: wire.SynAck, source: tuple[Address, Address | None], now: float) -> None:
         """Client: the server answered. A duplicate is answered, so that a server whose first DATA was lost goes on."""
         self._now = now
         if self.state is State.SYN_SENT:
             if (problem := self._opening.on_syn_ack(packet, source[1], now)) is not None:
-                self._life.refuse(problem)
+                self.refuse(problem)
                 return
             self._life.connect(Input.SYN_ACK)
             self.ping()
@@ -426,6 +428,7 @@ class Connection:
     def receive_reset(self) -> None:
         """A stateless RESET with the right token came: the peer has lost this connection."""
         self._life.on_reset()
+        self._wake()
 
     def handle_timeout(self, now: float) -> None:
         """Act on what is due; harmless when called early."""
@@ -491,8 +494,6 @@ class Connection:
 
     def take_events(self) -> list[Event]:
         """What happened since the last call, oldest first."""
-        if not self._events:
-            return []
         events = self._events[:]
         self._events.clear()
         return events

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from collections.abc import Callable
 from itertools import pairwise
 from random import Random
 
@@ -517,6 +518,40 @@ def act(random: Random, connection: Connection) -> None:
         connection.ping()
     elif draw < 0.6 and connection.is_open and connection.is_writable:
         connection.send(0, bytes(random.choice([1, 1000, 50_000])))
+
+
+def refused_by_the_peer() -> Net:
+    return Pair(client=Config(protection="none"), server=Config(), opened=False)
+
+
+def refused_by_the_network() -> Net:
+    net = Net()
+    net.add("c", CLIENT)
+    net.address["s"] = SERVER
+    net.connect("c", "s")
+    net.run(0.1)
+    net.endpoints["c"].on_icmp_error(SERVER, ConnectionRefusedError(111, "refused"), net.now)
+    return net
+
+
+def reset_by_a_restarted_peer() -> Net:
+    config = Config(reset_key=KEY)
+    pair = Pair(server=config)
+    restart(pair, config)
+    pair.client.send(0, b"x")
+    return pair
+
+
+@pytest.mark.parametrize("end", [refused_by_the_peer, refused_by_the_network, reset_by_a_restarted_peer])
+def test_a_connection_that_others_ended_is_not_held(end: Callable[[], Net]) -> None:
+    net = end()
+    net.run(3)
+    client = net.endpoints["c"]
+    assert len(net.ends("c")) == 1
+    assert not client.connections
+    assert client.is_idle
+    net.run(100)
+    assert client.next_timeout() is None
 
 
 # -- memory -----------------------------------------------------------------------------------------------------

@@ -472,3 +472,14 @@ def test_the_same_run_is_the_same_bytes() -> None:
 
 def test_the_address_of_the_pair_is_the_servers() -> None:
     assert Pair().client.remote_address == SERVER
+
+
+def test_a_stream_that_was_reset_makes_room_for_another_once_its_reader_knows() -> None:
+    pair = Pair(client=Config(protection="none"), server=Config(protection="none", max_streams_uni=1))
+    stream_id = pair.client.open_stream(unidirectional=True)
+    pair.client.reset_stream(stream_id, 3)
+    pair.run(1)
+    with pytest.raises(StreamReset):
+        pair.server.receive(stream_id)
+    pair.run(1)
+    assert pair.client.open_stream(unidirectional=True) != stream_id
