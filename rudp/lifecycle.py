@@ -88,7 +88,7 @@ class Lifecycle:
 
     def close(self, now: float, farewell: wire.Close | None = None) -> None:
         """Write and read no more; with `farewell` the peer is told that once it has everything."""
-        self._closing.farewell = farewell
+        farewell = self._closing.farewell = farewell or self._closing.farewell
         if self.state is State.SYN_SENT:
             self.state = transition(self.state, Input.FIN_SENT)
             self._terminate(None)
@@ -99,6 +99,9 @@ class Lifecycle:
             self.finish()
             if self._streams.has_unread():
                 self.abort(unread(), now)
+            elif farewell is not None and self.state is State.FIN_WAIT_2:
+                # Half-closed before: the peer has everything already.
+                self.end(Ending(farewell, None), Input.ABORT, now)
 
     def bound_close(self, now: float) -> None:
         """From the first look on at a fully closed connection whose peer has everything, its patience counts."""

@@ -500,3 +500,21 @@ def test_a_fin_is_complete_once() -> None:
     assert closing.is_complete(10)
     closing.peer_finished = True
     assert not closing.is_complete(10)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_farewell_reaches_the_peer_however_far_the_close_has_come(half: bool) -> None:
+    pair = Pair()
+    pair.client.send(0, b"all")
+    if half:
+        pair.client.send_eof()
+        pair.run(1)
+        assert pair.client.state is State.FIN_WAIT_2
+    pair.client.close(5, "bye")
+    pair.client.close()
+    pair.run(2)
+    assert pair.received["s", 0] == b"all"
+    assert pair.ends("c") == [None]
+    (error,) = pair.ends("s")
+    assert isinstance(error, ConnectionReset)
+    assert (error.code, error.reason) == (5, "bye")
