@@ -66,6 +66,7 @@ class Plan:
 class Outcome:
     """What was seen, for the summary."""
 
+    connected: bool = False
     handshake_seconds: float = 0.0
     transfer_seconds: float = 0.0
     received: int = 0
@@ -121,9 +122,9 @@ class Show:
         try:
             self._relay.lead_to(server.sockets[0].getsockname()[:2])
             self._relay.watcher = self._witness
-            # A third of the time is kept for the transfer by UDP alone.
+            # Some time is kept for the transfer by UDP alone, which may be cut short, and for the summary.
             try:
-                async with asyncio.timeout_at(self._deadline - plan.time_limit / 3):
+                async with asyncio.timeout_at(self._deadline - plan.time_limit / 6):
                     await self._by_rudp(receiver, config)
             except TimeoutError as error:
                 outcome.problem = reason(error) if str(error) else "not finished within the time limit"
@@ -133,6 +134,8 @@ class Show:
             outcome.received = receiver.received
             self._relay.watcher = None
             await shut(server)
+        if not outcome.connected:
+            await self._tell_opening()
         if outcome.problem:
             click.echo(f"  failed: {outcome.problem}")
         await self._by_udp()
@@ -155,6 +158,7 @@ class Show:
         connection = await rudp.connect(*self._relay.address, config=config)
         try:
             outcome.handshake_seconds = self._loop.time() - start
+            outcome.connected = True
             stream = await connection.open_stream()
             await self._tell_opening()
             start = self._loop.time()
@@ -201,10 +205,12 @@ class Show:
 
     async def _tell_opening(self) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._witness.opened.wait(), OPENING_SECONDS)
+            if self._outcome.connected:
+                await asyncio.wait_for(self._witness.opened.wait(), OPENING_SECONDS)
         click.secho("\nThree-way handshake, as the relay saw it", bold=True)
         _tell(self._witness.opening)
-        click.echo(f"  the client was connected after {time_text(self._outcome.handshake_seconds)}")
+        if self._outcome.connected:
+            click.echo(f"  the client was connected after {time_text(self._outcome.handshake_seconds)}")
 
     async def _tell_closing(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -236,7 +242,7 @@ class Show:
 def _figures(stats: Stats) -> str:
     return (
         f"RTT {stats.smoothed_rtt * 1000:.0f} ms, window {size_text(stats.congestion_window)}, "
-        f"lost {stats.packets_lost}, resent {size_text(stats.stream_bytes_retransmitted)}"
+        f"lost {stats.packets_lost}, resent {stats.packets_retransmitted}"
     )
 
 
@@ -261,8 +267,8 @@ def _summary(plan: Plan, relay_counts: str, outcome: Outcome) -> None:
     if stats := outcome.stats:
         lost = f"{stats.packets_lost:,} found lost, {stats.packets_spurious:,} of them wrongly"
         _row("packets", f"{stats.packets_sent:,} sent, {lost}")
-        again = size_text(stats.stream_bytes_retransmitted)
-        _row("sent again", f"{again} of data, {stats.packets_duplicate:,} packets came twice")
+        again = f"{size_text(stats.stream_bytes_retransmitted)} in {stats.packets_retransmitted:,} packets"
+        _row("sent again", f"{again}; {stats.packets_duplicate:,} packets came twice")
         least, mean = stats.min_rtt * 1000, stats.smoothed_rtt * 1000
         _row("round trip", f"{least:.1f} ms at least, {mean:.1f} ms on average")
     _row("close", "both sides, in good order" if outcome.closed else "not in good order")
@@ -271,6 +277,8 @@ def _summary(plan: Plan, relay_counts: str, outcome: Outcome) -> None:
         whole = "whole, by luck" if bare.identical else "broken"
         lost = f"{missing:,} of {bare.sent:,} datagrams lost ({missing / max(1, bare.sent):.1%})"
         _row("UDP alone", f"{lost}, {bare.out_of_order:,} out of order: {whole}")
+        if bare.bytes_sent < plan.size:
+            _row("", f"there was time for the first {size_text(bare.bytes_sent)} only")
     _row("relay", relay_counts)
 
 

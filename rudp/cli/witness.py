@@ -17,6 +17,7 @@ from rudp.errors import DecodeError
 __all__ = ["Sighting", "Witness"]
 
 LONGEST_STORY = 200
+REPEATED = 255  # docs/WIRE.md: the try counter of a SYN_ACK that answers no single SYN
 
 
 class Sighting(NamedTuple):
@@ -61,7 +62,7 @@ class Witness:
         packet = wire.decode_opening(view)
         detail = f"{len(view)} bytes"
         if isinstance(packet, wire.Syn | wire.SynAck):
-            detail += f", try {packet.try_counter + 1}"
+            detail += ", again" if packet.try_counter == REPEATED else f", try {packet.try_counter + 1}"
         name = {"SynAck": "SYN_ACK"}.get(type(packet).__name__, type(packet).__name__.upper())
         story = self.closing if self._closing else self.opening
         self._tell(story, Sighting(time, direction, name, detail, fate))
