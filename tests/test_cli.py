@@ -194,6 +194,12 @@ def test_an_unknown_host_is_told_in_one_line(transport: str, monkeypatch: pytest
     assert "no such host" in said
 
 
+@pytest.mark.parametrize("transport", ["rudp", "tcp", "udp"])
+def test_a_malformed_host_is_told_in_one_line(transport: str) -> None:
+    said = one_line(rudp("echo", "--transport", transport, "--host", "a..b", "x"))
+    assert "no such host (its name is malformed)" in said
+
+
 # Files.
 
 
@@ -374,6 +380,24 @@ def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
     said = one_line(rudp("send", str(tmp_path / "none"), "127.0.0.1:9"))
     assert re.search(r"cannot read .*none: no such file", said)
     assert "cannot read" in one_line(rudp("send", str(tmp_path), "127.0.0.1:9"))
+
+
+def test_what_has_no_size_of_its_own_is_sent_as_standard_input_only() -> None:
+    assert "is no plain file; rudp send -" in one_line(rudp("send", os.devnull, "127.0.0.1:9"))
+
+
+def test_a_folder_that_is_missing_is_made(tmp_path: Path) -> None:
+    with running("receive", "--output", str(tmp_path / "new"), "--host", "127.0.0.1", "--port", "0") as receiver:
+        receiver.wait_for("waiting on")
+        assert receiver.interrupt() == 130
+    assert contents(tmp_path / "new") == {}
+
+
+def test_what_is_no_folder_is_refused_before_anybody_sends(file: Path, tmp_path: Path) -> None:
+    for wrong in (os.devnull, str(file), str(tmp_path / "none" / "new")):
+        result = rudp("receive", "--output", wrong, "--port", "0")
+        assert result.exit_code == 2
+        assert "--output" in result.stderr
 
 
 def test_a_receiver_that_is_not_there_is_told_in_one_line(file: Path) -> None:

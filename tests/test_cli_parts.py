@@ -29,6 +29,7 @@ from rudp.cli.common import (
     time_text,
 )
 from rudp.cli.incoming import Incoming, safe_name
+from rudp.cli.meter import Meter
 from rudp.cli.relay import Conditions, Direction, Relay
 
 
@@ -103,7 +104,21 @@ def test_reasons_are_one_plain_line() -> None:
     )
     assert reason(TimeoutError()) == "timed out"
     assert "no such host" in reason(socket.gaierror(-2, "Name or service not known"))
+    assert "no such host" in reason(UnicodeError("label empty or too long"))
     assert printable("a\x1b[31m\nb" + "c" * 900, 20) == "a?[31m?bccccccccc..."
+
+
+def test_a_live_bar_leaves_room_for_an_echoed_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("TERM", "xterm"), ("COLUMNS", "80"), ("FORCE_COLOR", "1"), ("TTY_COMPATIBLE", "1")):
+        monkeypatch.setenv(name, value)
+    with Meter("name", 1000) as meter:
+        meter.update(500, "n" * 200, now=True)
+    drawn = click.unstyle(capsys.readouterr().out).replace("\r", "\n").split("\n")
+    assert any("name" in line for line in drawn)
+    assert any("nnn" in line for line in drawn)
+    assert max(len(line.rstrip()) for line in drawn) == 78
 
 
 @pytest.mark.parametrize(

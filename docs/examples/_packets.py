@@ -39,6 +39,8 @@ def in_words(data: bytes, overhead: int = 4) -> str:
     kind = wire.DATA_TYPES.get(data[0])
     if kind is None:
         packet = wire.decode_opening(view)
+        if isinstance(packet, wire.SynAck) and packet.try_counter == 255:
+            return "SYN_ACK again"
         counter = f" try {packet.try_counter + 1}" if isinstance(packet, wire.Syn | wire.SynAck) else ""
         return f"{name(packet)}{counter}"
     number = wire.read_headers(view, len(view))[2][0]

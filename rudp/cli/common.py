@@ -62,7 +62,7 @@ def run(work: Coroutine[Any, Any, int], *, interrupted: int = INTERRUPTED) -> No
     except KeyboardInterrupt:
         warn("interrupted" if interrupted else "stopped")
         status = interrupted
-    except (Failure, RudpError, EOFError, OSError) as error:
+    except (Failure, RudpError, EOFError, OSError, UnicodeError) as error:
         warn(reason(error))
         status = 1
     raise SystemExit(status)
@@ -88,7 +88,7 @@ def explained(doing: str) -> Iterator[None]:
     """Turn what the system or a peer did into a Failure that says what was being done."""
     try:
         yield
-    except (RudpError, OSError, EOFError) as error:
+    except (RudpError, OSError, EOFError, UnicodeError) as error:
         raise Failure(f"{doing}: {reason(error)}") from error
 
 
@@ -96,6 +96,8 @@ def reason(error: BaseException) -> str:
     """Why it failed, for people."""
     if isinstance(error, socket.gaierror):
         return f"no such host ({error.strerror})"
+    if isinstance(error, UnicodeError):
+        return "no such host (its name is malformed)"  # Python encodes host names itself before it asks
     if isinstance(error, asyncio.IncompleteReadError):
         return "the peer ended in mid-message"
     if isinstance(error, RudpError):

@@ -11,6 +11,7 @@ from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -62,7 +63,7 @@ class Meter:
     def __enter__(self) -> Meter:
         self._began = self._drawn = time.monotonic()
         if self._draws:
-            self._live = Live(self._progress, console=self._console, auto_refresh=False, transient=False)
+            self._live = Live(console=self._console, auto_refresh=False, transient=False)
             self._live.start()
         return self
 
@@ -81,7 +82,9 @@ class Meter:
         if self._live is not None:
             self._progress.update(self._task, completed=done)
             second = Text("  " + note, no_wrap=True, overflow="ellipsis")
-            self._live.update(Group(self._progress, second) if note else self._progress, refresh=True)
+            # Two columns stay free for the ^C that a terminal shows, which would otherwise break the line.
+            shown = Padding(Group(self._progress, second) if note else self._progress, (0, 2, 0, 0))
+            self._live.update(shown, refresh=True)
         else:
             self._console.print(self._line(done, moment, note), soft_wrap=True)
 

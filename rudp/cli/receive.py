@@ -161,9 +161,9 @@ async def receive_files(
 @click.command()
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, exists=True, file_okay=False, writable=True),
+    type=click.Path(path_type=Path, file_okay=False, writable=True),
     default=Path(),
-    help="The folder to save into; the current one by default.",
+    help="The folder to save into, made if need be; the current one by default.",
 )
 @click.option("--host", help="Address to listen on; all of this machine's by default.")
 @click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="0 for any free one.")
@@ -176,6 +176,11 @@ def receive(*, output: Path, host: str | None, port: int, overwrite: bool, keep:
     and nobody is asked who they are.
     """
     interrupted = 0 if keep else INTERRUPTED
+    try:
+        output.mkdir(exist_ok=True)
+    except OSError as error:
+        why = "not a folder" if isinstance(error, FileExistsError) else reason(error)
+        raise click.BadParameter(f"cannot save into {output}: {why}", param_hint="--output") from None
     run(
         receive_files(output, host or any_host(), port, overwrite=overwrite, keep=keep),
         interrupted=interrupted,

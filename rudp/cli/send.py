@@ -57,6 +57,8 @@ class FileSource:
 
     def __init__(self, path: Path) -> None:
         with explained(f"cannot read {path}"):
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise Failure(f"{path} is no plain file; rudp send - sends standard input, which may be anything")
             self._file: BinaryIO = path.open("rb")
             self.size: int | None = os.fstat(self._file.fileno()).st_size
         self.name = path.name
