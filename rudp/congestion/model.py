@@ -128,7 +128,7 @@ class Model(CongestionController):
     __slots__ = (
         "_app_limited", "_background_acked", "_background_lost", "_cruise_rounds", "_cycle_lost",
         "_cycle_proven", "_epoch_acked", "_epoch_start", "_extra_before", "_extra_now",
-        "_full_rate", "_full_rounds", "_gain", "_harmful_probes", "_min_rtt_time", "_overloads",
+        "_full_rate", "_full_rounds", "_gain", "_harmful_probes", "_measured", "_min_rtt_time", "_overloads",
         "_path_min_rtt", "_probe_min_rtt", "_probe_stop", "_random", "_rate_before", "_rate_now",
         "_round_acked", "_round_ce", "_round_gain", "_round_lost", "_round_min_rtt", "_round_peak",
         "_round_rate", "_round_stop", "_rounds", "_sent_gain", "_sent_peak", "background_loss",
@@ -179,6 +179,7 @@ class Model(CongestionController):
         self._cycle_lost = 0
         self._background_acked = self._background_lost = 0.0
         self.background_loss = 0.0
+        self._measured = False
         self.inflight_bound = INFINITY
         self._sent_gain = self._round_gain = STARTUP_GAIN
         self._sent_peak = self._round_peak = 0
@@ -219,9 +220,10 @@ class Model(CongestionController):
         self._cycle_lost += event.lost_bytes
 
     def on_spurious_loss(self, spurious_bytes: int, now: float) -> None:  # noqa: ARG002
-        """Take back what was counted as lost: reordering is no loss."""
-        self._round_lost = max(self._round_lost - spurious_bytes, 0)
-        self._background_lost = max(self._background_lost - spurious_bytes, 0.0)
+        """Take back what was counted as lost, in this round or the one before: reordering is no loss."""
+        self._round_lost, earlier = max(self._round_lost - spurious_bytes, 0), spurious_bytes - self._round_lost
+        if self._measured and earlier > 0:  # the last round counted as background
+            self._background_lost = max(self._background_lost - earlier, 0.0)
 
     def on_persistent_congestion(self, now: float) -> None:  # noqa: ARG002
         """Start over from the least window (RFC 9002 section 7.6.2)."""
@@ -271,7 +273,8 @@ class Model(CongestionController):
 
     def _end_round(self, sample: AckSample) -> None:
         """Judge the round's feedback, which speaks of what was sent a round earlier at `_round_gain`."""
-        if self._round_gain <= BELOW_GAIN and self._round_min_rtt <= self._empty_queue_rtt():
+        self._measured = self._round_gain <= BELOW_GAIN and self._round_min_rtt <= self._empty_queue_rtt()
+        if self._measured:
             self._measure_background()
         self._judge_loss()
         self._rounds += 1
