@@ -118,7 +118,7 @@ def test_a_live_bar_leaves_room_for_an_echoed_ctrl_c(
     drawn = click.unstyle(capsys.readouterr().out).replace("\r", "\n").split("\n")
     assert any("name" in line for line in drawn)
     assert any("nnn" in line for line in drawn)
-    assert max(len(line.rstrip()) for line in drawn) == 78
+    assert max(map(len, drawn)) == 78
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import time
 from types import TracebackType
 
 from rich.console import Console, Group
+from rich.constrain import Constrain
 from rich.live import Live
-from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -83,8 +83,8 @@ class Meter:
             self._progress.update(self._task, completed=done)
             second = Text("  " + note, no_wrap=True, overflow="ellipsis")
             # Two columns stay free for the ^C that a terminal shows, which would otherwise break the line.
-            shown = Padding(Group(self._progress, second) if note else self._progress, (0, 2, 0, 0))
-            self._live.update(shown, refresh=True)
+            shown = Group(self._progress, second) if note else self._progress
+            self._live.update(Constrain(shown, max(1, self._console.width - 2)), refresh=True)
         else:
             self._console.print(self._line(done, moment, note), soft_wrap=True)
 
