@@ -108,9 +108,13 @@ class Liveness:
             return Ending(frame, PeerUnresponsive(text, seconds=seconds, probes=pto_count))
         idle = self.idle_deadline(probe_timeout)
         if idle is not None and now >= idle:
+            quiet, unanswered = now - self._last_received, unacknowledged_since is not None
+            advice = "the peer or the network is gone: connect again"
+            if not unanswered and self._config.keepalive is None:
+                advice = "set keepalive to hold an idle connection open"
             text = (
-                f"nothing arrived for {now - self._last_received:.1f} s, and idle_timeout is "
-                f"{self._idle_timeout:g} s (the smaller of both sides'). Set keepalive to hold an idle connection open"
+                f"nothing arrived for {quiet:.1f} s, and idle_timeout is {self._idle_timeout:g} s (the smaller of both "
+                f"sides'); {advice}"
             )
             return Ending(None, IdleTimeout(text))
         closing = self.close_deadline()

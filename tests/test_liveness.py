@@ -131,4 +131,6 @@ def test_sending_alone_does_not_hold_an_idle_connection_open() -> None:
     pair.until(lambda: bool(pair.ends("c")), 60)
     error = pair.ends("c")[0]
     assert isinstance(error, IdleTimeout)
+    assert "keepalive" not in str(error), "it is set, and would not have helped"
+    assert "connect again" in str(error)
     assert pair.now - last < 5 + 1.2
