@@ -113,17 +113,21 @@ async def _race(addresses: list[Address], config: Config, local_addr: tuple[str,
         for index, address in enumerate(addresses)
     ]
     error: BaseException | None = None
+    winner: Connection | None = None
     try:
         pending = set(tries)
         while pending:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 if task.exception() is None:
-                    return task.result()
+                    winner = task.result()
+                    return winner
                 error = task.exception()
         assert error is not None
         raise error
     finally:
         for task in tries:
             task.cancel()
-        await asyncio.gather(*tries, return_exceptions=True)
+        for result in await asyncio.gather(*tries, return_exceptions=True):
+            if isinstance(result, Connection) and result is not winner:
+                result.begin_close()

@@ -195,6 +195,7 @@ class Connection:
         self.check()
         self.core.send_eof()
         self.driver.wake()
+        self._notify()
 
     async def close(self, code: int = 0, reason: str = "") -> None:
         """Close in good order and wait for the end: all that was written arrives first.
@@ -211,6 +212,7 @@ class Connection:
         if not self._terminated:
             self.core.close(code, reason)
             self.driver.wake()
+            self._notify()
 
     def abort(self, code: int = 0, reason: str = "") -> None:
         """End the connection at once: what has not arrived is dropped on both sides."""

@@ -68,7 +68,7 @@ class Driver:
     # -- commands -----------------------------------------------------------------------------------------------
 
     def accepted(self, core: CoreConnection) -> Sink | None:
-        """A peer opened a connection: where its events go. Servers override this."""
+        """A peer opened a connection: put into `sinks` where its events go, and return that. Servers override this."""
         core.abort(0, "this endpoint accepts no connections")
         return None
 
@@ -200,13 +200,20 @@ class Driver:
     def _drain_events(self) -> None:
         while (item := self.core.next_event()) is not None:
             core, event = item
-            sink = self.sinks.get(core.id)
-            if sink is None and core.is_open and not core.is_client:
-                sink = self.accepted(core)
-                if sink is not None:
-                    self.sinks[core.id] = sink
-            if sink is not None:
-                sink.on_event(event)
+            try:
+                self._hand_out(core, event)
+            except Exception as error:
+                text = f"a callback failed on {event}: its connection to {core.remote_address} is aborted"
+                self.loop.call_exception_handler({"message": text, "exception": error})
+                core.abort(1, "internal error")
+                self.wake()
+
+    def _hand_out(self, core: CoreConnection, event: Event) -> None:
+        sink = self.sinks.get(core.id)
+        if sink is None and core.is_open and not core.is_client:
+            sink = self.accepted(core)
+        if sink is not None:
+            sink.on_event(event)
 
     # -- the end ------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from rudp.aio.connection import Connection
 from rudp.aio.driver import Driver, Sink
@@ -28,6 +28,9 @@ __all__ = ["Endpoint", "Handler", "Server", "open_socket", "serve"]
 Handler: TypeAlias = Callable[[Connection], Awaitable[object]]
 
 logger = logging.getLogger("rudp")
+
+# Connections that ended before they were accepted and may be held.
+SPARE_CONNECTIONS: Final = 16
 
 
 async def open_socket(
@@ -51,7 +54,8 @@ class _AcceptingDriver(Driver):
         self._on_accept = on_accept
 
     def accepted(self, core: CoreConnection) -> Sink | None:
-        connection = Connection(self, core)
+        # Before the callback, which may fail: the connection must hear of its end all the same.
+        connection = self.sinks[core.id] = Connection(self, core)
         self._on_accept(connection)
         return connection
 
@@ -64,6 +68,8 @@ class Endpoint:
 
     def __init__(self, sock: UdpSocket, config: Config) -> None:
         self._accepted: list[Connection] = []
+        # How many of them there may be before it is worth looking for those that have ended.
+        self._look_at = SPARE_CONNECTIONS
         self._waiters: list[asyncio.Future[None]] = []
         self._driver = _AcceptingDriver(sock, config, self._on_accept)
 
@@ -106,7 +112,11 @@ class Endpoint:
 
     async def accept(self) -> Connection:
         """The next connection that a peer opened. Raises ConnectionClosed when the endpoint is closed."""
-        while not self._accepted:
+        while True:
+            while self._accepted:
+                connection = self._accepted.pop(0)
+                if not connection.is_closed:
+                    return connection
             if self._driver.closed.done():
                 raise ConnectionClosed("the endpoint is closed: no further connection will come")
             waiter = self._driver.loop.create_future()
@@ -115,7 +125,6 @@ class Endpoint:
                 await waiter
             finally:
                 self._waiters.remove(waiter)
-        return self._accepted.pop(0)
 
     async def connections(self) -> AsyncIterator[Connection]:
         """The connections that peers open, until the endpoint is closed."""
@@ -128,6 +137,9 @@ class Endpoint:
 
     def _on_accept(self, connection: Connection) -> None:
         self._accepted.append(connection)
+        if len(self._accepted) > self._look_at:
+            self._accepted = [waiting for waiting in self._accepted if not waiting.is_closed]
+            self._look_at = 2 * len(self._accepted) + SPARE_CONNECTIONS
         self._wake()
 
     def _wake(self) -> None:
@@ -165,7 +177,6 @@ class Server:
     def __init__(self, sock: UdpSocket, config: Config, on_accept: Callable[[Connection], None]) -> None:
         self._driver = _AcceptingDriver(sock, config, self._on_accept)
         self._started = on_accept
-        self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -26,7 +27,7 @@ __all__ = ["Stream"]
 class Stream:
     """One stream. Made by `Connection.open_stream`, `accept_stream` and `main_stream`."""
 
-    __slots__ = ("_connection", "_eof_sent", "_held", "_reader", "_reset", "_stopped", "_writers", "id")
+    __slots__ = ("_connection", "_discards", "_eof_sent", "_held", "_reader", "_reset", "_stopped", "_writers", "id")
 
     def __init__(self, connection: Connection, stream_id: int) -> None:
         self._connection = connection
@@ -36,6 +37,8 @@ class Stream:
         self._reset: int | None = None
         self._stopped: int | None = None
         self._eof_sent = False
+        # Receiving was ended by stop_sending.
+        self._discards = False
         # What a cancelled receive_exactly had taken.
         self._held = b""
 
@@ -130,13 +133,18 @@ class Stream:
         connection = self._connection
         core = connection.core
         while True:
-            if self._reset is not None:
-                raise StreamReset(f"the peer reset stream {self.id}, code {self._reset}", code=self._reset)
-            data = core.receive(self.id, max_bytes)
-            if data:
+            if self._discards:
+                raise StreamClosed(f"receiving on stream {self.id} was stopped by stop_sending()")
+            try:
+                # Of a reset the core must hear that it was told, or the stream would never count as ended.
+                data = core.receive(self.id, max_bytes)
+            finally:
                 if connection.driver.core.has_work:
                     connection.driver.wake()
+            if data:
                 return data
+            if self._reset is not None:
+                raise StreamReset(f"the peer reset stream {self.id}, code {self._reset}", code=self._reset)
             if core.at_eof(self.id):
                 return b""
             connection.check_receiving()
@@ -159,9 +167,16 @@ class Stream:
         return b"".join(parts)
 
     def stop_sending(self, code: int = 0) -> None:
-        """Ask the peer to stop: what arrives from now on is dropped."""
-        self._connection.core.stop_sending(self.id, code)
+        """Ask the peer to stop: what arrives from now on is dropped, and `receive` raises StreamClosed."""
+        core = self._connection.core
+        if self._reset is not None:
+            with suppress(StreamReset):
+                core.receive(self.id)
+        elif self.can_receive and not core.at_eof(self.id):
+            self._discards = True
+        core.stop_sending(self.id, code)
         self._connection.driver.wake()
+        self.on_readable()
 
     def _readable(self) -> Awaitable[None]:
         if self._reader is not None and not self._reader.done():
@@ -176,7 +191,7 @@ class Stream:
         core = self._connection.core
         if self._connection.is_closed:
             return
-        if self.can_receive and self._reset is None and not core.at_eof(self.id):
+        if self.can_receive and not core.at_eof(self.id):
             self.stop_sending(0)
         if self.can_send and self._stopped is None and core.is_writable:
             self.finish()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 from rudp.aio.client import connect
@@ -89,7 +90,11 @@ class StreamTransport(asyncio.Transport):
         """Bytes or the end arrived: hand them on, as long as the protocol wants them."""
         protocol: Any = self._protocol
         while self._reading and not self._closing and not self._eof_received:
-            data = self._core.receive(self._stream_id, CHUNK)
+            try:
+                data = self._core.receive(self._stream_id, CHUNK)
+            except StreamReset as error:
+                self._fail(error)
+                break
             if data:
                 protocol.data_received(data)
                 continue
@@ -175,10 +180,14 @@ class StreamTransport(asyncio.Transport):
     def abort(self) -> None:
         """End the connection at once."""
         self._closing = True
+        self._lose(None)
         self._connection.abort(0, "aborted")
 
     def on_reset(self, code: int) -> None:
         """The peer reset the stream."""
+        with suppress(StreamReset):
+            # The core must hear that this was told, or the stream would never count as ended.
+            self._core.receive(self._stream_id)
         self._fail(StreamReset(f"the peer reset the stream, code {code}", code=code))
 
     def on_stopped(self, code: int) -> None:
@@ -188,6 +197,8 @@ class StreamTransport(asyncio.Transport):
     def _fail(self, error: Exception) -> None:
         if not self._closing:
             self._closing = True
+            if not self._eof_sent:
+                self._core.reset_stream(self._stream_id, 0)
             self._connection.release_stream(self._stream_id)
         self._lose(error)
 

@@ -1,0 +1,256 @@
+"""Whoever waits is woken, whatever ends the wait; what ends makes room; what fails in a callback stays there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+import rudp
+from rudp.aio import client as client_module
+from rudp.errors import ConnectionClosed, StreamClosed, StreamReset
+from tests.test_aio import HOST, pair, run, settle
+
+MANY = bytes(300_000)
+
+
+@asynccontextmanager
+async def aborted(**config: Any):
+    """A connection to a server that doesn't read; aborted when left."""
+    with suppress(rudp.ConnectionAborted):
+        async with pair(hold, **config) as connection:
+            yield connection
+            connection.abort()
+
+
+async def hold(connection: rudp.Connection) -> None:
+    """Read nothing until the connection ends."""
+    with suppress(OSError):
+        await connection.wait_closed()
+
+
+def test_stop_sending_wakes_who_waits_to_receive():
+    async def main():
+        async with aborted() as connection:
+            stream = await connection.open_stream()
+            reader = asyncio.create_task(stream.receive())
+            await settle()
+            stream.stop_sending(1)
+            with pytest.raises(StreamClosed):
+                await asyncio.wait_for(reader, 5)
+            with pytest.raises(StreamClosed):
+                await stream.receive()
+
+    run(main())
+
+
+def test_a_reset_by_this_side_wakes_all_who_wait_to_send():
+    async def main():
+        async with aborted(initial_receive_window=4096, receive_window=4096, send_buffer=1000) as connection:
+            stream = await connection.open_stream()
+            await stream.send(MANY)
+            senders = [asyncio.create_task(stream.send(b"more")) for _ in range(3)]
+            await settle()
+            stream.reset(1)
+            for sender in senders:
+                with pytest.raises(StreamClosed):
+                    await asyncio.wait_for(sender, 5)
+
+    run(main())
+
+
+def test_the_end_of_the_connection_wakes_all_who_wait():
+    async def main():
+        limits = {"initial_receive_window": 4096, "receive_window": 4096, "send_buffer": 1000, "max_streams_bidi": 2}
+        async with aborted(**limits) as connection:
+            stream = await connection.open_stream()
+            await stream.send(MANY)
+            tasks = [asyncio.create_task(stream.send(b"more")) for _ in range(2)]
+            tasks += [
+                asyncio.create_task(stream.receive()),
+                asyncio.create_task(connection.open_stream()),
+                asyncio.create_task(connection.accept_stream()),
+                asyncio.create_task(connection.wait_closed()),
+            ]
+            await settle()
+            connection.abort(7, "enough")
+            for task in tasks:
+                with pytest.raises(rudp.ConnectionAborted):
+                    await asyncio.wait_for(task, 5)
+
+    run(main())
+
+
+@pytest.mark.parametrize("end", ["send_eof", "close"])
+def test_the_end_of_writing_wakes_who_waits_to_open_a_stream(end):
+    async def main():
+        async with aborted(max_streams_bidi=1) as connection:
+            opener = asyncio.create_task(connection.open_stream())
+            await settle()
+            if end == "send_eof":
+                await connection.send_eof()
+            else:
+                connection.begin_close()
+            with pytest.raises(ConnectionClosed):
+                await asyncio.wait_for(opener, 5)
+
+    run(main())
+
+
+def test_a_stream_that_the_peer_reset_makes_room_for_another():
+    async def main():
+        got = []
+
+        async def handler(connection):
+            async for stream in connection.streams():
+                await asyncio.sleep(0.05)
+                try:
+                    await stream.receive()
+                except StreamReset as error:
+                    got.append(error.code)
+
+        async with pair(handler, max_streams_uni=1) as connection:
+            for code in range(3):
+                stream = await asyncio.wait_for(connection.open_stream(unidirectional=True), 5)
+                stream.reset(code)
+            stream = await asyncio.wait_for(connection.open_stream(unidirectional=True), 5)
+            assert got == [0, 1, 2]
+            stream.reset(3)
+
+    run(main())
+
+
+def test_an_end_that_is_read_late_makes_room_for_another():
+    async def main():
+        async def handler(connection):
+            async for stream in connection.streams():
+                while await stream.receive():
+                    # The acknowledgements are out long before this is read.
+                    await asyncio.sleep(0.2)
+
+        async with pair(handler, max_streams_uni=1) as connection:
+            for _ in range(2):
+                stream = await asyncio.wait_for(connection.open_stream(unidirectional=True), 5)
+                await stream.send(b"x")
+                await asyncio.sleep(0.05)
+                await stream.send_eof()
+
+    run(main())
+
+
+def test_a_reset_behind_data_reaches_the_reader_and_makes_room():
+    async def main():
+        ends: asyncio.Queue[BaseException | bytes] = asyncio.Queue()
+
+        async def callback(reader, writer):
+            try:
+                ends.put_nowait(await reader.read())
+            except (StreamReset, rudp.ConnectionAborted) as error:
+                ends.put_nowait(error)
+
+        config = rudp.Config(max_streams_bidi=2)
+        server = await rudp.start_server(callback, HOST, 0, config=config)
+        connection = await rudp.connect(HOST, server.sockets[0].getsockname()[1])
+        for code in range(3):
+            stream = await asyncio.wait_for(connection.open_stream(), 5)
+            await stream.send(b"x" * 100)
+            await asyncio.sleep(0.02)
+            # Both wait at the server's socket when it looks: more data, then the reset.
+            await stream.send(b"y" * 100)
+            connection.driver._flush()
+            stream.reset(code)
+            connection.driver._flush()
+            error = await asyncio.wait_for(ends.get(), 5)
+            assert isinstance(error, StreamReset)
+            assert error.code == code
+        connection.abort()
+        server.close()
+        server.abort_clients()
+        await server.wait_closed()
+
+    run(main())
+
+
+def test_a_callback_that_raises_leaves_other_connections_alone():
+    async def main():
+        loop = asyncio.get_running_loop()
+        problems = []
+        loop.set_exception_handler(lambda _, context: problems.append(context))
+        calls = []
+
+        def callback(reader, writer):
+            calls.append(writer)
+            if len(calls) == 1:
+                raise ValueError("a fault of the callback")
+            writer.write(b"hello")
+            writer.close()
+
+        server = await rudp.start_server(callback, HOST, 0)
+        port = server.sockets[0].getsockname()[1]
+        _, first = await rudp.open_connection(HOST, port)
+        first.write(b"x")
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(first.wait_closed(), 5)
+        reader, second = await rudp.open_connection(HOST, port)
+        assert await asyncio.wait_for(reader.read(), 5) == b"hello"
+        second.close()
+        await second.wait_closed()
+        assert len(calls) == 2
+        (problem,) = problems
+        assert isinstance(problem["exception"], ValueError)
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(main())
+
+
+def test_of_two_addresses_that_answer_at_once_one_is_closed(monkeypatch):
+    async def main():
+        async with await rudp.serve(hold, HOST, 0) as server:
+            port = server.local_address[1]
+
+            async def twice(*_):
+                return [(HOST, port), (HOST, port)]
+
+            monkeypatch.setattr(client_module, "resolve", twice)
+            monkeypatch.setattr(client_module, "ATTEMPT_DELAY", 0.0)
+            made = []
+            real = client_module._try
+
+            async def both(*arguments):
+                connection = await real(*arguments)
+                made.append(connection)
+                while len(made) < 2:
+                    await asyncio.sleep(0)
+                return connection
+
+            monkeypatch.setattr(client_module, "_try", both)
+            winner = await rudp.connect("name", port)
+            await settle()
+            await asyncio.sleep(0.05)
+            loser = made[1 - made.index(winner)]
+            assert not winner.is_closed
+            assert loser.is_closed or not loser.core.is_writable
+            for connection in made:
+                connection.abort()
+
+    run(main())
+
+
+def test_connections_that_nobody_accepted_and_that_ended_are_not_held():
+    async def main():
+        async with await rudp.Endpoint.bind(HOST) as endpoint, await rudp.Endpoint.bind(HOST) as other:
+            for _ in range(300):
+                connection = await other.connect(HOST, endpoint.local_address[1])
+                connection.abort()
+                await settle()
+            await asyncio.sleep(0.05)
+            assert len(endpoint._accepted) < 150
+            connection = await other.connect(HOST, endpoint.local_address[1])
+            accepted = await asyncio.wait_for(endpoint.accept(), 5)
+            assert not accepted.is_closed
+            assert accepted.remote_address[1] == other.local_address[1]
+
+    run(main())
