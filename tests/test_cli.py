@@ -194,6 +194,19 @@ def test_an_unknown_host_is_told_in_one_line(transport: str, monkeypatch: pytest
     assert "no such host" in said
 
 
+def test_words_are_sent_as_they_were_typed() -> None:
+    words = os.fsdecode(b"\xc3\xbc \xff")
+    with running("echo-server", "--port", "0") as server:
+        port = server.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1]
+        assert rudp("echo", "--port", port, words).stdout_bytes == os.fsencode(words) + b"\n"
+
+
+def test_a_closed_standard_output_is_told_in_one_line() -> None:
+    script = "import sys; sys.stdout = None; sys.argv = ['rudp', 'echo', 'x']; import rudp.cli; rudp.cli.main()"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (1, "rudp: standard output is closed\n")
+
+
 @pytest.mark.parametrize("transport", ["rudp", "tcp", "udp"])
 def test_a_malformed_host_is_told_in_one_line(transport: str) -> None:
     said = one_line(rudp("echo", "--transport", transport, "--host", "a..b", "x"))

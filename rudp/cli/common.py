@@ -62,7 +62,7 @@ def run(work: Coroutine[Any, Any, int], *, interrupted: int = INTERRUPTED) -> No
     except KeyboardInterrupt:
         warn("interrupted" if interrupted else "stopped")
         status = interrupted
-    except (Failure, RudpError, EOFError, OSError, UnicodeError) as error:
+    except (Failure, RudpError, EOFError, OSError) as error:
         warn(reason(error))
         status = 1
     raise SystemExit(status)

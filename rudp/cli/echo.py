@@ -8,6 +8,7 @@ lost. Refuses to know: what makes a stream reliable. The two front ends differ i
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
@@ -162,7 +163,7 @@ async def _open(transport: str, host: str, port: int) -> _Client:
 async def _messages(words: tuple[str, ...]) -> AsyncIterator[bytes]:
     """What to echo: the arguments as one line, or standard input line by line."""
     if words:
-        line = (" ".join(words) + "\n").encode()
+        line = os.fsencode(" ".join(words)) + b"\n"
         for start in range(0, len(line), LONGEST_MESSAGE):
             yield line[start : start + LONGEST_MESSAGE]
         return
@@ -174,6 +175,8 @@ async def _messages(words: tuple[str, ...]) -> AsyncIterator[bytes]:
 async def _echo(transport: str, host: str, port: int, timeout: float, words: tuple[str, ...]) -> int:
     where = f"{address_text((host, port))} ({transport})"
     loop = asyncio.get_running_loop()
+    if sys.stdout is None:
+        raise Failure("standard output is closed")
     out = sys.stdout.buffer
     count = size = 0
     waited = 0.0
