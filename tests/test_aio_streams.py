@@ -210,6 +210,7 @@ def test_abort_resets_the_peer(net):
         writer.write(b"x")
         await settle()
         writer.transport.abort()
+        await writer.wait_closed()
         error = await ended
         # TCP ends such a connection by FIN, so its reader can't tell; rudp's is told.
         assert error is None if net is asyncio else isinstance(error, ConnectionResetError)

@@ -258,3 +258,31 @@ def test_connections_that_nobody_accepted_and_that_ended_are_not_held():
             assert accepted.remote_address[1] == other.local_address[1]
 
     run(main())
+
+
+def test_a_callback_gets_one_way_streams_too():
+    async def main():
+        got: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def callback(reader, writer):
+            data = await reader.read()
+            if writer.get_extra_info("stream_id"):
+                assert not writer.can_write_eof()
+                writer.close()
+                got.put_nowait(data)
+
+        server = await rudp.start_server(callback, HOST, 0, config=rudp.Config(max_streams_uni=1))
+        with suppress(rudp.ConnectionAborted):
+            async with rudp.connect(HOST, server.sockets[0].getsockname()[1]) as connection:
+                for index in range(3):
+                    stream = await asyncio.wait_for(connection.open_stream(unidirectional=True), 5)
+                    await stream.send(b"%d" % index)
+                    await stream.send_eof()
+                    assert await asyncio.wait_for(got.get(), 5) == b"%d" % index
+                await connection.main_stream.send_eof()
+                await settle()
+                connection.abort()
+        server.close()
+        await server.wait_closed()
+
+    run(main())

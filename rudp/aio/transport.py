@@ -22,6 +22,7 @@ from rudp.aio.connection import Connection
 from rudp.aio.endpoint import Server, extra_info, open_socket
 from rudp.config import Config
 from rudp.errors import StreamReset, StreamStopped
+from rudp.stream import is_client_initiated, is_unidirectional
 
 __all__ = ["StreamTransport", "open_connection", "start_server"]
 
@@ -127,8 +128,9 @@ class StreamTransport(asyncio.Transport):
             self.write(data)
 
     def can_write_eof(self) -> bool:
-        """A stream can be half-closed."""
-        return True
+        """A stream can be half-closed, unless it is unidirectional and the peer's: then there is nothing to write."""
+        stream_id = self._stream_id
+        return not is_unidirectional(stream_id) or is_client_initiated(stream_id) == self._core.is_client
 
     def write_eof(self) -> None:
         """End the writing direction; reading goes on."""
@@ -137,7 +139,7 @@ class StreamTransport(asyncio.Transport):
 
     def _finish(self) -> None:
         self._eof_sent = True
-        if self._core.is_writable:
+        if self._core.is_writable and self.can_write_eof():
             self._core.send(self._stream_id, b"", fin=True)
             self._connection.driver.wake()
 
