@@ -91,7 +91,9 @@ class Lifecycle:
         farewell = self._closing.farewell = farewell or self._closing.farewell
         if self.state is State.SYN_SENT:
             self.state = transition(self.state, Input.FIN_SENT)
-            self._terminate(None)
+            # RFC 9293 section 3.10.4: what was queued ends in an error.
+            lost = aborted(0, "closed before the opening was complete, so nothing was sent")
+            self._terminate(lost.error if self._streams.buffered else None)
         elif self.state is State.SYN_RECEIVED:
             self.abort(aborted(0, "closed before the opening was complete"), now)
         elif self.state in OPEN_STATES:

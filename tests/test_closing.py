@@ -518,3 +518,12 @@ def test_a_farewell_reaches_the_peer_however_far_the_close_has_come(half: bool) 
     (error,) = pair.ends("s")
     assert isinstance(error, ConnectionReset)
     assert (error.code, error.reason) == (5, "bye")
+
+
+def test_a_close_before_the_opening_is_complete_does_not_hide_that_data_was_never_sent() -> None:
+    pair = Pair(opened=False)
+    pair.client.send(0, b"never sent")
+    pair.client.close()
+    (error,) = [event.error for event in pair.client.take_events() if isinstance(event, Terminated)]
+    assert isinstance(error, ConnectionAborted)
+    assert pair.client.state is State.CLOSED
