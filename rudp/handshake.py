@@ -20,7 +20,7 @@ from rudp.config import Config
 from rudp.errors import ConnectionRefused, ConnectTimeout, ErrorCode, VersionMismatch
 from rudp.flow_control import connection_window
 from rudp.train import Address
-from rudp.wire import VERSION_1, Parameters, Refusal, Retry, Syn, SynAck, Version
+from rudp.wire import MAX_REASON_SIZE, VERSION_1, Parameters, Refusal, Retry, Syn, SynAck, Version
 
 __all__ = [
     "ClientHandshake",
@@ -71,10 +71,10 @@ def refusal(config: Config, client: Parameters) -> Refusal | None:
         )
     offered, accepted = client.application_protocols, config.application_protocols
     if offered and accepted and chosen_protocol(config, offered) is None:
-        return Refusal(
-            ErrorCode.NO_APPLICATION_PROTOCOL,
-            f"no common application protocol: offered {', '.join(offered)}; accepted {', '.join(accepted)}",
-        )
+        text = f"no common application protocol: offered {', '.join(offered)}; accepted {', '.join(accepted)}"
+        # A SYN has room for more names than a reason.
+        text = text.encode()[:MAX_REASON_SIZE].decode(errors="ignore")
+        return Refusal(ErrorCode.NO_APPLICATION_PROTOCOL, text)
     return None
 
 
