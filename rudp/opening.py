@@ -8,6 +8,8 @@ Every operation is O(1). Sources: RFC 9293 section 3.5, RFC 9000 section 8.1.
 
 from __future__ import annotations
 
+from typing import Final
+
 from rudp import wire
 from rudp.config import Config
 from rudp.handshake import ClientHandshake, ServerHandshake, connect_timeout, refused, version_mismatch
@@ -20,6 +22,10 @@ from rudp.train import Address
 from rudp.wire import VERSION_1, Parameters, Refusal, Retry, Syn, SynAck, Version
 
 __all__ = ["Opening"]
+
+# Seconds a peer may hold acknowledgements back (RFC 9000 section 18.2: below 2^14 ms). Of one that states more this is
+# believed: probe timeouts, and all that lasts several of them, would have no bound.
+MAX_ACK_DELAY: Final = 16.0
 
 
 class Opening:
@@ -119,7 +125,7 @@ class Opening:
     def _take_parameters(self, parameters: Parameters, peer_id: int, now: float) -> None:
         self._packetizer.destination_id = peer_id
         self._streams.on_peer_parameters(parameters)
-        self._recovery.rtt.max_ack_delay = parameters.max_ack_delay
+        self._recovery.rtt.max_ack_delay = min(parameters.max_ack_delay, MAX_ACK_DELAY)
         self._liveness.on_peer_idle_timeout(parameters.idle_timeout)
         self.peer_reset_token = parameters.reset_token
         size = min(self._config.max_datagram_size, parameters.max_datagram_size)
