@@ -81,6 +81,10 @@ class Inbound:
     ) -> Iterator[tuple[range, memoryview]]:
         """The parts of a run of `count` packets that are intact and no duplicates, in order."""
         first = packet_number.recover(truncated, self._received.largest)
+        if first + count > packet_number.LIMIT:
+            # Numbers are not used twice, so a connection that has come to the last of them hears no more.
+            self._counters.datagrams_corrupt += count
+            return
         bad = self._protection.open(view, segment_size, first)
         self._counters.datagrams_corrupt += len(bad)
         start = first
