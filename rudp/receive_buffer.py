@@ -23,11 +23,14 @@ from typing import Final
 
 from rudp.errors import BufferFull, ErrorCode, ProtocolError
 
-__all__ = ["ReceiveBuffer"]
+__all__ = ["FragmentSpace", "ReceiveBuffer"]
 
-# What a fragment is taken to cost beside its bytes (bytes), and how much of that is granted to any stream.
+# What a fragment is taken to cost beside its bytes (bytes), and how much of that is granted to any stream, and to all
+# of a connection.
 FRAGMENT_OVERHEAD: Final = 200
 LEAST_FRAGMENT_SPACE: Final = 256 * 1024
+# Fragments of a stream, whatever its window: one that comes in between moves all those behind it.
+MAX_FRAGMENTS: Final = 8192
 # A chunk from this size on (bytes) is handed to the reader as it is, smaller ones are joined.
 LARGE_CHUNK: Final = 16 * 1024
 # So many chunks in order in a row that are each smaller than TINY_CHUNK become one.
@@ -36,6 +39,25 @@ TINY_RUN: Final = 64
 # A chunk so joined is joined again until it has this size; a tiny fragment joins its neighbour up to this
 # size.
 JOINED_CHUNK: Final = 4096
+
+
+class FragmentSpace:
+    """What all streams of a connection hold out of order: `held` fragments. `window`: the connection's, in bytes.
+
+    A window of credit has room for a fragment every two bytes: without a sum over the streams a peer could have many
+    times its credit held.
+    """
+
+    __slots__ = ("held", "window")
+
+    def __init__(self, window: int) -> None:
+        self.held = 0
+        self.window = window
+
+    @property
+    def full(self) -> bool:
+        """Whether no fragment may be added."""
+        return self.held * FRAGMENT_OVERHEAD >= max(self.window, LEAST_FRAGMENT_SPACE)
 
 
 class ReceiveBuffer:
@@ -52,6 +74,7 @@ class ReceiveBuffer:
         "_offsets",
         "_ready",
         "_ready_head",
+        "_shared",
         "_skip",
         "_tiny_run",
         "contiguous",
@@ -62,7 +85,8 @@ class ReceiveBuffer:
         "window",
     )
 
-    def __init__(self, window: int = 0) -> None:
+    def __init__(self, window: int = 0, shared: FragmentSpace | None = None) -> None:
+        self._shared = shared or FragmentSpace(window)
         self.contiguous = 0
         self.highest = 0
         self.read_offset = 0
@@ -114,7 +138,9 @@ class ReceiveBuffer:
             if offset == self.contiguous and not self._offsets:
                 self._append(data)
             else:
+                held = self.fragments
                 self._insert_out_of_order(offset, stop, data)
+                self._shared.held += self.fragments - held
         if stop > self.highest:
             self.highest = stop
             if self.is_discarded:
@@ -167,6 +193,7 @@ class ReceiveBuffer:
         Returns how many bytes up to `highest` the application had not read: they count as consumed now.
         """
         unread = self.highest - self.read_offset
+        self._shared.held -= self.fragments
         self.is_discarded = True
         self.contiguous = self.read_offset = self.highest
         self._ready = []
@@ -230,11 +257,16 @@ class ReceiveBuffer:
         if first > head and self._join_tiny(first - 1, offset, fragment):
             del offsets[first:last], fragments[first:last]
             return
-        space = max(self.window, LEAST_FRAGMENT_SPACE)
-        if last == first and (len(fragments) - head + 1) * FRAGMENT_OVERHEAD > space:
-            raise BufferFull(f"{len(fragments) - head} fragments out of order are held already")
+        if last == first:
+            self._check_space(len(fragments) - head)
         offsets[first:last] = (offset,)
         fragments[first:last] = (fragment,)
+
+    def _check_space(self, held: int) -> None:
+        """Raise BufferFull when there is no room for one more than `held` fragments."""
+        space = max(self.window, LEAST_FRAGMENT_SPACE)
+        if (held + 1) * FRAGMENT_OVERHEAD > space or held >= MAX_FRAGMENTS or self._shared.full:
+            raise BufferFull(f"{held} fragments out of order are held already, {self._shared.held} by all streams")
 
     def _join_tiny(self, index: int, offset: int, fragment: bytes) -> bool:
         """Whether `fragment` was tiny and followed fragment `index` so closely that it became part of it."""

@@ -11,7 +11,7 @@ taken.
 from __future__ import annotations
 
 from rudp.flow_control import ReceiveWindow, SendWindow
-from rudp.receive_buffer import ReceiveBuffer
+from rudp.receive_buffer import FragmentSpace, ReceiveBuffer
 from rudp.send_buffer import SendBuffer
 
 __all__ = ["Stream", "is_client_initiated", "is_unidirectional"]
@@ -54,11 +54,12 @@ class Stream:
         *,
         send_limit: int | None,
         receive_limits: tuple[int, int] | None,
+        fragments: FragmentSpace | None = None,
     ) -> None:
         self.id = stream_id
         self.send = None if send_limit is None else SendBuffer()
         self.send_window = None if send_limit is None else SendWindow(send_limit)
-        self.receive = None if receive_limits is None else ReceiveBuffer(receive_limits[0])
+        self.receive = None if receive_limits is None else ReceiveBuffer(receive_limits[0], fragments)
         self.receive_window = None if receive_limits is None else ReceiveWindow(*receive_limits)
         self.queued = False
         self.readable_armed = True

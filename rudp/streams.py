@@ -18,6 +18,7 @@ from rudp.errors import ErrorCode, ProtocolError, StreamClosed, StreamLimitReach
 from rudp.events import Event, SendingStopped, StreamOpened, StreamReadable, StreamsAvailable
 from rudp.events import StreamReset as StreamResetEvent
 from rudp.flow_control import ReceiveWindow, connection_window
+from rudp.receive_buffer import FragmentSpace
 from rudp.stream import Stream, is_client_initiated, is_unidirectional
 from rudp.turns import Turns
 from rudp.wire import MaxData, MaxStreamData, MaxStreams, Parameters, ResetStream, StopSending
@@ -37,6 +38,7 @@ class Streams:
         "_config",
         "_control",
         "_events",
+        "_fragments",
         "_is_client",
         "_limit_met",
         "_peer_stream_limit",
@@ -64,8 +66,7 @@ class Streams:
         self._streams: dict[int, Stream] = {}
         self._peer_stream_limit = 0
         self._limit_met = [False, False]
-        # Stream 0 is open on both sides from the start: one client-initiated bidirectional stream is counted
-        # already.
+        # Stream 0 is open on both sides from the start: one client-initiated bidirectional stream is counted already.
         self.opened_by_me = [1, 0] if is_client else [0, 0]
         self.opened_by_peer = [0, 0] if is_client else [1, 0]
         self.max_streams_peer = [0, 0]
@@ -73,12 +74,12 @@ class Streams:
         self._sum_of_highest = 0
         self._sum_of_contiguous = 0
         self._zero_ended = False
-        # By the FIN of the connection, ours and the peer's.
-        self._sending_finished = self._receiving_finished = False
+        self._sending_finished = self._receiving_finished = False  # by the connection's FIN, ours and the peer's
         self.resets_unacknowledged = 0
-        initial = config.initial_receive_window
-        self._window_maximum = max(initial, config.receive_window * 2 // 3)
-        self.receive_window = ReceiveWindow(connection_window(initial, config.receive_window), config.receive_window)
+        initial, maximum = config.initial_receive_window, config.receive_window
+        self._window_maximum = max(initial, maximum * 2 // 3)
+        self.receive_window = ReceiveWindow(connection_window(initial, maximum), maximum)
+        self._fragments = FragmentSpace(self.receive_window.window)
         self.turns = Turns(events)
 
     # -- limits ------------------------------------------------------------------------------------------------
@@ -135,9 +136,8 @@ class Streams:
         stream = Stream(
             stream_id,
             send_limit=self._peer_stream_limit if mine or not one_way else None,
-            receive_limits=(self._config.initial_receive_window, self._window_maximum)
-            if not (mine and one_way)
-            else None,
+            receive_limits=None if mine and one_way else (self._config.initial_receive_window, self._window_maximum),
+            fragments=self._fragments,
         )
         if self._sending_finished:
             stream.finish_sending()
@@ -172,9 +172,8 @@ class Streams:
     def open_by_peer(self, kind: int, count: int) -> None:
         """The peer has opened `count` streams of a kind in all (RFC 9000 section 2.1: lower ids open with a higher)."""
         if count > self.max_streams_mine[kind]:
-            raise ProtocolError(
-                ErrorCode.STREAM_LIMIT_ERROR, f"{count} streams, {self.max_streams_mine[kind]} admitted"
-            )
+            most = self.max_streams_mine[kind]
+            raise ProtocolError(ErrorCode.STREAM_LIMIT_ERROR, f"{count} streams, {most} admitted")
         for number in range(self.opened_by_peer[kind], count):
             stream_id = number << 2 | kind << 1 | self._is_client
             self._create(stream_id)
@@ -223,9 +222,7 @@ class Streams:
             return
         receive = stream.receive
         if receive is None or stream.receive_window is None:
-            raise ProtocolError(
-                ErrorCode.STREAM_STATE_ERROR, f"RESET_STREAM for {frame.stream_id}, which only we send on"
-            )
+            raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"RESET_STREAM for {frame.stream_id}, which we send on")
         if stream.receive_done or (receive.final_size is not None and receive.contiguous == receive.final_size):
             return
         growth = frame.final_size - receive.highest
@@ -271,6 +268,7 @@ class Streams:
             self._credit_stream(stream, len(data), now, rtt)
             ahead = self._sum_of_highest - self._sum_of_contiguous
             self.receive_window.on_consumed(len(data), now, rtt, ahead)
+            self._fragments.window = self.receive_window.window
             self._announce_credit()
         elif not receive.at_eof:
             stream.readable_armed = True
@@ -426,7 +424,9 @@ class Streams:
         stream = self._streams.get(stream_id)
         if stream is None or stream.send is None or stream.reset_code is not None:
             return
+        before = stream.send.acked_up_to
         stream.send.on_acked(start, stop, fin)
+        self.turns.on_acknowledged(stream.send.acked_up_to - before)
         if stream.send.finished:
             self._forget_if_done(stream)
 

@@ -11,6 +11,7 @@ for `raise_limit`, O(streams that the old limit held back), and `prefer`, O(stre
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from rudp.events import Event, StreamWritable
 from rudp.flow_control import SendWindow
@@ -18,14 +19,29 @@ from rudp.stream import Stream
 
 __all__ = ["Turns"]
 
+# Bytes sent on all streams and kept because not everything up to them was acknowledged. A receiver grants its window
+# from what it has read, 64 MiB at most; twice that leaves time for its acknowledgements. One that grants any amount and
+# never acknowledges a first byte would make us keep all that follows.
+MAX_UNACKNOWLEDGED: Final = 128 * 1024 * 1024
+
 
 class Turns:
     """The senders of one connection.
 
-    `unsent`: bytes written and never handed out yet. `retransmitted`: bytes handed out again.
+    `unsent`: bytes written and never handed out yet. `retransmitted`: bytes handed out again. `acknowledged`: bytes
+    handed out that need not be kept any more.
     """
 
-    __slots__ = ("_credit_blocked", "_events", "_ready", "_stream_blocked", "retransmitted", "send_window", "unsent")
+    __slots__ = (
+        "_credit_blocked",
+        "_events",
+        "_ready",
+        "_stream_blocked",
+        "acknowledged",
+        "retransmitted",
+        "send_window",
+        "unsent",
+    )
 
     def __init__(self, events: list[Event]) -> None:
         self._events = events
@@ -35,11 +51,29 @@ class Turns:
         self._stream_blocked: dict[int, Stream] = {}
         self.retransmitted = 0
         self.unsent = 0
+        self.acknowledged = 0
         self.send_window = SendWindow(0)
 
     def raise_limit(self, maximum: int) -> None:
         """The connection's credit reaches to `maximum`; streams held back take their turns again."""
-        if not self.send_window.raise_to(maximum) or not self._credit_blocked:
+        if self.send_window.raise_to(maximum):
+            self._take_up_again()
+
+    def on_acknowledged(self, size: int) -> None:
+        """`size` bytes that were handed out need not be kept any more."""
+        full = self._available <= 0
+        self.acknowledged += size
+        if full and size:
+            self._take_up_again()
+
+    @property
+    def _available(self) -> int:
+        """New bytes that may be handed out, on all streams together."""
+        window = self.send_window
+        return min(window.available, MAX_UNACKNOWLEDGED - window.used + self.acknowledged)
+
+    def _take_up_again(self) -> None:
+        if not self._credit_blocked:
             return
         blocked, self._credit_blocked = self._credit_blocked, {}
         for stream in blocked.values():
@@ -75,6 +109,8 @@ class Turns:
         """The stream was reset with `unsent` bytes not handed out: it waits for no credit any more."""
         self.unsent -= unsent
         self._unblock(stream)
+        if stream.send is not None:
+            self.on_acknowledged(stream.send.sent_up_to - stream.send.acked_up_to)
 
     def next_ready(self) -> Stream | None:
         """The stream whose turn it is, or None."""
@@ -100,7 +136,7 @@ class Turns:
         assert send is not None
         assert window is not None
         sent = send.sent_up_to
-        taken = send.next_range(room, min(window.limit, sent + self.send_window.available))
+        taken = send.next_range(room, min(window.limit, sent + self._available))
         if taken is None:
             self._leave(stream)
             if stream.has_pending:

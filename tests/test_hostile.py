@@ -1,0 +1,316 @@
+"""A server against a peer that follows no rule but the wire's: nothing escapes, nothing grows, nothing waits for ever.
+
+The peer is made by hand: it knows how packets are laid out, and says what it likes. Everything is counted in bytes and
+objects, never in seconds of a real clock.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from zlib import crc32
+
+from rudp import packet_number, wire
+from rudp.config import Config
+from rudp.connection import Connection
+from rudp.endpoint import Endpoint
+from rudp.errors import ErrorCode
+from rudp.opening import MAX_ACK_DELAY
+from rudp.receive_buffer import FRAGMENT_OVERHEAD, LEAST_FRAGMENT_SPACE
+from rudp.state import State
+from rudp.train import Address
+from rudp.turns import MAX_UNACKNOWLEDGED
+
+PEER: Address = ("10.9.9.9", 999)
+SERVER: Address = ("10.0.0.2", 2222)
+LARGEST = wire.POSITION_LIMIT - 1
+GENEROUS = wire.Parameters(
+    initial_max_data=LARGEST,
+    initial_max_stream_data=LARGEST,
+    initial_max_streams_bidi=LARGEST,
+    initial_max_streams_uni=LARGEST,
+    protection=1,
+)
+
+
+class Peer:
+    """A hostile client of one server."""
+
+    def __init__(
+        self, config: Config | None = None, parameters: wire.Parameters = GENEROUS, *, opened: bool = True
+    ) -> None:
+        self.endpoint = Endpoint(config or Config(), random=Random(1), accept=True)
+        self.parameters = parameters
+        self.now = 0.0
+        self.number = 0
+        self.server_id = 0
+        if opened:
+            self.open()
+
+    def open(self) -> None:
+        answer = wire.decode_opening(memoryview(self.syn()[0]))
+        assert isinstance(answer, wire.SynAck)
+        self.server_id = answer.source_id
+        self.send(wire.Ping())
+
+    def syn(self, source_id: int = 5, try_counter: int = 0, remote: Address = PEER) -> list[bytes]:
+        """Send a SYN; what comes back."""
+        self.arrive(wire.encode_opening(wire.Syn(7, source_id, try_counter, self.parameters, b"")), remote)
+        return self.answers()
+
+    @property
+    def server(self) -> Connection:
+        return self.endpoint.connections[-1]
+
+    def arrive(self, datagram: bytes, remote: Address = PEER) -> None:
+        self.endpoint.receive(memoryview(datagram), len(datagram), remote, SERVER, 0, self.now)
+
+    def answers(self) -> list[bytes]:
+        """Do as a driver does; the datagrams that leave."""
+        found: list[bytes] = []
+        for _ in range(4):
+            for train in self.endpoint.datagrams_to_send(self.now):
+                data = b"".join(train.buffers)
+                found += [data[at : at + train.segment_size] for at in range(0, len(data), train.segment_size)]
+            while self.endpoint.next_event() is not None:
+                pass
+            due = self.endpoint.next_timeout()
+            if due is None or due > self.now:
+                return found
+            self.endpoint.handle_timeout(self.now)
+        raise AssertionError("the server stays due")
+
+    def packet(self, *frames: wire.Frame, number: int | None = None) -> bytes:
+        if number is None:
+            number, self.number = self.number, self.number + 1
+        body = b"".join(
+            wire.encode_ack(frame, 60000) if isinstance(frame, wire.Ack) else wire.encode_frame(frame)
+            for frame in frames
+        )
+        data = wire.data_header(wire.data_type(canonical=False), self.server_id, number) + body
+        return data + crc32(data).to_bytes(4, "big")
+
+    def send(self, *frames: wire.Frame, number: int | None = None, remote: Address = PEER) -> list[bytes]:
+        """Send a packet; what comes back."""
+        self.arrive(self.packet(*frames, number=number), remote)
+        return self.answers()
+
+    def fragments(self) -> int:
+        """Fragments the server holds, on all streams."""
+        streams = self.server._streams._streams.values()
+        return sum(stream.receive.fragments for stream in streams if stream.receive is not None)
+
+
+# -- opening ----------------------------------------------------------------------------------------------------
+
+
+def test_more_protocol_names_than_a_reason_has_room_for_are_refused_like_any() -> None:
+    names = tuple("a" * 410)
+    parameters = GENEROUS._replace(application_protocols=names)
+    peer = Peer(Config(application_protocol="other"), parameters, opened=False)
+    answer = wire.decode_opening(memoryview(peer.syn()[0]))
+    assert isinstance(answer, wire.SynAck)
+    assert answer.parameters.refused is not None
+    assert answer.parameters.refused.code == ErrorCode.NO_APPLICATION_PROTOCOL
+    assert len(answer.parameters.refused.reason.encode()) <= wire.MAX_REASON_SIZE
+
+
+def test_syns_with_ever_other_try_counters_amplify_nothing() -> None:
+    peer = Peer(opened=False)
+    sent = received = 0
+    for counter in range(256):
+        sent += wire.OPENING_SIZE
+        received += sum(map(len, peer.syn(try_counter=counter)))
+        peer.now += 0.001
+        assert received <= 3 * sent
+    assert received <= 2 * sent
+    peer.now += 100
+    assert sum(map(len, peer.answers())) + received <= 3 * sent
+
+
+def test_spoofed_syns_are_held_to_the_limit_and_answered_by_less_than_they_are() -> None:
+    peer = Peer(Config(max_half_open=16), opened=False)
+    for number in range(200):
+        remote = (f"192.0.2.{number}", 53)
+        answers = peer.syn(remote=remote)
+        assert sum(map(len, answers)) <= wire.OPENING_SIZE
+    assert peer.endpoint.stats().half_open == 16
+    assert peer.endpoint.stats().retries_sent == 184
+
+
+# -- time -------------------------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_says_it_delays_acknowledgements_for_an_hour_is_held_no_longer_for_it() -> None:
+    peer = Peer(parameters=GENEROUS._replace(max_ack_delay=4000.0))
+    connection = peer.server
+    connection.send(0, b"unanswered")
+    peer.answers()
+    silence = 0.0
+    while peer.endpoint.connections:
+        due = peer.endpoint.next_timeout()
+        assert due is not None
+        silence = peer.now = due
+        peer.endpoint.handle_timeout(due)
+        peer.answers()
+    assert silence < 3 * (MAX_ACK_DELAY + 2)
+
+
+def test_the_memory_of_a_connection_that_ended_is_not_as_long_as_its_peer_would_have_it() -> None:
+    peer = Peer(parameters=GENEROUS._replace(max_ack_delay=4000.0))
+    peer.send(wire.Close(0, "", application=False))
+    assert not peer.endpoint.connections
+    assert not peer.endpoint.is_idle
+    peer.now = 3 * (MAX_ACK_DELAY + 2)
+    peer.endpoint.handle_timeout(peer.now)
+    assert peer.endpoint.is_idle
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------
+
+
+def test_numbers_may_jump_and_the_server_goes_on() -> None:
+    peer = Peer()
+    number = peer.number
+    for _ in range(1000):
+        number += (1 << 31) - 1
+        peer.send(wire.Ping(), number=number)
+        peer.now += 0.01
+    assert peer.server.state is State.ESTABLISHED
+    assert len(peer.server._received.ranges) <= 256
+
+
+def test_after_the_last_packet_number_nothing_more_is_taken() -> None:
+    peer = Peer()
+    received = peer.server._received
+    # As after 2^33 jumps, the largest a peer can make.
+    received.on_received(packet_number.LIMIT - 3, packet_number.LIMIT - 2, 0.0, True, 0)
+    for number in range(packet_number.LIMIT - 2, packet_number.LIMIT + 3):
+        peer.send(wire.Ping(), number=number)
+    assert received.largest == packet_number.LIMIT - 1
+    assert peer.server.state is State.ESTABLISHED
+    assert peer.server.stats(peer.now).datagrams_corrupt == 3
+
+
+# -- memory -----------------------------------------------------------------------------------------------------
+
+
+def test_fragments_are_bounded_over_all_streams_together() -> None:
+    config = Config()
+    peer = Peer(config)
+    window = peer.server._streams.receive_window.window
+    most = max(window, LEAST_FRAGMENT_SPACE) // FRAGMENT_OVERHEAD + 1
+    for at in range(2, 400, 100):
+        for number in range(config.max_streams_bidi):
+            frames = [wire.Stream(number << 2, at + 2 * i, b"x", fin=False) for i in range(48)]
+            peer.send(*frames)
+    assert peer.server.state is State.ESTABLISHED
+    assert most - 50 <= peer.fragments() <= most
+    # What closes a gap is taken all the same, and makes room.
+    for at in range(0, 400, 40):
+        peer.send(wire.Stream(0, at, bytes(40), fin=False))
+    first = peer.server._streams.find(0)
+    assert first is not None
+    assert first.receive is not None
+    assert (first.receive.contiguous, first.receive.fragments) == (400, 0)
+    assert peer.server._streams._fragments.held == peer.fragments() < most
+    # So does what is given up.
+    for number in range(config.max_streams_bidi):
+        peer.server.stop_sending(number << 2, 0)
+    assert peer.server._streams._fragments.held == 0
+
+
+def test_fragments_given_up_by_the_peer_count_no_more() -> None:
+    peer = Peer()
+    peer.send(*[wire.Stream(4, 2 + 2 * i, b"x", fin=False) for i in range(40)])
+    assert peer.server._streams._fragments.held == 40
+    peer.send(wire.ResetStream(4, 1, 81))
+    assert peer.server._streams._fragments.held == 0
+
+
+def acknowledge_all_but_the_first(peer: Peer, datagrams: list[bytes], stream_id: int) -> None:
+    """Acknowledge what came, but for packets with the first bytes of a stream."""
+    overhead = 4
+    ranges: list[tuple[int, int]] = []
+    for data in datagrams:
+        view = memoryview(data)
+        number = wire.read_headers(view, len(view))[2][0]
+        kind = wire.DATA_TYPES[data[0]]
+        frames = (
+            wire.read_canonical(view, len(view), overhead)
+            if kind.canonical
+            else wire.decode_frames(view[wire.DATA_HEADER_SIZE : len(view) - overhead])
+        )
+        if any(isinstance(f, wire.Stream) and f.stream_id == stream_id and not f.offset for f in frames):
+            continue
+        if ranges and ranges[0][1] == number:
+            ranges[0] = (ranges[0][0], number + 1)
+        else:
+            ranges.insert(0, (number, number + 1))
+    if ranges:
+        peer.send(wire.Ack(ranges[0][1] - 1, 0.0, tuple(ranges[:128]), None))
+
+
+def test_a_first_byte_never_acknowledged_makes_the_server_keep_only_so_much() -> None:
+    peer = Peer(Config(max_datagram_size=65507), GENEROUS._replace(max_datagram_size=65507))
+    server = peer.server
+    chunk = bytes(1 << 20)
+    server.send(0, chunk)
+    stalled = 0
+    while stalled < 20:
+        before = server._streams.turns.send_window.used
+        while server.can_send(0):
+            server.send(0, chunk)
+        datagrams = peer.answers()
+        peer.now += 0.02
+        peer.endpoint.handle_timeout(peer.now)
+        acknowledge_all_but_the_first(peer, datagrams, 0)
+        stalled = stalled + 1 if server._streams.turns.send_window.used == before else 0
+    assert server._streams.turns.send_window.used == MAX_UNACKNOWLEDGED
+    # One that does acknowledge it is sent the rest.
+    sent = server._recovery.next_packet_number
+    peer.send(wire.Ack(sent - 1, 0.0, ((0, sent),), None))
+    peer.now += 1
+    peer.endpoint.handle_timeout(peer.now)
+    peer.answers()
+    assert server._streams.turns.send_window.used > MAX_UNACKNOWLEDGED
+
+
+# -- floods -----------------------------------------------------------------------------------------------------
+
+
+def test_challenges_and_hops_hold_one_candidate_and_amplify_nothing() -> None:
+    peer = Peer()
+    for number in range(300):
+        remote = (f"192.0.2.{number % 250}", 1000 + number)
+        datagram = peer.packet(*[wire.PathChallenge(bytes(8))] * 100)
+        peer.arrive(datagram, remote)
+        assert sum(map(len, peer.answers())) <= 3 * len(datagram)
+        peer.now += 0.001
+    assert peer.server.remote_address == PEER
+    assert peer.server.state is State.ESTABLISHED
+
+
+def test_streams_opened_and_reset_again_and_again_are_held_to_their_limit_until_read() -> None:
+    peer = Peer()
+    for number in range(128):
+        stream_id = number << 2 | 2
+        peer.send(wire.ResetStream(stream_id, 1, 0))
+    assert peer.server.stream_count == 128
+    peer.send(wire.ResetStream(128 << 2 | 2, 1, 0))
+    assert not peer.endpoint.connections, "beyond the limit the connection ends"
+
+
+def test_wishes_about_acknowledgements_move_them_no_further_than_a_share_of_a_round_trip() -> None:
+    peer = Peer()
+    for sequence, (threshold, delay, reordering) in enumerate(
+        [(0, 0.0, 0), (2**32 - 1, 4294.0, 2**32 - 1), (1, 0.0, 1), (2**32 - 1, 4294.0, 0)]
+    ):
+        peer.send(wire.AckFrequency(sequence, threshold, delay, reordering))
+        peer.now += 0.5
+        peer.send(wire.Ping())
+        due = peer.server._received.next_timeout()
+        assert due is None or due <= peer.now + peer.server._recovery.rtt.smoothed_rtt
+        peer.now += 0.5
+        peer.endpoint.handle_timeout(peer.now)
+        peer.answers()
+    assert peer.server.state is State.ESTABLISHED
