@@ -518,7 +518,7 @@ def test_without_its_extras_the_command_says_how_to_install_them(missing: str) -
     script = f"import sys; sys.modules[{missing!r}] = None; import rudp.cli; rudp.cli.main()"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert result.stderr == f"rudp: the command line needs {missing}: pip install 'rudp-transport[cli]'\n"
+    assert result.stderr == f"rudp: the command line needs {missing}; in a clone of rudp: pip install '.[cli]'\n"
 
 
 def test_the_module_is_the_command() -> None:

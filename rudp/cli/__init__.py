@@ -19,5 +19,5 @@ def main() -> None:
         missing = (error.name or "").partition(".")[0]
         if missing not in {"click", "rich"}:
             raise
-        sys.exit(f"rudp: the command line needs {missing}: pip install 'rudp-transport[cli]'")
+        sys.exit(f"rudp: the command line needs {missing}; in a clone of rudp: pip install '.[cli]'")
     cli(prog_name="rudp")
