@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -284,5 +286,67 @@ def test_a_callback_gets_one_way_streams_too():
                 connection.abort()
         server.close()
         await server.wait_closed()
+
+    run(main())
+
+
+def test_a_slow_resolver_does_not_block_the_loop(monkeypatch):
+    answer = threading.Event()
+    real = socket.getaddrinfo
+
+    def slow(*arguments, **options):
+        assert answer.wait(5), "the loop waited for the resolver, which waits for the loop"
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+
+    async def main():
+        server = await rudp.serve(hold, "", 0)
+        connecting = asyncio.ensure_future(asyncio.wait_for(rudp.connect(HOST, server.local_address[1]), 10))
+        await settle()
+        assert not connecting.done()
+        answer.set()
+        connection = await connecting
+        connection.abort()
+        server.close()
+        await server.wait_closed()
+
+    run(main())
+
+
+def test_cancelling_receive_exactly_and_accept_takes_nothing():
+    async def main():
+        async with await rudp.Endpoint.bind(HOST) as endpoint, await rudp.Endpoint.bind(HOST) as other:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(endpoint.accept(), 0.01)
+            connection = await other.connect(HOST, endpoint.local_address[1])
+            await connection.main_stream.send(b"abc")
+            accepted = await asyncio.wait_for(endpoint.accept(), 5)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(accepted.main_stream.receive_exactly(5), 0.05)
+            await connection.main_stream.send(b"de")
+            assert await accepted.main_stream.receive(1) == b"a"
+            assert await accepted.main_stream.receive_exactly(4) == b"bcde"
+
+    run(main())
+
+
+def test_who_was_refused_closes_its_socket():
+    async def main():
+        async with await rudp.serve(hold, HOST, 0, config=rudp.Config(protection="crc32")) as server:
+            drivers = []
+            real = client_module.Driver
+
+            def made(*arguments, **options):
+                drivers.append(real(*arguments, **options))
+                return drivers[-1]
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(client_module, "Driver", made)
+                with pytest.raises(rudp.ConnectionRefused):
+                    await rudp.connect(HOST, server.local_address[1], config=rudp.Config(protection="none"))
+            (driver,) = drivers
+            await asyncio.wait_for(asyncio.shield(driver.closed), 5)
+            assert driver.socket.fileno() == -1
 
     run(main())

@@ -147,6 +147,7 @@ class Driver:
         for error in self.socket.read_errors():
             if error.remote is not None and isinstance(error.error, ConnectionRefusedError):
                 self.core.on_icmp_error(error.remote, error.error, self.loop.time())
+                self.wake()
         self._arm_timer()
         self._drain_events()
         if self._release and self.core.is_idle and self._held is None:
