@@ -5,16 +5,17 @@ own or the connection's; how many bytes were never handed out yet. Refuses to kn
 to send, who may open one, packets: whoever fills packets says when a turn is over.
 
 Turns rotate, over streams that can send only: 10,000 idle streams cost nothing. Every operation is O(1), but
-for `raise_limit`, O(streams that the old limit held back), and `prefer`, O(streams that wait) in C.
+for `raise_limit`, O(streams that the new credit will do for), and `prefer`, O(streams that wait) in C.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import Final
 
 from rudp.events import Event, StreamWritable
-from rudp.flow_control import SendWindow
+from rudp.flow_control import COMMON_PACKET, SendWindow
 from rudp.stream import Stream
 
 __all__ = ["Turns"]
@@ -73,10 +74,11 @@ class Turns:
         return min(window.available, MAX_UNACKNOWLEDGED - window.used + self.acknowledged)
 
     def _take_up_again(self) -> None:
-        if not self._credit_blocked:
+        """Streams that credit held back, as many as it will do for; the others when these are through."""
+        blocked = self._credit_blocked
+        if not blocked or self._available <= 0:
             return
-        blocked, self._credit_blocked = self._credit_blocked, {}
-        for stream in blocked.values():
+        for stream in list(islice(blocked.values(), 1 + self._available // COMMON_PACKET)):
             self.enqueue(stream)
 
     def enqueue(self, stream: Stream) -> None:
@@ -170,6 +172,7 @@ class Turns:
         stream.queued = False
         if not self._ready:
             self._ready = None
+            self._take_up_again()
 
     def _unblock(self, stream: Stream) -> None:
         self._stream_blocked.pop(stream.id, None)

@@ -314,3 +314,36 @@ def test_wishes_about_acknowledgements_move_them_no_further_than_a_share_of_a_ro
         peer.endpoint.handle_timeout(peer.now)
         peer.answers()
     assert peer.server.state is State.ESTABLISHED
+
+
+def test_credit_handed_out_byte_by_byte_wakes_one_stream_not_all() -> None:
+    peer = Peer(parameters=GENEROUS._replace(initial_max_data=0))
+    server = peer.server
+    turns = server._streams.turns
+    ids = [server.open_stream() for _ in range(500)]
+    for stream_id in ids:
+        server.send(stream_id, bytes(1000))
+    for _ in range(20):
+        peer.answers()
+        peer.now += 0.1
+        sent = server._recovery.next_packet_number
+        peer.send(wire.Ack(sent - 1, 0.0, ((0, sent),), None))
+    assert turns.flow_blocked
+    served: set[int] = set()
+    for maximum in range(1, 30):
+        peer.arrive(peer.packet(wire.MaxData(maximum)))
+        assert turns.ready_count == 1
+        stream = turns.next_ready()
+        assert stream is not None
+        served.add(stream.id)
+        peer.answers()
+        assert turns.send_window.used == maximum
+    assert len(served) == 29, "each has its turn"
+    # With credit for all, all go.
+    peer.send(wire.MaxData(LARGEST))
+    for _ in range(100):
+        peer.now += 0.1
+        sent = server._recovery.next_packet_number
+        peer.send(wire.Ack(sent - 1, 0.0, ((0, sent),), None))
+    assert turns.send_window.used == 1000 * len(ids)
+    assert server.send_buffered == 0
