@@ -347,6 +347,7 @@ class Endpoint:
     def handle_timeout(self, now: float) -> None:
         """Act on every timer that is due."""
         timers = self._timers
+        woken: dict[int, Connection] = {}
         while timers and timers[0][0] <= now:
             when, connection_id = heappop(timers)
             connection = self._connections.get(connection_id)
@@ -355,6 +356,9 @@ class Endpoint:
                 continue
             assert connection.timers[-1] == when
             connection.timers.pop()
+            woken[connection_id] = connection
+        # Once each: of two timers slept through, the first was never acted on, so the second proves nothing.
+        for connection in woken.values():
             due = connection.next_timeout()
             if due is not None and due <= now:
                 # It is among the ready ones now, and armed anew once its trains are out.

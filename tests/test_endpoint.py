@@ -554,6 +554,23 @@ def test_a_connection_that_others_ended_is_not_held(end: Callable[[], Net]) -> N
     assert client.next_timeout() is None
 
 
+def test_time_that_was_slept_through_counts_as_one_probe_timeout() -> None:
+    config = Config(give_up_probes=2)
+    pair = Pair(config=config)
+    pair.drop(lambda packet: packet.sender == "c")
+    pair.server.send(0, b"asks for an acknowledgement soon")
+    pair.run(pair.delay / 2)
+    pair.client.send(0, b"and this for one from the peer")
+    pair.flush()
+    pair.run(pair.delay / 2)
+    client = pair.endpoints["c"]
+    assert len(pair.client.timers) > 1
+    now = pair.now + 1
+    client.handle_timeout(now)
+    assert pair.client.is_open
+    assert pair.client.stats(now).pto_count == 1
+
+
 # -- memory -----------------------------------------------------------------------------------------------------
 
 
