@@ -306,11 +306,11 @@ class Streams:
     def stop_sending(self, stream_id: int, code: int) -> None:
         """Ask the peer to stop; what arrives from now on is dropped."""
         stream = self.find(stream_id)
-        if stream is None or stream.receive_done or stream.discarding:
+        if stream is None or stream.receive is None or stream.discarding:
             return
-        if stream.receive is None:
-            raise StreamClosed(f"stream {stream_id} is unidirectional and ours: the peer sends nothing on it")
-        stream.discarding = True
+        if stream.receive_done and not stream.reset_unreported:
+            return
+        stream.discarding, stream.reset_unreported = True, False
         if stream.receive.final_size is None:
             self._control.put(StopSending(stream_id, code))
         before = stream.receive.contiguous

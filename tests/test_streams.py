@@ -474,12 +474,16 @@ def test_the_address_of_the_pair_is_the_servers() -> None:
     assert Pair().client.remote_address == SERVER
 
 
-def test_a_stream_that_was_reset_makes_room_for_another_once_its_reader_knows() -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_a_stream_that_was_reset_makes_room_for_another_once_its_reader_knows_or_reads_no_more(told: bool) -> None:
     pair = Pair(client=Config(protection="none"), server=Config(protection="none", max_streams_uni=1))
     stream_id = pair.client.open_stream(unidirectional=True)
     pair.client.reset_stream(stream_id, 3)
     pair.run(1)
-    with pytest.raises(StreamReset):
-        pair.server.receive(stream_id)
+    if told:
+        with pytest.raises(StreamReset):
+            pair.server.receive(stream_id)
+    else:
+        pair.server.stop_sending(stream_id, 0)
     pair.run(1)
     assert pair.client.open_stream(unidirectional=True) != stream_id

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -169,10 +168,7 @@ class Stream:
     def stop_sending(self, code: int = 0) -> None:
         """Ask the peer to stop: what arrives from now on is dropped, and `receive` raises StreamClosed."""
         core = self._connection.core
-        if self._reset is not None:
-            with suppress(StreamReset):
-                core.receive(self.id)
-        elif self.can_receive and not core.at_eof(self.id):
+        if self._reset is None and self.can_receive and not core.at_eof(self.id):
             self._discards = True
         core.stop_sending(self.id, code)
         self._connection.driver.wake()
