@@ -350,3 +350,34 @@ def test_who_was_refused_closes_its_socket():
             assert driver.socket.fileno() == -1
 
     run(main())
+
+
+def test_what_was_written_before_aclose_reaches_a_callback_s_reader():
+    async def main():
+        got: asyncio.Queue[tuple[int, BaseException | None]] = asyncio.Queue()
+
+        async def callback(reader, writer):
+            if not writer.get_extra_info("stream_id"):
+                return
+            size = len(await reader.read())
+            writer.write(b"nobody wants this")
+            try:
+                await writer.drain()
+            except ConnectionError as error:
+                got.put_nowait((size, error))
+            writer.close()
+
+        server = await rudp.start_server(callback, HOST, 0)
+        with suppress(rudp.ConnectionAborted):
+            async with rudp.connect(HOST, server.sockets[0].getsockname()[1]) as connection:
+                async with await connection.open_stream() as stream:
+                    await stream.send(MANY)
+                size, error = await asyncio.wait_for(got.get(), 5)
+                assert size == len(MANY)
+                assert isinstance(error, ConnectionResetError | BrokenPipeError)
+                connection.abort()
+        server.close()
+        server.abort_clients()
+        await server.wait_closed()
+
+    run(main())

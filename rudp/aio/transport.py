@@ -46,6 +46,7 @@ class StreamTransport(asyncio.Transport):
         self._lost = False
         self._eof_received = False
         self._eof_sent = False
+        self._stopped: StreamStopped | None = None
         self._writing_paused = False
         self._high = connection.core.config.send_buffer
         self._low = self._high // 2
@@ -111,6 +112,10 @@ class StreamTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Queue bytes to be sent."""
+        if self._stopped is not None:
+            # As TCP, whose peer answers what it will not read by a reset.
+            self._fail(self._stopped)
+            return
         if self._eof_sent:
             raise RuntimeError("Cannot call write() after write_eof()")
         if self._closing or not len(data):
@@ -193,8 +198,10 @@ class StreamTransport(asyncio.Transport):
         self._fail(StreamReset(f"the peer reset the stream, code {code}", code=code))
 
     def on_stopped(self, code: int) -> None:
-        """The peer wants nothing more on the stream."""
-        self._fail(StreamStopped(f"the peer asked to stop sending, code {code}", code=code))
+        """The peer wants nothing more on the stream: to write is an error from now on, what it sent can be read."""
+        self._stopped = StreamStopped(f"the peer asked to stop sending, code {code}", code=code)
+        self._eof_sent = True
+        self.on_writable()
 
     def _fail(self, error: Exception) -> None:
         if not self._closing:
