@@ -478,6 +478,17 @@ def test_close_with_unread_data_is_no_clean_end():
     run(main())
 
 
+def test_leaving_the_block_after_an_abort_of_ones_own_raises_nothing():
+    async def main():
+        async with await rudp.serve(echo, HOST, 0) as server:
+            async with rudp.connect(HOST, server.local_address[1]) as connection:
+                connection.abort(5, "enough")
+            with pytest.raises(rudp.ConnectionAborted, match="enough"):
+                await connection.wait_closed()
+
+    run(main())
+
+
 def test_a_half_closed_connection_goes_on_receiving():
     async def handler(connection):
         assert await connection.main_stream.receive() == b""

@@ -300,3 +300,14 @@ def test_a_server_that_is_cancelled_in_drain_leaves_the_loop_clean():
         await server.wait_closed()
 
     asyncio.run(main())
+
+
+def test_writing_under_a_closing_connection_goes_nowhere_as_with_tcp():
+    async def main():
+        server, reader, writer = await open_pair(rudp, echo)
+        writer.get_extra_info("connection").core.close()
+        writer.write(b"too late")
+        assert await reader.read() == b""
+        await close_pair(server, writer)
+
+    run(main())

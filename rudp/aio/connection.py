@@ -42,6 +42,7 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
+        "_aborted",
         "_error",
         "_incoming",
         "_opening",
@@ -70,6 +71,7 @@ class Connection:
         self._transports = 0
         self.on_stream: Callable[[Connection, int], None] | None = None
         self._error: Exception | None = None
+        self._aborted = False
 
     def __repr__(self) -> str:
         host, port = self.core.remote_address[:2]
@@ -218,6 +220,7 @@ class Connection:
         """End the connection at once: what has not arrived is dropped on both sides."""
         if not self._terminated:
             self.core.abort(code, reason)
+            self._aborted = True
             self.driver.wake()
 
     async def wait_closed(self) -> None:
@@ -246,7 +249,8 @@ class Connection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            await self.close()
+            if not self._aborted:
+                await self.close()
             return
         self.abort(0, "left by an exception" if not issubclass(kind, asyncio.CancelledError) else "cancelled")
 

@@ -118,7 +118,8 @@ class StreamTransport(asyncio.Transport):
             return
         if self._eof_sent:
             raise RuntimeError("Cannot call write() after write_eof()")
-        if self._closing or not len(data):
+        if self._closing or not len(data) or not self._core.is_writable:
+            # As asyncio: what is written once the connection is closing goes nowhere, and connection_lost tells.
             return
         self._core.send(self._stream_id, data)
         self._connection.driver.wake()
