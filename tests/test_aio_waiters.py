@@ -267,10 +267,12 @@ def test_a_callback_gets_one_way_streams_too():
         got: asyncio.Queue[bytes] = asyncio.Queue()
 
         async def callback(reader, writer):
-            data = await reader.read()
+            try:
+                data = await reader.read()
+            finally:
+                writer.close()
             if writer.get_extra_info("stream_id"):
                 assert not writer.can_write_eof()
-                writer.close()
                 got.put_nowait(data)
 
         server = await rudp.start_server(callback, HOST, 0, config=rudp.Config(max_streams_uni=1))
@@ -355,9 +357,11 @@ def test_who_was_refused_closes_its_socket():
 def test_what_was_written_before_aclose_reaches_a_callback_s_reader():
     async def main():
         got: asyncio.Queue[tuple[int, BaseException | None]] = asyncio.Queue()
+        main_writers = []
 
         async def callback(reader, writer):
             if not writer.get_extra_info("stream_id"):
+                main_writers.append(writer)
                 return
             size = len(await reader.read())
             writer.write(b"nobody wants this")
@@ -376,6 +380,8 @@ def test_what_was_written_before_aclose_reaches_a_callback_s_reader():
                 assert size == len(MANY)
                 assert isinstance(error, ConnectionResetError | BrokenPipeError)
                 connection.abort()
+        for writer in main_writers:
+            writer.close()
         server.close()
         server.abort_clients()
         await server.wait_closed()
