@@ -41,7 +41,7 @@ class Sink(Protocol):
 
 
 class Driver:
-    """Drives a core endpoint over a socket. `on_accept` gets each connection a peer opens, once established."""
+    """Drives a core endpoint over a socket. A subclass says in `accepted` what becomes of connections peers open."""
 
     def __init__(self, sock: UdpSocket, config: Config, *, accept: bool) -> None:
         self.loop = asyncio.get_running_loop()
@@ -55,7 +55,6 @@ class Driver:
         self._flush_due = False
         self._writer_armed = False
         self._watcher: _Watcher | None = None
-        self._idle: asyncio.Future[None] | None = None
         self._release = False
         self.closed: asyncio.Future[None] = self.loop.create_future()
         try:
