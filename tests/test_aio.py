@@ -739,6 +739,22 @@ def test_a_socket_of_ones_own_and_a_local_address():
     run(main())
 
 
+def test_what_the_socket_can_do_and_was_granted_is_told():
+    async def main():
+        settings = rudp.Config(socket_buffer=100_000)
+        endpoint = await rudp.Endpoint.bind(HOST, config=settings)
+        async with await rudp.serve(echo, HOST, 0) as server, endpoint:
+            connection = await endpoint.connect(HOST, server.local_address[1])
+            assert connection.udp is endpoint.udp
+            assert endpoint.udp.buffer_sizes.asked == 100_000
+            assert endpoint.udp.buffer_sizes.receive > 0
+            assert server.udp.capabilities.dual_stack is False
+            assert server.udp.counters.truncated == 0
+            await connection.close()
+
+    run(main())
+
+
 def test_a_socket_closed_under_its_connections_ends_them():
     async def main():
         async with await rudp.serve(echo, HOST, 0) as server:

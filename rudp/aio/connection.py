@@ -30,6 +30,7 @@ from rudp.events import (
 )
 from rudp.stats import Stats
 from rudp.train import Address
+from rudp.udp import UdpSocket
 
 __all__ = ["Connection"]
 
@@ -88,6 +89,11 @@ class Connection:
     def local_address(self) -> Address:
         """This side's address."""
         return self.core.local_address or self.driver.socket.local_address
+
+    @property
+    def udp(self) -> UdpSocket:
+        """The UDP socket: its `capabilities`, the `buffer_sizes` asked for and granted, its `counters`."""
+        return self.driver.socket
 
     @property
     def application_protocol(self) -> str | None:

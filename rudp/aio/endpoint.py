@@ -96,6 +96,11 @@ class Endpoint:
         return self._driver.socket.local_address
 
     @property
+    def udp(self) -> UdpSocket:
+        """The UDP socket: its `capabilities`, the `buffer_sizes` asked for and granted, its `counters`."""
+        return self._driver.socket
+
+    @property
     def sock(self) -> socket.socket:
         """The UDP socket."""
         return self._driver.socket.sock
@@ -182,6 +187,11 @@ class Server:
 
     def _on_accept(self, connection: Connection) -> None:
         self._started(connection)
+
+    @property
+    def udp(self) -> UdpSocket:
+        """The UDP socket: its `capabilities`, the `buffer_sizes` asked for and granted, its `counters`."""
+        return self._driver.socket
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
