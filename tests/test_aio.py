@@ -635,6 +635,24 @@ def test_cancelling_open_stream_that_waits_for_the_limit():
     run(main())
 
 
+def test_cancelling_who_waits_for_a_server_leaves_it_serving():
+    async def main():
+        server = await rudp.serve(echo, HOST, 0)
+        connection = await rudp.connect(HOST, server.local_address[1])
+        await cancelled(server.wait_closed())
+        server.close()
+        await cancelled(server.wait_closed())
+        stream = await connection.open_stream()
+        await stream.send(b"still there")
+        await stream.send_eof()
+        assert await stream.receive_exactly(11) == b"still there"
+        assert await stream.receive() == b""
+        await connection.close()
+        await server.wait_closed()
+
+    run(main())
+
+
 def test_cancelling_close_does_not_stop_the_close():
     async def main():
         go_on = asyncio.Event()
