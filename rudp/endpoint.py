@@ -334,7 +334,7 @@ class Endpoint:
         remote, local, _ = source
         self._replies.append(Train([datagram], len(datagram), len(datagram), local, remote, 0))
 
-    def on_icmp_error(self, remote: Address, error: OSError, now: float) -> None:  # noqa: ARG002
+    def on_icmp_error(self, remote: Address, error: OSError) -> None:
         """The network says that `remote` can't be reached. That ends openings only (it may be forged)."""
         for connection in list(self._connecting.values()):
             if connection.remote_address == remote:

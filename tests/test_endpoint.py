@@ -116,15 +116,15 @@ def test_icmp_errors_end_openings_only() -> None:
     pair.run(0.1)
     error = ConnectionRefusedError(111, "Connection refused")
     endpoint = pair.endpoints["c"]
-    endpoint.on_icmp_error(ELSEWHERE, error, pair.now)
+    endpoint.on_icmp_error(ELSEWHERE, error)
     assert opening.state is State.SYN_SENT
-    endpoint.on_icmp_error(SERVER, error, pair.now)
+    endpoint.on_icmp_error(SERVER, error)
     pair.run(1)
     assert opening.state is State.CLOSED
     assert isinstance(pair.ends("c")[0], ConnectionRefused)
     assert "Connection refused" in str(pair.ends("c")[0])
     assert pair.client.state is State.ESTABLISHED
-    pair.endpoints["s"].on_icmp_error(CLIENT, error, pair.now)
+    pair.endpoints["s"].on_icmp_error(CLIENT, error)
     pair.run(1)
     assert pair.server.state is State.ESTABLISHED
 
@@ -530,7 +530,7 @@ def refused_by_the_network() -> Net:
     net.address["s"] = SERVER
     net.connect("c", "s")
     net.run(0.1)
-    net.endpoints["c"].on_icmp_error(SERVER, ConnectionRefusedError(111, "refused"), net.now)
+    net.endpoints["c"].on_icmp_error(SERVER, ConnectionRefusedError(111, "refused"))
     return net
 
 

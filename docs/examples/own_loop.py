@@ -50,7 +50,7 @@ class Driver:
         for error in self.sock.read_errors():
             # Only "nobody listens on that port" ends an attempt to connect; other errors may pass.
             if error.remote is not None and isinstance(error.error, ConnectionRefusedError):
-                self.endpoint.on_icmp_error(error.remote, error.error, now)
+                self.endpoint.on_icmp_error(error.remote, error.error)
         while True:
             self._send(now)
             item = self.endpoint.next_event()

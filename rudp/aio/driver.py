@@ -145,7 +145,7 @@ class Driver:
         self._send_all()
         for error in self.socket.read_errors():
             if error.remote is not None and isinstance(error.error, ConnectionRefusedError):
-                self.core.on_icmp_error(error.remote, error.error, self.loop.time())
+                self.core.on_icmp_error(error.remote, error.error)
                 self.wake()
         self._arm_timer()
         self._drain_events()
