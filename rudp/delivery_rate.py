@@ -17,10 +17,11 @@ __all__ = ["DeliveryRate"]
 class DeliveryRate:
     """Delivery-rate samples of one path (draft-cheng-iccrg-delivery-rate-estimation section 3)."""
 
-    __slots__ = ("app_limited_until", "delivered", "delivered_time", "first_sent_time")
+    __slots__ = ("app_limited_until", "delivered", "delivered_time", "first_sent_time", "lost")
 
     def __init__(self, now: float) -> None:
         self.delivered = 0
+        self.lost = 0
         self.delivered_time = now
         self.first_sent_time = now
         # While `delivered` is below this, the application held us back; 0: it doesn't.
@@ -31,6 +32,8 @@ class DeliveryRate:
         if not bytes_in_flight:
             self.first_sent_time = self.delivered_time = now
         train.delivered = self.delivered
+        train.lost = self.lost
+        train.tx_in_flight = bytes_in_flight + train.size
         train.delivered_time = self.delivered_time
         train.first_sent_time = self.first_sent_time
         train.is_app_limited = self.app_limited_until > 0

@@ -380,6 +380,8 @@ class Recovery:
             delivery_rate=self._rate.sample(newest, self.rtt.min_rtt, now),
             is_app_limited=newest.is_app_limited,
             ecn_ce=ecn_ce,
+            lost_since_sent=self._rate.lost - newest.lost,
+            tx_in_flight=newest.tx_in_flight,
         )
 
     def _detect_lost(self, now: float) -> list[SentTrain]:
@@ -411,10 +413,12 @@ class Recovery:
         flying = [train for train in lost if train.in_flight]
         lost_bytes = sum([train.size for train in flying])
         if flying:
-            bytes_in_flight = self.sent_packets.bytes_in_flight
-            self.congestion.on_loss(
-                LossEvent(now, lost_bytes, flying[-1].time_sent, bytes_in_flight, prior_in_flight)
-            )
+            self._rate.lost += lost_bytes
+            newest = flying[-1]
+            in_flight, since = self.sent_packets.bytes_in_flight, self._rate.lost - newest.lost
+            was = (newest.tx_in_flight, newest.is_app_limited)
+            event = LossEvent(now, lost_bytes, newest.time_sent, in_flight, prior_in_flight, since, *was)
+            self.congestion.on_loss(event)
         if persistent:
             self.rtt.refresh_min_rtt()
             self.congestion.on_persistent_congestion(now)

@@ -61,6 +61,9 @@ class SentTrain:
     delivered_time: float = 0.0
     first_sent_time: float = 0.0
     is_app_limited: bool = False
+    # Bytes lost so far, and in flight with this train: draft-ietf-ccwg-bbr, RS.lost and RS.tx_in_flight.
+    lost: int = 0
+    tx_in_flight: int = 0
     # When it was declared lost, while it is remembered for that.
     time_lost: float = 0.0
 
@@ -99,6 +102,8 @@ class SentTrain:
             self.delivered_time,
             self.first_sent_time,
             self.is_app_limited,
+            self.lost,
+            self.tx_in_flight,
             self.time_lost,
         )
 

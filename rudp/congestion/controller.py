@@ -8,9 +8,10 @@ new instance.
 
     sending a train      on_sent
     processing an ACK    on_loss (if it revealed losses), on_persistent_congestion (if so),
-                         on_spurious_loss (if any),
+                         on_spurious_loss (if any), on_loss_undone (if that was the last of an episode),
                          on_ack (if it newly acknowledged bytes in flight, or reported CE marks)
     a loss timer         on_loss, on_persistent_congestion (if so)
+    after a pause        on_idle_restart, before the on_sent of the first train after it
 
 and reads `congestion_window` and `pacing_rate` whenever it wants to send. Every call costs O(1), however many
 packets it speaks of, and nothing here keeps anything per packet.
@@ -77,6 +78,10 @@ class AckSample(NamedTuple):
     """The newest packet was sent while the application, or the peer's credit, held the sender back."""
     ecn_ce: int = 0
     """Packets newly reported with a CE mark, from counts that passed ECN validation."""
+    lost_since_sent: int = 0
+    """Bytes declared lost since the newest packet was sent (draft-ietf-ccwg-bbr, RS.lost)."""
+    tx_in_flight: int = 0
+    """Bytes in flight just after the newest packet's train was sent (draft-ietf-ccwg-bbr, RS.tx_in_flight)."""
 
 
 class LossEvent(NamedTuple):
@@ -91,6 +96,12 @@ class LossEvent(NamedTuple):
     """After the lost bytes were taken out."""
     prior_in_flight: int
     """Before this ACK or timer."""
+    lost_since_sent: int = 0
+    """Bytes declared lost since the newest of the lost packets was sent, this event included."""
+    tx_in_flight: int = 0
+    """Bytes in flight just after the train of the newest lost packet was sent."""
+    is_app_limited: bool = False
+    """The newest lost packet was sent while the application held the sender back."""
 
 
 class CongestionController(ABC):
@@ -138,8 +149,17 @@ class CongestionController(ABC):
     def on_spurious_loss(self, spurious_bytes: int, now: float) -> None:  # noqa: B027
         """Note that bytes declared lost earlier were acknowledged after all."""
 
+    def on_loss_undone(self, now: float) -> None:  # noqa: B027
+        """Note that all packets lost since the latest congestion event began were acknowledged after all.
+
+        The event was none, and what it cost may be restored (RFC 4015, RFC 8985 section 7.1).
+        """
+
     def on_app_limited(self, now: float) -> None:  # noqa: B027
         """Note that there is nothing to send although window and pacer would allow it."""
+
+    def on_idle_restart(self, idle_seconds: float, now: float) -> None:  # noqa: B027
+        """Note that sending starts again after nothing was in flight for that long (RFC 9002 section 7.8)."""
 
 
 def initial_window(max_datagram_size: int) -> int:
