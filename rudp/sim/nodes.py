@@ -212,6 +212,10 @@ class Rate(Node):
         self.dropped += len(batch) - len(out)
         return out
 
+    def waiting(self, now: float) -> float:
+        """Seconds for which a packet that comes at `now` waits until its first bit leaves."""
+        return max(0.0, self._free_at - now)
+
     def counters(self) -> dict[str, int]:
         return {
             **super().counters(),
