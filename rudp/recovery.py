@@ -26,6 +26,7 @@ from rudp.delivery_rate import DeliveryRate
 from rudp.ecn import ECT0, EcnValidation
 from rudp.errors import ErrorCode, ProtocolError
 from rudp.pacer import Pacer
+from rudp.persistent_congestion import PersistentCongestion
 from rudp.ranges import RangeSet
 from rudp.rtt import RttEstimator
 from rudp.sent_packets import SentPackets, SentTrain
@@ -35,8 +36,6 @@ __all__ = ["AckResult", "Recovery", "TimeoutResult"]
 
 # RFC 9002 section 6.1.1: packets by which a later one must be ahead (kPacketThreshold).
 PACKET_THRESHOLD: Final = 3
-# RFC 9002 section 7.6.1: probe timeouts over which everything must be lost (kPersistentCongestionThreshold).
-PERSISTENT_CONGESTION_THRESHOLD: Final = 3
 # RFC 9002 section 6.2.4: a second probe saves another timeout when the first is lost.
 PROBES: Final = 2
 # RFC 8961 section 4 asks for a minute or more. But then an idle timeout of 30 s holds seven tries, and at 50 % loss one
@@ -84,9 +83,8 @@ class Recovery:
         "_ecn_wanted",
         "_last_ack_eliciting_sent",
         "_loss_time",
-        "_lost_run_start_time",
-        "_lost_run_stop",
         "_path_first",
+        "_persistent",
         "_random",
         "_rate",
         "_remembered",
@@ -130,11 +128,14 @@ class Recovery:
         self._loss_time: float | None = None
         self._last_ack_eliciting_sent = float("-inf")
         self._waiting_since = 0.0
-        self._lost_run_start_time: float | None = None
-        self._lost_run_stop = 0
+        self._persistent = PersistentCongestion()
 
     def on_train_sent(self, train: SentTrain, now: float) -> None:
-        """Track a train that leaves now. Packet numbers left out since the train before count as skipped."""
+        """Track a train that leaves now. Packet numbers left out since the train before count as skipped.
+
+        A probe of the path MTU (`mtu_probe`) is like any packet but for its loss, which is handed back and told
+        to nobody else: no congestion controller, no count of bytes lost, no persistent congestion.
+        """
         assert train.first >= self.next_packet_number, "packet numbers are never reused"
         assert train.time_sent == now
         if train.first > self.next_packet_number:
@@ -234,7 +235,7 @@ class Recovery:
         self._ecn.enabled = self._ecn_wanted
         self._ecn.confirmed = False
         self._path_first = self.next_packet_number
-        self._lost_run_start_time = None
+        self._persistent.interrupt()
         self.pto_count = 0
 
     def set_max_datagram_size(self, max_datagram_size: int, now: float) -> None:
@@ -280,12 +281,15 @@ class Recovery:
         )
 
     def oldest_unacknowledged(self, packets: int) -> list[SentTrain]:
-        """The oldest ack-eliciting packets outstanding, at most so many: what probes may repeat. All stay."""
+        """The oldest ack-eliciting packets outstanding, at most so many: what probes may repeat. All stay.
+
+        Probes of the path MTU are left out: whoever sends them repeats them when they are due.
+        """
         found = []
         for train in self.sent_packets:
             if packets <= 0:
                 break
-            if train.ack_eliciting:
+            if train.ack_eliciting and not train.mtu_probe:
                 found.append(train.piece(train.first, min(train.stop, train.first + packets)))
                 packets -= train.count
         return found
@@ -409,8 +413,9 @@ class Recovery:
         """Tell the controller, remember what may yet be acknowledged, return the bytes lost in flight."""
         if not lost:
             return 0
-        persistent = self._is_persistent(lost)
-        flying = [train for train in lost if train.in_flight]
+        persistent = self._persistent.on_lost(lost, self._skipped, self.rtt)
+        # RFC 9000 section 14.4: the loss of a probe of the path MTU says nothing of congestion.
+        flying = [train for train in lost if train.in_flight and not train.mtu_probe]
         lost_bytes = sum([train.size for train in flying])
         if flying:
             self._rate.lost += lost_bytes
@@ -428,38 +433,15 @@ class Recovery:
                 self._remembered.add(train)
         return lost_bytes
 
-    def _is_persistent(self, lost: list[SentTrain]) -> bool:
-        """Section 7.6.2: two ack-eliciting packets, sent far enough apart, and all between them are lost.
-
-        A run of losses goes on over several ACKs and timeouts; a number that was never sent doesn't break it.
-        """
-        duration = PERSISTENT_CONGESTION_THRESHOLD * self.rtt.probe_timeout()
-        first_sample_time = self.rtt.first_sample_time
-        established = False
-        for train in lost:
-            if not self._skipped.covers(self._lost_run_stop, train.first):
-                self._lost_run_start_time = None
-            self._lost_run_stop = train.stop
-            if not (train.ack_eliciting and train.in_flight):
-                continue
-            if first_sample_time is None or train.time_sent < first_sample_time:
-                continue
-            if self._lost_run_start_time is None:
-                self._lost_run_start_time = train.time_sent
-            elif train.time_sent - self._lost_run_start_time > duration:
-                established = True
-        if established:
-            self._lost_run_start_time = None
-        return established
-
     def _on_spurious(self, spurious: list[SentTrain], now: float) -> None:
         if not spurious:
             return
-        self._lost_run_start_time = None
-        size = sum([train.size for train in spurious if train.in_flight])
-        if size:
-            self._rate.on_delivered(size, now)
-            self.congestion.on_spurious_loss(size, now)
+        self._persistent.interrupt()
+        flying = [train for train in spurious if train.in_flight]
+        if flying:
+            self._rate.on_delivered(sum([train.size for train in flying]), now)
+            if size := sum([train.size for train in flying if not train.mtu_probe]):
+                self.congestion.on_spurious_loss(size, now)
 
     def _forget_resolved(self, now: float) -> None:
         """Drop remembered trains that are too many or too old, and skipped numbers no ACK will meet."""
@@ -488,9 +470,7 @@ class Recovery:
         # 2^16 times any probe timeout is over the cap.
         backoff = 1 << min(self.pto_count, 16)
         probe_timeout = self.rtt.probe_timeout()
-        return self._last_ack_eliciting_sent + min(
-            probe_timeout * backoff, max(probe_timeout, MAX_PROBE_TIMEOUT)
-        )
+        return self._last_ack_eliciting_sent + min(probe_timeout * backoff, max(probe_timeout, MAX_PROBE_TIMEOUT))
 
 
 def _never_sent(packet_number: int) -> ProtocolError:

@@ -39,7 +39,8 @@ class SentTrain:
     Every packet has `packet_size` bytes of UDP payload, the last one `last_size`. `stream_id` is -1 when the
     packets carried no run of one stream; then offset, payload_size, end_offset and fin mean nothing. `fin`
     rides on the last packet. `frames` is opaque here and belongs to a single packet. `ecn` is the mark it was
-    sent with.
+    sent with. `mtu_probe` marks a probe of the path MTU, whose loss says nothing of congestion (RFC 9000 section
+    14.4, RFC 8899 section 3).
     """
 
     first: int
@@ -56,6 +57,7 @@ class SentTrain:
     fin: bool = False
     frames: tuple[Any, ...] = ()
     ecn: int = 0
+    mtu_probe: bool = False
     # The state of the path when it was sent: draft-cheng-iccrg-delivery-rate-estimation section 3.1.2.
     delivered: int = 0
     delivered_time: float = 0.0
@@ -98,6 +100,7 @@ class SentTrain:
             self.fin and has_last,
             self.frames,
             self.ecn,
+            self.mtu_probe,
             self.delivered,
             self.delivered_time,
             self.first_sent_time,

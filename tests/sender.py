@@ -67,7 +67,13 @@ class Sender:
     # Verbs.
 
     def send(
-        self, count: int = 1, *, skip: int = 0, quiet: bool = False, frames: tuple[Any, ...] = ()
+        self,
+        count: int = 1,
+        *,
+        skip: int = 0,
+        quiet: bool = False,
+        mtu_probe: bool = False,
+        frames: tuple[Any, ...] = (),
     ) -> SentTrain:
         self.want_nothing()
         first = self.recovery.next_packet_number + skip
@@ -81,6 +87,7 @@ class Sender:
             not quiet,
             frames=frames,
             ecn=self.recovery.ecn,
+            mtu_probe=mtu_probe,
             stream_id=0,
             offset=first * 1000,
             payload_size=1000,

@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "state",
         "path",
         "recovery",
+        "persistent_congestion",
         "control",
         "streams",
         "turns",

@@ -1,0 +1,96 @@
+"""Probes of the path MTU: packets like any, but their loss is told to who sent them and to nobody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sender import MAX_ACK_DELAY, RTT, SIZE, Sender, settled_sender
+
+sender = pytest.fixture(settled_sender)
+
+PTO = RTT + 4 * RTT / 2 + MAX_ACK_DELAY
+
+
+def test_its_loss_is_handed_back_and_told_to_nobody_else(sender: Sender) -> None:
+    """RFC 9000 section 14.4, RFC 8899 section 3."""
+    sender.send(1, mtu_probe=True)
+    sender.send(5)
+    sender.want_in_flight(6)
+    sender.advance(RTT)
+    sender.ack((2, 7), (0, 1))
+    sender.want_acked((2, 7))
+    sender.want_lost((1, 2))
+    sender.want_in_flight(0)
+    assert (sender.recorder.losses, sender.recorder.others) == ([], [])
+    sample = sender.recorder.samples[-1]
+    assert (sample.lost_bytes, sample.lost_since_sent, sample.acked_bytes) == (0, 0, 5 * SIZE)
+
+
+def test_what_is_lost_with_it_is_told_without_it(sender: Sender) -> None:
+    sender.send(1)
+    sender.send(1, mtu_probe=True)
+    sender.send(5)
+    sender.advance(RTT)
+    sender.ack((3, 8), (0, 1))
+    sender.want_acked((3, 8))
+    sender.want_lost((1, 3))
+    assert [(loss.lost_bytes, loss.tx_in_flight) for loss in sender.recorder.losses] == [(SIZE, SIZE)]
+
+
+def test_its_acknowledgement_counts_as_any(sender: Sender) -> None:
+    sender.send(1, mtu_probe=True)
+    sender.want_timeout(sender.now + PTO)
+    sender.advance(2 * RTT)
+    sender.ack((0, 2))
+    sender.want_acked((1, 2))
+    assert sender.recovery.rtt.latest_rtt == pytest.approx(2 * RTT)
+    assert sender.recorder.samples[-1].acked_bytes == SIZE
+
+
+def test_acknowledged_after_all_it_was_delivered_and_no_loss_was_spurious(sender: Sender) -> None:
+    sender.send(1, mtu_probe=True)
+    sender.send(5)
+    sender.advance(RTT)
+    sender.ack((2, 7), (0, 1))
+    sender.want_acked((2, 7))
+    sender.want_lost((1, 2))
+    delivered = sender.recovery.delivered
+    sender.ack((0, 7))
+    sender.want_spurious((1, 2))
+    assert sender.recovery.delivered == delivered + SIZE
+    assert sender.recorder.others == []
+
+
+def test_it_is_never_persistent_congestion(sender: Sender) -> None:
+    sender.send(1, mtu_probe=True)
+    for _ in range(3):
+        sender.advance(10.0)
+        sender.want_probes()
+    sender.send(1)
+    sender.send(1, mtu_probe=True)
+    sender.send(4)
+    sender.advance(RTT)
+    sender.ack((6, 7), (0, 1))
+    sender.want_acked((6, 7))
+    sender.want_lost((1, 4))
+    assert sender.recorder.others == []
+
+
+def test_it_does_not_break_the_run_of_persistent_congestion(sender: Sender) -> None:
+    sender.send(1)
+    sender.send(1, mtu_probe=True)
+    for _ in range(3):
+        sender.advance(10.0)
+        sender.want_probes()
+    sender.send(5)
+    sender.advance(RTT)
+    sender.ack((7, 8), (0, 1))
+    sender.want_acked((7, 8))
+    sender.want_lost((1, 5))
+    assert sender.recorder.others == ["persistent congestion"]
+
+
+def test_probe_timeouts_repeat_what_carries_data_instead(sender: Sender) -> None:
+    sender.send(1, mtu_probe=True)
+    sender.send(2)
+    assert [(train.first, train.stop) for train in sender.recovery.oldest_unacknowledged(2)] == [(2, 4)]
