@@ -45,6 +45,7 @@ class Stream:
         "send",
         "send_window",
         "stopped_code",
+        "turn_left",
         "writable_at",
     )
 
@@ -62,6 +63,8 @@ class Stream:
         self.receive = None if receive_limits is None else ReceiveBuffer(receive_limits[0], fragments)
         self.receive_window = None if receive_limits is None else ReceiveWindow(*receive_limits)
         self.queued = False
+        # Bytes left of its turn; what it took beyond that is owed.
+        self.turn_left = 0
         self.readable_armed = True
         # Unsent bytes at which the application wants to hear that it may write on; None while it doesn't ask.
         self.writable_at: int | None = None

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rudp.stream import Stream
-from rudp.turns import Turns
+from rudp.turns import QUANTUM, Turns
 
 
 def stream(stream_id: int, data: int = 0, limit: int = 1 << 20) -> Stream:
@@ -37,10 +37,30 @@ def order(turns: Turns, room: int) -> list[int]:
 
 
 def test_turns_rotate_by_what_each_takes() -> None:
-    turns = turns_of(stream(0, 30), stream(4, 10), stream(8, 20))
-    assert order(turns, 10) == [0, 4, 8, 0, 8, 0]
+    turns = turns_of(stream(0, 3 * QUANTUM), stream(4, QUANTUM), stream(8, 2 * QUANTUM))
+    assert order(turns, QUANTUM) == [0, 4, 8, 0, 8, 0]
     assert turns.unsent == 0
-    assert turns.send_window.used == 60
+    assert turns.send_window.used == 6 * QUANTUM
+
+
+def test_a_turn_is_bytes_not_trains() -> None:
+    turns = turns_of(stream(0, 2 * QUANTUM), stream(4, 2 * QUANTUM))
+    assert order(turns, QUANTUM // 2) == [0, 0, 4, 4, 0, 0, 4, 4]
+
+
+@given(st.lists(st.integers(1, 65_000), min_size=20, max_size=80), st.integers(2, 6))
+def test_equals_share_equally_however_trains_differ(rooms: list[int], count: int) -> None:
+    streams = [stream(4 * index, 10_000_000, limit=1 << 40) for index in range(count)]
+    turns = turns_of(*streams, credit=1 << 40)
+    served = dict.fromkeys([item.id for item in streams], 0)
+    for room in rooms:
+        item = turns.next_ready()
+        assert item is not None
+        taken = turns.take(item, room)
+        assert taken is not None
+        served[item.id] += taken[1]
+        turns.end_turn(item)
+    assert max(served.values()) - min(served.values()) <= max(rooms) + 2 * QUANTUM
 
 
 def test_a_stream_has_one_turn_however_often_it_asks() -> None:
@@ -77,7 +97,7 @@ def test_the_connections_credit_holds_all_and_lets_all_go() -> None:
     turns.raise_limit(20)
     assert turns.ready_count == 0
     turns.raise_limit(50)
-    assert order(turns, 10) == [12, 16, 8]
+    assert order(turns, 10) == [8, 12, 16]
     assert turns.unsent == 0
     assert not turns.flow_blocked
 
