@@ -24,6 +24,7 @@ from rudp import congestion, protection, wire
 from rudp.closing import Closing, Ending, aborted, broken, check_code, farewell
 from rudp.config import Config
 from rudp.control import ControlQueue
+from rudp.deadlines import Deadlines
 from rudp.errors import ConnectionClosed, DecodeError, ErrorCode, ProtocolError
 from rudp.events import Event
 from rudp.handshake import ClientHandshake, ServerHandshake
@@ -55,6 +56,7 @@ class Connection:
         "_config",
         "_control",
         "_counters",
+        "_deadlines",
         "_events",
         "_inbound",
         "_life",
@@ -67,6 +69,7 @@ class Connection:
         "_received",
         "_recovery",
         "_streams",
+        "due",
         "id",
         "timers",
     )
@@ -84,8 +87,7 @@ class Connection:
     ) -> None:
         is_client = isinstance(handshake, ClientHandshake)
         self.id = connection_id
-        self._config, self._ready, self._now = config, ready, now
-        self._paths = Paths(path, random)
+        self._config, self._ready, self._now, self._paths = config, ready, now, Paths(path, random)
         self._events: list[Event] = []
         self._control = ControlQueue()
         self._streams = Streams(config, self._control, self._events, is_client=is_client)
@@ -127,6 +129,7 @@ class Connection:
             liveness=self._liveness,
             counters=self._counters,
         )
+        self._deadlines = Deadlines(self._liveness, self._recovery, self._streams, self._paths, self._outbound)
         self._life = Lifecycle(
             opening=self._opening,
             closing=self._closing,
@@ -137,7 +140,8 @@ class Connection:
             liveness=self._liveness,
             events=self._events,
         )
-        # When the endpoint's heap will look at this connection, latest first; see Endpoint.
+        # The endpoint's: `next_timeout` as of the last look, and when its heap will look again, latest first.
+        self.due: float | None = None
         self.timers: list[float] = []
         self._wake()
 
@@ -325,6 +329,7 @@ class Connection:
     def _wake(self) -> None:
         """Have the endpoint look at this connection: a shared list, so nothing is called upward."""
         self._ready[self.id] = self
+        self._deadlines.invalidate()
 
     # -- inputs -------------------------------------------------------------------------------------------------
 
@@ -433,6 +438,9 @@ class Connection:
     def handle_timeout(self, now: float) -> None:
         """Act on what is due; harmless when called early."""
         self._now = now
+        if self._deadlines.lets_go_only(now):
+            self._ready[self.id] = self
+            return
         self._wake()
         if self.state in _OPENING_STATES:
             if (failure := self._opening.failure(now)) is not None:
@@ -475,25 +483,14 @@ class Connection:
     def next_timeout(self) -> float | None:
         """When `handle_timeout` must be called, or a train can go that cannot now; None: never."""
         if self.state in OPEN_STATES:
-            return self._open_timeout()
+            return self._deadlines.next(self._now)
         return self._opening.next_timeout() if self.state in _OPENING_STATES else None
-
-    def _open_timeout(self) -> float | None:
-        recovery, liveness = self._recovery, self._liveness
-        soonest = liveness.idle_deadline(recovery.rtt.probe_timeout())
-        for due in (
-            recovery.next_timeout(),
-            self._outbound.next_timeout(self._now),
-            liveness.ping_deadline(self._streams.turns.flow_blocked),
-            liveness.give_up_deadline(recovery.unacknowledged_since()),
-            liveness.close_deadline(),
-        ):
-            if due is not None and (soonest is None or due < soonest):
-                soonest = due
-        return soonest
 
     def take_events(self) -> list[Event]:
         """What happened since the last call, oldest first."""
-        events = self._events[:]
+        events = self._events
+        if not events:
+            return events
+        events = events[:]
         self._events.clear()
         return events

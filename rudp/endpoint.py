@@ -119,9 +119,7 @@ class Endpoint:
         """Open a connection; the SYN is among the next datagrams to send."""
         config = config or self._config
         connection_id = self._new_id(config)
-        parameters = local_parameters(
-            config, self._secrets.reset_token(connection_id), config.application_protocols
-        )
+        parameters = local_parameters(config, self._secrets.reset_token(connection_id), config.application_protocols)
         connection = Connection(
             config,
             ClientHandshake(self._random.getrandbits(64), connection_id, parameters, now),
@@ -262,9 +260,7 @@ class Endpoint:
         if not proven and (config.retry == "always" or (config.retry == "auto" and crowded)):
             self._retries += 1
             cookie = self._secrets.cookie(packet, remote, now)
-            self._reply(
-                wire.encode_opening(wire.Retry(packet.source_id, packet.destination_id, cookie)), source
-            )
+            self._reply(wire.encode_opening(wire.Retry(packet.source_id, packet.destination_id, cookie)), source)
             return
         if not proven and crowded:
             self._dropped += 1
@@ -278,9 +274,7 @@ class Endpoint:
         config = self._config
         connection_id = self._new_id(config)
         protocol = chosen_protocol(config, packet.parameters.application_protocols)
-        parameters = local_parameters(
-            config, self._secrets.reset_token(connection_id), (protocol,) if protocol else ()
-        )
+        parameters = local_parameters(config, self._secrets.reset_token(connection_id), (protocol,) if protocol else ())
         connection = Connection(
             config,
             ServerHandshake(packet, connection_id, parameters, now),
@@ -359,13 +353,13 @@ class Endpoint:
             woken[connection_id] = connection
         # Once each: of two timers slept through, the first was never acted on, so the second proves nothing.
         for connection in woken.values():
-            due = connection.next_timeout()
+            due = connection.due
             if due is not None and due <= now:
                 # It is among the ready ones now, and armed anew once its trains are out.
                 connection.handle_timeout(now)
                 self._collect(connection)
             else:
-                self._arm(connection)
+                self._schedule(connection)
         self._lingering.expire(now)
 
     # -- outputs ------------------------------------------------------------------------------------------------
@@ -388,7 +382,11 @@ class Endpoint:
 
     def _arm(self, connection: Connection) -> None:
         """Have the heap look at the connection in time. An entry that is early enough serves, so few are made."""
-        due = connection.next_timeout()
+        connection.due = connection.next_timeout()
+        self._schedule(connection)
+
+    def _schedule(self, connection: Connection) -> None:
+        due = connection.due
         if due is None:
             return
         entries = connection.timers
@@ -458,9 +456,7 @@ class Endpoint:
             self._collect(connection)
 
 
-def split_runs(
-    types: tuple[int, ...], ids: tuple[int, ...], numbers: tuple[int, ...]
-) -> list[tuple[int, int]]:
+def split_runs(types: tuple[int, ...], ids: tuple[int, ...], numbers: tuple[int, ...]) -> list[tuple[int, int]]:
     """Cut the packets of a buffer into runs (start, count) of one type, one id and consecutive numbers.
 
     A whole train is recognised in C; otherwise O(packets). What is not DATA comes one by one.

@@ -92,6 +92,21 @@ class Liveness:
         """When a close that the peer doesn't complete is cut short."""
         return None if self.closing_since is None else self.closing_since + self._config.close_timeout
 
+    def next_deadline(self, probe_timeout: float, unacknowledged_since: float | None, blocked: bool) -> float | None:
+        """The soonest of the four."""
+        soonest = self.idle_deadline(probe_timeout)
+        give_up = self.give_up_deadline(unacknowledged_since)
+        if give_up is not None and (soonest is None or give_up < soonest):
+            soonest = give_up
+        if blocked or self._config.keepalive is not None:
+            ping = self.ping_deadline(blocked)
+            if ping is not None and (soonest is None or ping < soonest):
+                soonest = ping
+        closing = self.close_deadline()
+        if closing is not None and (soonest is None or closing < soonest):
+            soonest = closing
+        return soonest
+
     def failure(
         self, now: float, probe_timeout: float, unacknowledged_since: float | None, pto_count: int
     ) -> Ending | None:
@@ -120,9 +135,7 @@ class Liveness:
         closing = self.close_deadline()
         if closing is not None and now >= closing:
             seconds = self._config.close_timeout
-            text = (
-                f"the peer did not close its side within close_timeout, {seconds:g} s; all that was sent had arrived"
-            )
+            text = f"the peer did not close its side within close_timeout, {seconds:g} s; all that was sent had arrived"
             frame = Close(ErrorCode.CLOSE_TIMEOUT, "close_timeout passed", application=False)
             return Ending(frame, PeerUnresponsive(text, seconds=seconds))
         return None

@@ -89,6 +89,8 @@ class Outbound:
         if self._closing.finished:
             self._finish_when_sent()
         allowance = recovery.send_allowance(now)
+        if not (allowance or self.ping or self.probes or received.ack_due(now)):
+            return None  # whatever waits: window or pacer holds it back
         waiting = bool(self._control) or self._streams.turns.next_ready() is not None
         if not (waiting or self.ping or self.probes or received.ack_due(now)):
             if allowance >= packetizer.datagram_size:
@@ -123,9 +125,7 @@ class Outbound:
         one that ended.
         """
         closing, streams = self._closing, self._streams
-        if closing.finished and not (
-            closing.fin_queued or streams.turns.unsent or streams.resets_unacknowledged
-        ):
+        if closing.finished and not (closing.fin_queued or streams.turns.unsent or streams.resets_unacknowledged):
             closing.fin_queued = True
             bidi, uni = streams.opened_by_me
             self._control.put(wire.Fin(bidi, uni, streams.turns.send_window.used))
@@ -141,9 +141,7 @@ class Outbound:
             return
         self._ack_threshold = threshold
         self._frequency_sequence += 1
-        self._control.put(
-            wire.AckFrequency(self._frequency_sequence, threshold, self._recovery.rtt.max_ack_delay, 1)
-        )
+        self._control.put(wire.AckFrequency(self._frequency_sequence, threshold, self._recovery.rtt.max_ack_delay, 1))
 
     def _path_train(self, now: float) -> Train | None:
         """An answer to a challenge, from where it came to where it came from; or a challenge of ours."""

@@ -24,6 +24,10 @@ BURST_TIME: Final = 0.002
 QUANTUM_TIME: Final = 0.001
 """Seconds' worth of the rate that is worth waking up for: the timer grain of epoll."""
 
+SLOW_RATE: Final = 150_000
+"""Bytes a second from which a quantum is two packets at least (draft-ietf-ccwg-bbr section 4.6.3, send quantum): half
+the wake-ups, and an ACK for every second packet loses nothing by it."""
+
 QUANTUM_BYTES: Final = 65_507
 """No quantum is larger than what one train can carry."""
 
@@ -76,10 +80,14 @@ class Pacer:
 
     def allowance(self, now: float) -> int:
         """Return the bytes that may leave now: 0, or at least a quantum; `UNPACED` without a rate."""
-        if not self._rate:
+        rate = self._rate
+        if not rate:
             return UNPACED
-        self._refill(now)
-        return int(max(self._tokens, self.quantum)) if self._missing() <= 0.0 else 0
+        tokens = self._refill(now)
+        quantum = self.quantum
+        if tokens >= quantum:
+            return int(tokens)
+        return int(quantum) if quantum - tokens <= SLACK or quantum - tokens <= rate * SLACK_TIME else 0
 
     def on_sent(self, sent_bytes: int, now: float) -> None:
         """Take `sent_bytes` from the bucket. Probes may overdraw it, by no more than it holds when full."""
@@ -90,21 +98,23 @@ class Pacer:
 
     def release_time(self, now: float) -> float | None:
         """Return when a quantum will be due, seconds; None if something may leave already."""
-        if not self._rate:
+        rate = self._rate
+        if not rate:
             return None
-        self._refill(now)
-        return None if self._missing() <= 0.0 else now + (self.quantum - self._tokens) / self._rate
+        missing = self.quantum - self._refill(now)
+        return None if missing <= SLACK or missing <= rate * SLACK_TIME else now + missing / rate
 
-    def _missing(self) -> float:
-        """Bytes until a quantum is due; none when they are due within the slack."""
-        return self.quantum - self._tokens - max(SLACK, self._rate * SLACK_TIME)
-
-    def _refill(self, now: float) -> None:
+    def _refill(self, now: float) -> float:
+        """Bytes in the bucket now."""
         elapsed = now - self._updated
         if elapsed > 0.0:
-            self._tokens = min(self._tokens + elapsed * self._rate, self.burst)
+            tokens = self._tokens + elapsed * self._rate
+            self._tokens = tokens if tokens < self.burst else self.burst
             self._updated = now
+        return self._tokens
 
     def _size_bucket(self) -> None:
         self.burst = max(float(BURST_PACKETS * self._max_datagram_size), self._rate * BURST_TIME)
-        self.quantum = max(float(self._max_datagram_size), min(self._rate * QUANTUM_TIME, QUANTUM_BYTES))
+        packets = 1 if self._rate < SLOW_RATE else 2
+        least = float(packets * self._max_datagram_size)
+        self.quantum = max(least, min(self._rate * QUANTUM_TIME, QUANTUM_BYTES))

@@ -250,7 +250,7 @@ class Recovery:
     def send_allowance(self, now: float) -> int:
         """Bytes that congestion window and pacer allow to be in flight more, now."""
         room = self.congestion.congestion_window - self.sent_packets.bytes_in_flight
-        return max(0, min(room, self.pacer.allowance(now)))
+        return min(room, self.pacer.allowance(now)) if room > 0 else 0
 
     def limited_by(self, now: float) -> Literal["congestion_window", "pacer"] | None:
         """What keeps a full packet from being sent now, if one of the two does."""

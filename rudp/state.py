@@ -34,6 +34,9 @@ class State(Enum):
     ABORTED = "ABORTED"
     DRAINING = "DRAINING"
 
+    # Enum's own is a Python function, and which set a state is in is asked for every train.
+    __hash__ = object.__hash__
+
 
 class Input(Enum):
     """What can move a connection."""

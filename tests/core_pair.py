@@ -242,6 +242,24 @@ def check_invariants(connection: Connection) -> None:
     _check_in_flight(connection)
     _check_sending(connection)
     _check_receiving(connection)
+    _check_deadlines(connection)
+
+
+def _check_deadlines(connection: Connection) -> None:
+    """The soonest of all parts' deadlines, asked one by one, is what the connection answers."""
+    recovery, liveness, now = connection._recovery, connection._liveness, connection._now
+    waiting_since = recovery.unacknowledged_since()
+    acting = [
+        recovery.next_timeout(),
+        liveness.idle_deadline(recovery.rtt.probe_timeout()),
+        liveness.ping_deadline(connection._streams.turns.flow_blocked),
+        None if waiting_since is None else waiting_since + connection.config.give_up_timeout,
+        None if liveness.closing_since is None else liveness.closing_since + connection.config.close_timeout,
+    ]
+    due = [at for at in (*acting, connection._outbound.next_timeout(now)) if at is not None]
+    assert connection.next_timeout() == min(due, default=None)
+    if connection._deadlines.lets_go_only(now):
+        assert all(at is None or at > now for at in acting), "a timer would be slept through"
 
 
 def _check_in_flight(connection: Connection) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rudp.pacer import UNPACED, Pacer
+from rudp.pacer import SLOW_RATE, UNPACED, Pacer
 
 SIZE = 1_400
 
@@ -42,10 +42,10 @@ def test_release_time_is_when_the_allowance_returns() -> None:
     pacer.on_sent(10 * SIZE, 0.0)
     assert pacer.allowance(0.0) == 0
     release = pacer.release_time(0.0)
-    assert release == pytest.approx(SIZE / 1e6), "at this rate a quantum is a packet"
+    assert release == pytest.approx(2 * SIZE / 1e6), "at this rate a quantum is two packets"
     assert release is not None
     assert pacer.allowance(release - 1e-6) == 0
-    assert pacer.allowance(release + 1e-9) >= SIZE
+    assert pacer.allowance(release + 1e-9) >= 2 * SIZE
     assert pacer.release_time(release + 1e-9) is None
 
 
@@ -57,6 +57,12 @@ def test_a_fast_rate_is_not_cut_into_crumbs() -> None:
     huge = paced(1e9)
     huge.on_sent(huge.allowance(1.0), 1.0)
     assert huge.release_time(1.0) == pytest.approx(1.0 + 65_507 / 1e9), "a full train is"
+
+
+def test_a_slow_rate_goes_by_single_packets() -> None:
+    pacer = paced(SLOW_RATE - 1)
+    pacer.on_sent(10 * SIZE, 0.0)
+    assert pacer.release_time(0.0) == pytest.approx(SIZE / (SLOW_RATE - 1))
 
 
 def test_a_late_timer_costs_nothing() -> None:
@@ -77,7 +83,7 @@ def test_probes_overdraw_by_one_burst_at_most() -> None:
     for _ in range(100):
         pacer.on_sent(10 * SIZE, 0.0)
     release = pacer.release_time(0.0)
-    assert release == pytest.approx(11 * SIZE / 1e6)
+    assert release == pytest.approx(12 * SIZE / 1e6)
 
 
 def test_time_does_not_run_backwards() -> None:
@@ -91,7 +97,7 @@ def test_a_new_rate_counts_from_now_on() -> None:
     pacer = paced(1e6)
     pacer.on_sent(10 * SIZE, 0.0)
     pacer.set_rate(2e6, SIZE, 0.001)
-    assert pacer.release_time(0.001) == pytest.approx(0.001 + (2_000 - 1_000) / 2e6)
+    assert pacer.release_time(0.001) == pytest.approx(0.001 + (2 * SIZE - 1_000) / 2e6)
 
 
 def test_a_smaller_packet_makes_a_smaller_burst() -> None:

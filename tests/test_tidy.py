@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("aio", "blocking"),
     ("sim", "udp", "udp_options"),
     ("endpoint", "admission"),
-    ("connection", "inbound", "outbound", "stats"),
+    ("connection", "deadlines", "inbound", "outbound", "stats"),
     (
         "handshake",
         "stream",

@@ -1,0 +1,64 @@
+"""When one connection must be looked at next.
+
+Knows: who has a deadline (loss detection and probes, idleness, keepalive, giving up, an ACK held back, the pacer, a
+challenge to a path), and which of them ask for more than "let the next train go". Refuses to know: what is done then.
+
+    next            O(1)
+    lets_go_only    O(1): a wake-up before `acts_at` is for the next train alone, which saves most of its cost
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rudp.liveness import Liveness
+from rudp.outbound import Outbound
+from rudp.path import Paths
+from rudp.recovery import Recovery
+from rudp.streams import Streams
+
+__all__ = ["Deadlines"]
+
+_UNKNOWN: Final = float("-inf")
+_NEVER: Final = float("inf")
+
+
+class Deadlines:
+    """The soonest of all deadlines of an open connection."""
+
+    __slots__ = ("_acts_at", "_liveness", "_outbound", "_paths", "_recovery", "_streams")
+
+    def __init__(
+        self, liveness: Liveness, recovery: Recovery, streams: Streams, paths: Paths, outbound: Outbound
+    ) -> None:
+        self._liveness = liveness
+        self._recovery = recovery
+        self._streams = streams
+        self._paths = paths
+        self._outbound = outbound
+        self._acts_at = _UNKNOWN
+
+    def invalidate(self) -> None:
+        """Something happened: what was computed before it proves nothing."""
+        self._acts_at = _UNKNOWN
+
+    def lets_go_only(self, now: float) -> bool:
+        """Whether nothing but an ACK, the pacer or a challenge can be due, which the next train sees to."""
+        return now < self._acts_at
+
+    def next(self, now: float) -> float | None:
+        """When something is due; None: never."""
+        recovery = self._recovery
+        soonest = self._liveness.next_deadline(
+            recovery.rtt.probe_timeout(), recovery.unacknowledged_since(), self._streams.turns.flow_blocked
+        )
+        due = recovery.next_timeout()
+        if due is not None and (soonest is None or due < soonest):
+            soonest = due
+        # A candidate path is given up by a timeout that its next challenge would be sent at.
+        if self._paths.candidate is None:
+            self._acts_at = _NEVER if soonest is None else soonest
+        release = self._outbound.next_timeout(now)
+        if release is not None and (soonest is None or release < soonest):
+            return release
+        return soonest
