@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import NamedTuple
 
 from rudp.sim import Batch, Datagram, Host, Network, Node
+from rudp.sim.node import HoldingNode
 from rudp.train import Address, Train
 
 A: Address = ("10.0.0.1", 1001)
@@ -135,6 +137,8 @@ def through(node: Node, count: int, *, train: int = 40, gap: float = 0.0, size: 
     batch = packets(count, gap=gap, size=size)
     for start in range(0, count, train):
         out += node.process(batch[start : start + train])
+    if isinstance(node, HoldingNode):
+        out += [(time, datagram) for time, datagram, _ in node.release(inf)]
     assert node.received == count
     assert node.passed == len(out) == count + node.duplicated - node.dropped
     return out

@@ -14,14 +14,17 @@ from rudp.errors import ConfigurationError
 from rudp.sim import (
     IP_UDP_OVERHEAD,
     BurstLoss,
+    CoDel,
     Corrupt,
     Delay,
     Duplicate,
     Filter,
+    Freeze,
     GilbertElliott,
     Jitter,
     Loss,
     Mtu,
+    Nat,
     Node,
     Outage,
     Rate,
@@ -49,8 +52,16 @@ def every_node() -> list[Node]:
         Duplicate(0.1, 0.01),
         Corrupt(0.1),
         Rate(100_000, 10_000),
+        Rate(100_000, 10_000, changes=[(0.05, 10_000), (0.1, 0), (0.11, 200_000)]),
+        CoDel(100_000, 10_000),
+        CoDel(100_000, 10_000, target=0.001, interval=0.01, mtu=300),
+        Freeze(0.01, 0.03, 5_000),
+        Freeze(0.01, 0.03, queue_packets=20, every=0.04, times=3),
         Mtu(100 + IP_UDP_OVERHEAD),
+        Mtu(99 + IP_UDP_OVERHEAD, start=0.1, stop=0.2),
         Outage(0.01, 0.02),
+        Outage(0.01, 0.02, every=0.05),
+        Nat([C, ("10.0.0.3", 4)], timeout=1.0, rebinds=[0.1, 0.2]),
         Rebind(0.01, C),
         Filter(lambda time, datagram: datagram.data[3] % 7 != 0),
         Tap(lambda time, datagram: None),
@@ -160,9 +171,7 @@ def test_jitter_is_uniform_and_overtakes() -> None:
 def test_jitter_can_keep_order() -> None:
     out = through(attached(Jitter(0.03, keep_order=True)), 2_000, gap=0.001)
     assert [time for time, _ in out] == sorted(time for time, _ in out)
-    assert all(
-        0 <= time - 0.001 * number <= 0.0301 for (time, _), number in zip(out, numbers(out), strict=True)
-    )
+    assert all(0 <= time - 0.001 * number <= 0.0301 for (time, _), number in zip(out, numbers(out), strict=True))
 
 
 def test_reorder_holds_some_back() -> None:
@@ -335,8 +344,19 @@ def test_tap_sees_every_packet() -> None:
         lambda: Rate(0),
         lambda: Rate(1, -1),
         lambda: Rate(1, None, 0),
+        lambda: Rate(1, changes=[(1.0, -1)]),
+        lambda: CoDel(1, target=-1),
+        lambda: CoDel(1, interval=0),
+        lambda: CoDel(1, mtu=-1),
+        lambda: Freeze(2, 1),
+        lambda: Freeze(1, inf),
+        lambda: Freeze(1, 3, every=1),
+        lambda: Freeze(1, 2, every=1, times=0),
         lambda: Mtu(20),
+        lambda: Mtu(100, start=2, stop=1),
         lambda: Outage(2, 1),
+        lambda: Outage(1, 3, every=1),
+        lambda: Nat([C], timeout=-1),
     ],
 )
 def test_settings_out_of_bounds_are_refused(make: type[Node]) -> None:

@@ -14,28 +14,34 @@ It uses no wall clock, no socket and no event loop.
 """
 
 from rudp.sim.clock import Clock, SimulationError, Stalled, TooManyEvents
+from rudp.sim.codel import CoDel
 from rudp.sim.host import Host, HostedEndpoint
+from rudp.sim.line import Freeze, Rate
 from rudp.sim.loss import BurstLoss, GilbertElliott, Loss, Mtu, Outage
+from rudp.sim.nat import Nat, Rebind
 from rudp.sim.network import Network
 from rudp.sim.node import IP_UDP_OVERHEAD, Batch, Datagram, Node
-from rudp.sim.nodes import Corrupt, Delay, Duplicate, Filter, Jitter, Rate, Rebind, Reorder, Tap
+from rudp.sim.nodes import Corrupt, Delay, Duplicate, Filter, Jitter, Reorder, Tap
 
 __all__ = [
     "IP_UDP_OVERHEAD",
     "Batch",
     "BurstLoss",
     "Clock",
+    "CoDel",
     "Corrupt",
     "Datagram",
     "Delay",
     "Duplicate",
     "Filter",
+    "Freeze",
     "GilbertElliott",
     "Host",
     "HostedEndpoint",
     "Jitter",
     "Loss",
     "Mtu",
+    "Nat",
     "Network",
     "Node",
     "Outage",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import inf
 from random import Random
 
-from rudp.sim.node import IP_UDP_OVERHEAD, Batch, Node, RandomNode, Trials, in_bounds
+from rudp.sim.node import IP_UDP_OVERHEAD, Batch, Node, RandomNode, Trials, Windows, in_bounds
 
 __all__ = ["BurstLoss", "GilbertElliott", "Loss", "Mtu", "Outage"]
 
@@ -139,32 +139,46 @@ class GilbertElliott(Node):
 
 
 class Mtu(Node):
-    """A black hole: drop, without a word, packets larger than `size` bytes, IP and UDP headers included."""
+    """A black hole: drop, without a word, packets larger than `size` bytes, IP and UDP headers included.
 
-    def __init__(self, size: int, *, overhead: int = IP_UDP_OVERHEAD) -> None:
+    It is there from `start` up to, not including, `stop` (seconds on the virtual clock).
+    """
+
+    def __init__(self, size: int, *, start: float = -inf, stop: float = inf, overhead: int = IP_UDP_OVERHEAD) -> None:
         super().__init__()
         self.size = int(in_bounds("size", size, overhead, 65_535))
+        self.start = start
+        self.stop = in_bounds("stop", stop, start, inf)
         self._largest_payload = self.size - overhead
 
     def process(self, batch: Batch) -> Batch:
-        largest = self._largest_payload
-        kept = [item for item in batch if len(item[1][0]) <= largest]
+        largest, start, stop = self._largest_payload, self.start, self.stop
+        kept = [item for item in batch if len(item[1][0]) <= largest or not start <= item[0] < stop]
         self.received += len(batch)
         self.dropped += len(batch) - len(kept)
         return kept
 
 
 class Outage(Node):
-    """Drop all packets that come from `start` up to, not including, `stop` (seconds on the virtual clock)."""
+    """Drop all packets that come from `start` up to, not including, `stop` (seconds on the virtual clock).
 
-    def __init__(self, start: float, stop: float) -> None:
+    With `every` that happens again each so many seconds, `times` times in all (None: for ever), as on a link that
+    flaps. `Freeze` keeps the packets in place of that.
+    """
+
+    def __init__(self, start: float, stop: float, *, every: float | None = None, times: int | None = None) -> None:
         super().__init__()
         self.start = start
         self.stop = in_bounds("stop", stop, start, inf)
+        self.windows = None if every is None else Windows(start, stop, every, times)
 
     def process(self, batch: Batch) -> Batch:
-        start, stop = self.start, self.stop
-        kept = [item for item in batch if not start <= item[0] < stop]
+        if self.windows is None:
+            start, stop = self.start, self.stop
+            kept = [item for item in batch if not start <= item[0] < stop]
+        else:
+            stop_after = self.windows.stop_after
+            kept = [item for item in batch if stop_after(item[0]) is None]
         self.received += len(batch)
         self.dropped += len(batch) - len(kept)
         return kept

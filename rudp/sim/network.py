@@ -17,9 +17,9 @@ from random import Random
 
 from rudp.sim.clock import MAX_EVENTS, Clock, SimulationError
 from rudp.sim.host import Host, HostedEndpoint, OnEvent
-from rudp.sim.node import Datagram, Node
-from rudp.sim.nodes import Rebind, Tap
-from rudp.sim.route import Route
+from rudp.sim.node import Datagram, HoldingNode, Node
+from rudp.sim.nodes import Tap
+from rudp.sim.route import Gate, Route
 from rudp.train import Address
 
 __all__ = ["Network"]
@@ -39,6 +39,7 @@ class Network:
         self._keeps_digest = digest
         self._owners: dict[Address, Host] = {}
         self._nodes = 0
+        self._gates: dict[Node, Gate] = {}
 
     @property
     def now(self) -> float:
@@ -104,12 +105,10 @@ class Network:
         chain = [Tap(tap), *nodes] if tap is not None else list(nodes)
         for node in chain:
             if node.in_use:
-                raise SimulationError(
-                    f"{node!r} is in use: add all links that share it before packets pass it"
-                )
+                raise SimulationError(f"{node!r} is in use: add all links that share it before packets pass it")
         for node in chain:
             self._attach(node, source)
-        route = Route(self.clock, chain, destination.inbox)
+        route = Route(self.clock, chain, destination.inbox, self._gates)
         for address, owner in self._owners.items():
             if owner is destination:
                 source.routes[address] = route
@@ -148,10 +147,12 @@ class Network:
             node.attach(self._random(f"node {self._nodes}"))
             self._nodes += 1
         node.routes += 1
-        if isinstance(node, Rebind):
-            owner = self._owners.setdefault(node.address, source)
+        if isinstance(node, HoldingNode):
+            self._gates.setdefault(node, Gate(self.clock, node))
+        for address in node.addresses:
+            owner = self._owners.setdefault(address, source)
             if owner is not source:
-                raise SimulationError(f"{node.address} belongs to {owner!r}")
+                raise SimulationError(f"{address} belongs to {owner!r}")
             for host in self.hosts:
                 if source.address in host.routes:
-                    host.routes[node.address] = host.routes[source.address]
+                    host.routes[address] = host.routes[source.address]

@@ -16,15 +16,27 @@ a batch costs O(hits), not O(packets); Delay is one comprehension; Rate is one s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from math import isnan, log, log1p
+from collections.abc import Callable, Sequence
+from math import inf, isnan, log, log1p
 from random import Random
 from typing import Final, NamedTuple, TypeAlias
 
 from rudp.errors import ConfigurationError
 from rudp.train import Address
 
-__all__ = ["IP_UDP_OVERHEAD", "Batch", "Datagram", "Node", "RandomNode", "Trials", "in_bounds"]
+__all__ = [
+    "IP_UDP_OVERHEAD",
+    "Batch",
+    "Datagram",
+    "HoldingNode",
+    "Node",
+    "Onward",
+    "RandomNode",
+    "Released",
+    "Trials",
+    "Windows",
+    "in_bounds",
+]
 
 # Bytes of an IPv4 header without options (RFC 791) and a UDP header (RFC 768); IPv6 has 20 more.
 IP_UDP_OVERHEAD: Final = 28
@@ -42,6 +54,9 @@ class Datagram(NamedTuple):
 
 
 Batch: TypeAlias = list[tuple[float, Datagram]]
+# Where packets go from a node that several routes share.
+Onward: TypeAlias = Callable[[Batch], object]
+Released: TypeAlias = list[tuple[float, Datagram, Onward]]
 
 
 class Node(ABC):
@@ -51,6 +66,8 @@ class Node(ABC):
     needs_order: bool = False
     # Batches must come when the clock is at the packets' time, neither earlier nor later.
     needs_clock: bool = False
+    # What the node makes senders look like; packets to there go to the host behind it.
+    addresses: Sequence[Address] = ()
 
     def __init__(self) -> None:
         self.keeps_order = True  # what came in order leaves in order
@@ -86,6 +103,89 @@ class Node(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.counters()}>"
+
+
+class HoldingNode(Node):
+    """A node whose verdict on a packet may hang on what comes after it, so that it keeps some for a while.
+
+    `accept` and `release` return what is decided, in order of time, each packet with the `onward` that it came
+    with. `due` is when the clock must be for the next one that is kept (inf: none); then `release` is to be called.
+    """
+
+    needs_order = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Who wants to know what was dropped, and when, puts a list here.
+        self.drops: Batch | None = None
+
+    @property
+    @abstractmethod
+    def due(self) -> float:
+        """When the clock must be for the next packet that is kept, in seconds."""
+
+    @abstractmethod
+    def accept(self, batch: Batch, onward: Onward) -> Released:
+        """Take a batch (not empty) and return what is decided now, of it and of earlier ones."""
+
+    @abstractmethod
+    def release(self, now: float) -> Released:
+        """What is decided because the clock is at `now` and nothing more comes before that."""
+
+    def process(self, batch: Batch) -> Batch:
+        """What is decided now, of this batch and of earlier ones."""
+        return [(time, datagram) for time, datagram, _ in self.accept(batch, _nowhere)]
+
+
+def _nowhere(batch: Batch) -> None:
+    """Where packets go that nobody has a way for: the caller of `process` gets them."""
+
+
+class Windows:
+    """Spans of time, from `start` up to, not including, `stop`; again every `every` seconds, `times` in all.
+
+    `every` None: once. `times` None: for ever.
+    """
+
+    __slots__ = ("every", "length", "start", "times")
+
+    def __init__(
+        self,
+        start: float,
+        stop: float,
+        every: float | None = None,
+        times: int | None = None,
+        *,
+        latest_stop: float = inf,
+    ) -> None:
+        self.start = in_bounds("start", start, -1e9, 1e9)
+        self.length = in_bounds("stop", stop, start, latest_stop) - start
+        if every is None:
+            self.every, self.times = 1.0, 1.0
+            if times is not None:
+                in_bounds("times without every", times, 1, 1)
+        else:
+            self.every = in_bounds("every", every, max(self.length, 1e-9), 1e9)
+            self.times = inf if times is None else in_bounds("times", times, 1, 1e15)
+
+    def stop_after(self, time: float) -> float | None:
+        """The end of the span that `time` is in, or None."""
+        index = self._index(time)
+        start = self.start + index * self.every
+        return start + self.length if index >= 0 and start <= time < start + self.length else None
+
+    def next_start(self, time: float) -> float:
+        """When the first span begins that has not begun by `time`; inf: none."""
+        index = max(0.0, self._index(time) + 1)
+        return self.start + index * self.every if index < self.times else inf
+
+    def _index(self, time: float) -> float:
+        """Which span began last, by the time that each begins as reckoned elsewhere; -1: none yet."""
+        index = min((time - self.start) // self.every, self.times - 1)
+        # The quotient may be one off for a time next to a beginning.
+        if index + 1 < self.times and self.start + (index + 1) * self.every <= time:
+            return index + 1
+        return index - 1 if self.start + index * self.every > time else index
 
 
 def in_bounds(name: str, value: float, low: float, high: float) -> float:

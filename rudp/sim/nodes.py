@@ -1,4 +1,4 @@
-"""Nodes that delay, queue, copy, change or show packets; those that only lose them are in `loss`.
+"""Nodes that delay, copy, change or show packets; those that only lose them are in `loss`, queues in `line`.
 
 Knows: for each node, what it does to a batch of packets and what it counts.
 Refuses to know: hosts, routes, events.
@@ -6,14 +6,11 @@ Refuses to know: hosts, routes, events.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from math import inf
 from random import Random
-from typing import Final
 
-from rudp.sim.node import IP_UDP_OVERHEAD, Batch, Datagram, Node, RandomNode, in_bounds
-from rudp.train import Address
+from rudp.sim.node import Batch, Datagram, Node, RandomNode, in_bounds
 
 __all__ = [
     "Corrupt",
@@ -21,9 +18,6 @@ __all__ = [
     "Duplicate",
     "Filter",
     "Jitter",
-    "Rate",
-    "Rebind",
-    "RebindReverse",
     "Reorder",
     "Tap",
 ]
@@ -144,133 +138,6 @@ class Corrupt(RandomNode):
 
     def counters(self) -> dict[str, int]:
         return {**super().counters(), "corrupted": self.corrupted}
-
-
-class Rate(Node):
-    """A line of `bytes_per_second` behind a finite first-in, first-out queue that drops what doesn't fit.
-
-    Sizes are those of IP packets: payload plus `overhead`. The queue holds at most `queue_bytes` and
-    `queue_packets` (None: no such limit), the packet on the line included until its last bit has left;
-    a packet that finds the queue empty is always taken.
-    """
-
-    needs_order = True
-
-    def __init__(
-        self,
-        bytes_per_second: float,
-        queue_bytes: int | None = None,
-        queue_packets: int | None = None,
-        *,
-        overhead: int = IP_UDP_OVERHEAD,
-    ) -> None:
-        super().__init__()
-        self.bytes_per_second = in_bounds("bytes_per_second", bytes_per_second, 1e-3, 1e15)
-        self.queue_bytes = in_bounds("queue_bytes", inf if queue_bytes is None else queue_bytes, 0, inf)
-        self.queue_packets = in_bounds(
-            "queue_packets", inf if queue_packets is None else queue_packets, 1, inf
-        )
-        self.overhead = overhead
-        self.keeps_time = False
-        self.passed_bytes = 0
-        self.largest_queue_bytes = 0
-        self._queue: deque[tuple[float, int]] = deque()  # when the packet's last bit leaves, and its size
-        self._queued_bytes = 0
-        self._free_at = -inf
-
-    def process(self, batch: Batch) -> Batch:
-        queue = self._queue
-        queued = self._queued_bytes
-        largest = self.largest_queue_bytes
-        free_at = self._free_at
-        overhead = self.overhead
-        seconds_per_byte = 1.0 / self.bytes_per_second
-        max_bytes, max_packets = self.queue_bytes, self.queue_packets
-        accepted_bytes = 0
-        out: Batch = []
-        for time, datagram in batch:
-            while queue and queue[0][0] <= time:
-                queued -= queue.popleft()[1]
-            size = len(datagram[0]) + overhead
-            if queue:
-                if queued + size > max_bytes or len(queue) >= max_packets:
-                    continue
-            else:
-                free_at = time
-            free_at += size * seconds_per_byte
-            queued += size
-            accepted_bytes += size
-            if queued > largest:  # noqa: PLR1730 (a call of max() is dearer, and this is per packet)
-                largest = queued
-            queue.append((free_at, size))
-            out.append((free_at, datagram))
-        self._free_at = free_at
-        self.passed_bytes += accepted_bytes
-        self._queued_bytes = queued
-        self.largest_queue_bytes = largest
-        self.received += len(batch)
-        self.dropped += len(batch) - len(out)
-        return out
-
-    def waiting(self, now: float) -> float:
-        """Seconds for which a packet that comes at `now` waits until its first bit leaves."""
-        return max(0.0, self._free_at - now)
-
-    def counters(self) -> dict[str, int]:
-        return {
-            **super().counters(),
-            "passed_bytes": self.passed_bytes,
-            "largest_queue_bytes": self.largest_queue_bytes,
-        }
-
-
-class Rebind(Node):
-    """A NAT that from `at` (seconds) on shows the sender under another `address`.
-
-    Until `at` it is transparent. Its `reverse` belongs into the way back and undoes the change; after `at`
-    packets to the old address find no mapping there and are lost.
-    """
-
-    def __init__(self, at: float, address: Address) -> None:
-        super().__init__()
-        self.at = at
-        self.address = address
-        self.inside: Address | None = None
-        self.rebound = 0
-        self.reverse: Final = RebindReverse(self)
-
-    def process(self, batch: Batch) -> Batch:
-        self.received += len(batch)
-        self.inside = batch[0][1].source
-        at, address = self.at, self.address
-        if not any(time >= at for time, _ in batch):
-            return batch
-        self.rebound += sum(time >= at for time, _ in batch)
-        return [item if item[0] < at else (item[0], item[1]._replace(source=address)) for item in batch]
-
-    def counters(self) -> dict[str, int]:
-        return {**super().counters(), "rebound": self.rebound}
-
-
-class RebindReverse(Node):
-    """The other direction of a `Rebind`: packets to its address go to the host inside."""
-
-    def __init__(self, rebind: Rebind) -> None:
-        super().__init__()
-        self._rebind = rebind
-
-    def process(self, batch: Batch) -> Batch:
-        self.received += len(batch)
-        rebind = self._rebind
-        kept: Batch = []
-        for time, datagram in batch:
-            if datagram.destination == rebind.address:
-                if rebind.inside is not None and time >= rebind.at:
-                    kept.append((time, datagram._replace(destination=rebind.inside)))
-            elif time < rebind.at:
-                kept.append((time, datagram))
-        self.dropped += len(batch) - len(kept)
-        return kept
 
 
 class Filter(Node):

@@ -11,6 +11,8 @@ this holds if packets get to it in the order in which they were sent: no other r
 node before it changes the order; or if no node before it takes time, since senders act at clock time. In any
 other case the packets wait. So a chain like Rate, Delay, Loss needs no event but the arrival, and a
 bottleneck shared by flows of different delay gets one event per arriving train.
+A node that keeps packets until their fate is known (`node.HoldingNode`) has a `Gate`, one for all routes that share
+it, which asks it again when the clock is at the time that the node names.
 
 Cost: a batch in order is appended to the inbox at once; a packet out of order is inserted by bisection.
 """
@@ -18,17 +20,20 @@ Cost: a batch in order is appended to the inbox at once; a packet out of order i
 from __future__ import annotations
 
 from bisect import bisect_right, insort_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import groupby
 from math import inf
 from operator import itemgetter
 from typing import Final
 
 from rudp.sim.clock import Clock
-from rudp.sim.node import Batch, Node
+from rudp.sim.node import Batch, HoldingNode, Node, Onward, Released
 
-__all__ = ["Inbox", "Route"]
+__all__ = ["Gate", "Inbox", "Route"]
 
 _time: Final = itemgetter(0)
+_onward: Final = itemgetter(2)
 # Taken entries are removed from an inbox's list once they are as many as this and as many as those left.
 _COMPACT_AT: Final = 256
 
@@ -103,12 +108,41 @@ class Inbox:
         return batch
 
 
+class Gate:
+    """Has a node that keeps packets give them away as soon as it can, each onto its own route."""
+
+    __slots__ = ("_armed", "_clock", "node")
+
+    def __init__(self, clock: Clock, node: HoldingNode) -> None:
+        self.node = node
+        self._clock = clock
+        self._armed = inf
+
+    def accept(self, batch: Batch, onward: Onward) -> None:
+        """Take a batch (not empty) whose packets go on to `onward`."""
+        self._pass_on(self.node.accept(batch, onward))
+
+    def _on_event(self, now: float) -> None:
+        if now < self._armed:
+            return  # the gate was armed for an earlier time after this event was scheduled
+        self._armed = inf
+        self._pass_on(self.node.release(now) if self.node.due <= now else [])
+
+    def _pass_on(self, released: Released) -> None:
+        due = self.node.due
+        if due < self._armed:
+            self._armed = due
+            self._clock.call_at(due, self._on_event)
+        for onward, items in groupby(released, _onward):
+            onward([(time, datagram) for time, datagram, _ in items])
+
+
 class _Segment:
     """Nodes that a batch passes in one call, and where what is left of it goes."""
 
     __slots__ = ("_processes", "_sink")
 
-    def __init__(self, nodes: Sequence[Node], sink: Callable[[Batch], None]) -> None:
+    def __init__(self, nodes: Sequence[Node], sink: Onward) -> None:
         self._processes = tuple(node.process for node in nodes)
         self._sink = sink
 
@@ -124,42 +158,53 @@ class _Segment:
 
 
 class Route:
-    """A sequence of nodes from a host to the inbox of another. Cut into segments when first used."""
+    """A sequence of nodes from a host to the inbox of another. Cut into segments when first used.
 
-    __slots__ = ("_clock", "_first", "destination", "nodes")
+    `gates` has one for each HoldingNode among the nodes.
+    """
 
-    def __init__(self, clock: Clock, nodes: Sequence[Node], destination: Inbox) -> None:
+    __slots__ = ("_clock", "_first", "_gates", "destination", "nodes")
+
+    def __init__(self, clock: Clock, nodes: Sequence[Node], destination: Inbox, gates: Mapping[Node, Gate]) -> None:
         self.nodes = tuple(nodes)
         self.destination = destination
         self._clock = clock
-        self._first: _Segment | None = None
+        self._gates = gates
+        self._first: Onward | None = None
 
     def send(self, batch: Batch) -> None:
         """Put a batch (not empty) that leaves the host now on its way."""
         first = self._first
         if first is None:
             first = self._first = self._build()
-        first.forward(batch)
+        first(batch)
 
-    def _build(self) -> _Segment:
-        segments: list[list[Node]] = [[]]
+    def _build(self) -> Onward:
+        # Each cut: the gate that packets pass there, or None where they wait; whether they come in order; what follows.
+        cuts: list[tuple[Gate | None, bool, list[Node]]] = []
+        segment = first = list[Node]()
         in_order = on_time = True
-        orders: list[bool] = []
         for node in self.nodes:
             node.in_use = True
             out_of_order = node.needs_order and not (in_order and node.routes == 1)
             if not on_time and (node.needs_clock or out_of_order):
-                orders.append(in_order)
-                segments.append([])
+                segment = []
+                cuts.append((None, in_order, segment))
                 in_order = on_time = True
-            segments[-1].append(node)
+            if isinstance(node, HoldingNode):
+                segment = []
+                cuts.append((self._gates[node], in_order, segment))
+            else:
+                segment.append(node)
             in_order = in_order and node.keeps_order
             on_time = on_time and node.keeps_time
-        orders.append(in_order)
         inbox = self.destination
-        while True:
-            sink = inbox.accept_in_order if orders.pop() else inbox.accept
-            segment = _Segment(segments.pop(), sink)
-            if not segments:
-                return segment
-            inbox = Inbox(self._clock, segment.forward_at)
+        sink: Onward = inbox.accept_in_order if in_order else inbox.accept
+        for gate, ordered, nodes in reversed(cuts):
+            after = _Segment(nodes, sink)
+            if gate is not None:
+                sink = partial(gate.accept, onward=after.forward)
+            else:
+                inbox = Inbox(self._clock, after.forward_at)
+                sink = inbox.accept_in_order if ordered else inbox.accept
+        return _Segment(first, sink).forward
