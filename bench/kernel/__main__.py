@@ -1,0 +1,22 @@
+"""`python -m bench.kernel`: see `command`. Where there is no Linux, says so; what needs it isn't even imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; the status to end with."""
+    if not sys.platform.startswith("linux"):
+        print(f"bench.kernel can't run here: it needs Linux's network namespaces, and this is {sys.platform}")
+        return 0
+    from bench.kernel import command  # noqa: PLC0415 (can't be imported elsewhere)
+
+    return command.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
