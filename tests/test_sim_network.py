@@ -421,9 +421,10 @@ def test_a_network_without_digest_says_so() -> None:
         network.digest()
 
 
-def scenario(seed: int) -> str:
+def scenario(seed: int, prepare: Callable[[Network], object] = id) -> str:
     """Everything at once: both ways, shared nodes, drawn merging; returns the digest."""
     network = Network(seed)
+    prepare(network)
     echo = Echo()
     server = network.add_host(B, echo, window=0.002)
     bottleneck = Rate(200_000, queue_bytes=20_000, changes=[(0.5, 0), (0.6, 20_000), (0.9, 150_000)])

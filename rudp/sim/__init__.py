@@ -22,6 +22,8 @@ from rudp.sim.nat import Nat, Rebind
 from rudp.sim.network import Network
 from rudp.sim.node import IP_UDP_OVERHEAD, Batch, Datagram, Node
 from rudp.sim.nodes import Corrupt, Delay, Duplicate, Filter, Jitter, Reorder, Tap
+from rudp.sim.seeds import seed
+from rudp.sim.tracing import Trace
 
 __all__ = [
     "IP_UDP_OVERHEAD",
@@ -52,4 +54,6 @@ __all__ = [
     "Stalled",
     "Tap",
     "TooManyEvents",
+    "Trace",
+    "seed",
 ]

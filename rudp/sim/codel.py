@@ -190,6 +190,10 @@ class CoDel(Rate, HoldingNode):
         self._free_at = free_at
         return waits
 
+    def queued(self, now: float) -> tuple[int, int]:
+        packets, size = super().queued(now)
+        return packets + len(self._open), size + self._open_bytes
+
     def _is_known(self) -> bool:
         came, size, _, _ = self._open[0]
         return self._free_at - came < self.target or self._open_bytes - size > self.mtu

@@ -124,6 +124,11 @@ class Rate(Node):
                 start = stop
         return start - now
 
+    def queued(self, now: float) -> tuple[int, int]:
+        """Packets and bytes that are in the queue at `now`, the packet on the line included."""
+        sizes = [size for left, size in self._queue if left > now]
+        return len(sizes), sum(sizes)
+
     def counters(self) -> dict[str, int]:
         return {
             **super().counters(),

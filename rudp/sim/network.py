@@ -12,14 +12,19 @@ PYTHONHASHSEED is.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from random import Random
+from typing import TextIO, cast
 
 from rudp.sim.clock import MAX_EVENTS, Clock, SimulationError
 from rudp.sim.host import Host, HostedEndpoint, OnEvent
 from rudp.sim.node import Datagram, HoldingNode, Node
 from rudp.sim.nodes import Tap
-from rudp.sim.route import Gate, Route
+from rudp.sim.route import Route, Wiring
+from rudp.sim.seeds import seed as environment_seed
+from rudp.sim.tracing import Trace
+from rudp.trace import Writer
 from rudp.train import Address
 
 __all__ = ["Network"]
@@ -28,18 +33,20 @@ __all__ = ["Network"]
 class Network:
     """Hosts joined by directional links, on virtual time.
 
-    `seed`: any int or str. `start`: the clock's first reading, in seconds. `digest`: keep a hash of all
+    `seed`: any int or str; None takes it from the environment variable `RUDP_SEED`, or draws one and says which
+    on standard error (`rudp.sim.seed`). `start`: the clock's first reading, in seconds. `digest`: keep a hash of all
     deliveries.
     """
 
-    def __init__(self, seed: int | str = 0, *, start: float = 0.0, digest: bool = True) -> None:
-        self.seed = seed
+    def __init__(self, seed: int | str | None = 0, *, start: float = 0.0, digest: bool = True) -> None:
+        self.seed = environment_seed() if seed is None else seed
         self.clock = Clock(start)
         self.hosts: list[Host] = []
         self._keeps_digest = digest
         self._owners: dict[Address, Host] = {}
-        self._nodes = 0
-        self._gates: dict[Node, Gate] = {}
+        self._nodes: dict[Node, int] = {}
+        self._wiring = Wiring(self.clock)
+        self._trace: Trace | None = None
 
     @property
     def now(self) -> float:
@@ -108,7 +115,7 @@ class Network:
                 raise SimulationError(f"{node!r} is in use: add all links that share it before packets pass it")
         for node in chain:
             self._attach(node, source)
-        route = Route(self.clock, chain, destination.inbox, self._gates)
+        route = Route(self._wiring, chain, destination.inbox)
         for address, owner in self._owners.items():
             if owner is destination:
                 source.routes[address] = route
@@ -128,9 +135,44 @@ class Network:
         """Run until `stop()` is true, virtual time is `until`, or (with neither) nothing is left to happen.
 
         Returns whether `stop()` held (True if none was given). Raises Stalled when nothing is left to happen
-        and `stop` is not met or when time stands still, TooManyEvents after `max_events`.
+        and `stop` is not met or when time stands still, TooManyEvents after `max_events`. Whatever is raised
+        gets a note of the time and the seed.
         """
-        return self.clock.run(until, stop, max_events)
+        try:
+            return self.clock.run(until, stop, max_events)
+        except Exception as error:
+            error.add_note(f"in a simulation with seed {self.seed!r}, at {self.now!r} s")
+            raise
+        finally:
+            if self._trace is not None:
+                self._trace.flush(self.now)
+
+    def trace(
+        self,
+        file: str | Path | TextIO,
+        *,
+        interval: float = 0.01,
+        packets: bool = True,
+        names: Mapping[Node, str] | None = None,
+    ) -> Trace:
+        """Write a trace of the run to come into `file`, a path or an open text file, in qlog's sequential form.
+
+        Every packet sent, received and dropped, unless `packets` is False; every `interval` seconds each
+        connection's window, bytes in flight, RTT and pacing rate, and each line's queue, where they changed.
+        `names` are for nodes in place of their type and number. Close what is returned, or use `with`. Raises
+        SimulationError when packets have passed already, OSError if the file can't be opened.
+        """
+        if self._wiring.in_use or self._trace is not None:
+            raise SimulationError("a trace begins once, before the first packet passes")
+        opened = open(file, "w", encoding="utf-8") if isinstance(file, str | Path) else None  # noqa: SIM115
+        target = opened or cast("TextIO", file)
+        writer = Writer(target.write, title="rudp.sim", common_fields={"seed": self.seed})
+        close = target.flush if opened is None else opened.close
+        self._trace = Trace(self.clock, self.hosts, self._nodes, writer, close, interval, packets, names or {})
+        self._wiring.observer = self._trace
+        for gate in self._wiring.gates.values():
+            gate.node.drops = []
+        return self._trace
 
     def digest(self) -> str:
         """A hash, in hex, of every buffer every host received, with its time, and of the number of events."""
@@ -144,11 +186,11 @@ class Network:
 
     def _attach(self, node: Node, source: Host) -> None:
         if node.routes == 0:
-            node.attach(self._random(f"node {self._nodes}"))
-            self._nodes += 1
+            place = self._nodes[node] = len(self._nodes)
+            node.attach(self._random(f"node {place}"))
         node.routes += 1
         if isinstance(node, HoldingNode):
-            self._gates.setdefault(node, Gate(self.clock, node))
+            self._wiring.gate(node)
         for address in node.addresses:
             owner = self._owners.setdefault(address, source)
             if owner is not source:

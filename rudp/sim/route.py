@@ -20,17 +20,17 @@ Cost: a batch in order is appended to the inbox at once; a packet out of order i
 from __future__ import annotations
 
 from bisect import bisect_right, insort_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
 from math import inf
 from operator import itemgetter
-from typing import Final
+from typing import Final, Protocol
 
 from rudp.sim.clock import Clock
 from rudp.sim.node import Batch, HoldingNode, Node, Onward, Released
 
-__all__ = ["Gate", "Inbox", "Route"]
+__all__ = ["Gate", "Inbox", "Observer", "Route", "Wiring"]
 
 _time: Final = itemgetter(0)
 _onward: Final = itemgetter(2)
@@ -111,11 +111,11 @@ class Inbox:
 class Gate:
     """Has a node that keeps packets give them away as soon as it can, each onto its own route."""
 
-    __slots__ = ("_armed", "_clock", "node")
+    __slots__ = ("_armed", "_wiring", "node")
 
-    def __init__(self, clock: Clock, node: HoldingNode) -> None:
+    def __init__(self, wiring: Wiring, node: HoldingNode) -> None:
         self.node = node
-        self._clock = clock
+        self._wiring = wiring
         self._armed = inf
 
     def accept(self, batch: Batch, onward: Onward) -> None:
@@ -132,9 +132,44 @@ class Gate:
         due = self.node.due
         if due < self._armed:
             self._armed = due
-            self._clock.call_at(due, self._on_event)
+            self._wiring.clock.call_at(due, self._on_event)
+        if self.node.drops and self._wiring.observer is not None:
+            self._wiring.observer.dropped(self.node, self.node.drops)
+            self.node.drops.clear()
         for onward, items in groupby(released, _onward):
             onward([(time, datagram) for time, datagram, _ in items])
+
+
+class Observer(Protocol):
+    """Who is told what happens to packets, if anybody is (`tracing.Trace`)."""
+
+    def sent(self, batch: Batch, /) -> None: ...
+
+    def received(self, batch: Batch, /) -> None: ...
+
+    def dropped(self, node: Node, batch: Batch, /) -> None: ...
+
+    def watched(self, node: Node, /) -> Callable[[Batch], Batch]: ...
+
+
+class Wiring:
+    """What the routes of one network share: the clock, the gates, and who observes them (None: nobody)."""
+
+    __slots__ = ("clock", "gates", "in_use", "observer")
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.gates: dict[HoldingNode, Gate] = {}
+        self.observer: Observer | None = None
+        self.in_use = False
+
+    def gate(self, node: HoldingNode) -> Gate:
+        """The node's gate, one for all routes."""
+        gate = self.gates.get(node)
+        if gate is None:
+            gate = self.gates[node] = Gate(self, node)
+            node.drops = None if self.observer is None else []
+        return gate
 
 
 class _Segment:
@@ -142,8 +177,8 @@ class _Segment:
 
     __slots__ = ("_processes", "_sink")
 
-    def __init__(self, nodes: Sequence[Node], sink: Onward) -> None:
-        self._processes = tuple(node.process for node in nodes)
+    def __init__(self, processes: Sequence[Callable[[Batch], Batch]], sink: Onward) -> None:
+        self._processes = tuple(processes)
         self._sink = sink
 
     def forward(self, batch: Batch) -> None:
@@ -158,18 +193,14 @@ class _Segment:
 
 
 class Route:
-    """A sequence of nodes from a host to the inbox of another. Cut into segments when first used.
+    """A sequence of nodes from a host to the inbox of another. Cut into segments when first used."""
 
-    `gates` has one for each HoldingNode among the nodes.
-    """
+    __slots__ = ("_first", "_wiring", "destination", "nodes")
 
-    __slots__ = ("_clock", "_first", "_gates", "destination", "nodes")
-
-    def __init__(self, clock: Clock, nodes: Sequence[Node], destination: Inbox, gates: Mapping[Node, Gate]) -> None:
+    def __init__(self, wiring: Wiring, nodes: Sequence[Node], destination: Inbox) -> None:
         self.nodes = tuple(nodes)
         self.destination = destination
-        self._clock = clock
-        self._gates = gates
+        self._wiring = wiring
         self._first: Onward | None = None
 
     def send(self, batch: Batch) -> None:
@@ -180,6 +211,8 @@ class Route:
         first(batch)
 
     def _build(self) -> Onward:
+        wiring = self._wiring
+        wiring.in_use = True
         # Each cut: the gate that packets pass there, or None where they wait; whether they come in order; what follows.
         cuts: list[tuple[Gate | None, bool, list[Node]]] = []
         segment = first = list[Node]()
@@ -193,18 +226,36 @@ class Route:
                 in_order = on_time = True
             if isinstance(node, HoldingNode):
                 segment = []
-                cuts.append((self._gates[node], in_order, segment))
+                cuts.append((wiring.gate(node), in_order, segment))
             else:
                 segment.append(node)
             in_order = in_order and node.keeps_order
             on_time = on_time and node.keeps_time
-        inbox = self.destination
-        sink: Onward = inbox.accept_in_order if in_order else inbox.accept
+        sink = self._seen(self._sink(self.destination, in_order), last=True)
         for gate, ordered, nodes in reversed(cuts):
-            after = _Segment(nodes, sink)
+            after = _Segment(self._processes(nodes), sink)
             if gate is not None:
                 sink = partial(gate.accept, onward=after.forward)
             else:
-                inbox = Inbox(self._clock, after.forward_at)
-                sink = inbox.accept_in_order if ordered else inbox.accept
-        return _Segment(first, sink).forward
+                sink = self._sink(Inbox(wiring.clock, after.forward_at), ordered)
+        return self._seen(_Segment(self._processes(first), sink).forward, last=False)
+
+    @staticmethod
+    def _sink(inbox: Inbox, in_order: bool) -> Onward:
+        return inbox.accept_in_order if in_order else inbox.accept
+
+    def _processes(self, nodes: Sequence[Node]) -> list[Callable[[Batch], Batch]]:
+        observer = self._wiring.observer
+        return [node.process if observer is None else observer.watched(node) for node in nodes]
+
+    def _seen(self, onward: Onward, *, last: bool) -> Onward:
+        observer = self._wiring.observer
+        if observer is None:
+            return onward
+        tell = observer.received if last else observer.sent
+
+        def seen(batch: Batch) -> None:
+            tell(batch)
+            onward(batch)
+
+        return seen
