@@ -1,54 +1,138 @@
 """Explicit congestion notification: the marks, and whether path and peer can be believed about them.
 
-Knows: how many packets were sent marked and the peer's counts so far.
+Knows: how many packets were sent marked, how many of them were lost, and the peer's counts so far.
 Refuses to know: what to do about congestion, and how a mark gets into an IP header. Every operation is O(1)
 or O(trains of one ACK).
 
-Sources: RFC 3168 section 5 (codepoints), RFC 9000 section 13.4.2 (validation).
+A new path is tested with its first packets (RFC 9000 section 13.4.2 and appendix A.4):
+
+    TESTING  --`TEST_PACKETS` were sent marked-->  UNKNOWN, packets go unmarked
+    TESTING, UNKNOWN  --a marked packet is acknowledged with counts that can be true-->  CAPABLE
+    UNKNOWN  --all that were marked are lost-->  FAILED, for a network that drops marked packets
+    any  --counts that can't be true-->  FAILED, and unmarked from then on
+
+Whatever the state, packets go unmarked after `SUSPECT_PROBES` probe timeouts in a row until something is acknowledged,
+and a capable path is tested again then: its route may have changed to one that drops marked packets.
+
+Sources: RFC 3168 section 5 (codepoints), RFC 9000 section 13.4.2 and appendix A.4 (validation).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from enum import Enum
 from typing import Final
 
 from rudp.sent_packets import SentTrain
 
-__all__ = ["CE", "ECT0", "ECT1", "EcnValidation"]
+__all__ = ["CE", "ECT0", "ECT1", "EcnState", "EcnValidation"]
 
 ECT1: Final = 1
 ECT0: Final = 2
 CE: Final = 3
 
+# RFC 9000 section 13.4.2: marked packets that test a path. A train is marked as a whole, so they may be more.
+TEST_PACKETS: Final = 10
+# RFC 9000 section 13.4.2: probe timeouts for which marks are tried.
+SUSPECT_PROBES: Final = 3
+
+
+class EcnState(Enum):
+    """What is known of a path (RFC 9000 appendix A.4)."""
+
+    TESTING = "testing"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+    CAPABLE = "capable"
+
 
 class EcnValidation:
-    """Whether the path and the peer handle ECN marks (RFC 9000 section 13.4.2.1)."""
+    """Whether the path and the peer handle ECN marks. `codepoint` is what to send packets with: ECT(0), or 0."""
 
-    __slots__ = ("_ce", "_ect0", "_marked", "confirmed", "enabled")
+    __slots__ = (
+        "_ce",
+        "_ect0",
+        "_marked",
+        "_suspended",
+        "_test_first",
+        "_tested",
+        "_tested_lost",
+        "_wanted",
+        "codepoint",
+        "state",
+    )
 
     def __init__(self, enabled: bool) -> None:
-        self.enabled = enabled
-        self.confirmed = False
+        self.state = EcnState.TESTING
+        self._wanted = enabled
+        # Counts are of the connection, tests of the path.
         self._marked = 0
         self._ect0 = 0
         self._ce = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Packets take another path from now on (RFC 9000 section 13.4.2)."""
+        self._test_first = 0
+        self._tested = 0
+        self._tested_lost = 0
+        self._suspended = False
+        self._enter(EcnState.TESTING if self._wanted else EcnState.FAILED)
 
     def on_sent(self, train: SentTrain) -> None:
-        if train.ecn:
-            self._marked += train.count
+        if not train.ecn:
+            return
+        self._marked += train.count
+        if self.state is EcnState.TESTING and train.in_flight:
+            if not self._tested:
+                self._test_first = train.first
+            self._tested += train.count
+            if self._tested >= TEST_PACKETS:
+                self._enter(EcnState.UNKNOWN)
 
-    def on_ack(self, counts: tuple[int, int, int] | None, newly_acked: list[SentTrain]) -> int:
-        """Return how many more packets are reported with CE, 0 when marks can't be trusted."""
-        needed = sum(train.count for train in newly_acked if train.ecn)
+    def on_lost(self, lost: Iterable[SentTrain]) -> None:
+        """Note packets of this path that were declared lost."""
+        if self.state is EcnState.UNKNOWN or self.state is EcnState.TESTING:
+            self._tested_lost += sum([train.count for train in lost if train.ecn and train.first >= self._test_first])
+            if self.state is EcnState.UNKNOWN and self._tested_lost >= self._tested:
+                self._enter(EcnState.FAILED)
+
+    def on_probe_timeout(self, pto_count: int) -> None:
+        """Nothing was acknowledged for so many probe timeouts in a row."""
+        if pto_count >= SUSPECT_PROBES and not self._suspended:
+            self._suspended = True
+            if self.state is EcnState.CAPABLE:
+                self._tested = self._tested_lost = 0
+                self.state = EcnState.TESTING
+            self._enter(self.state)
+
+    def on_progress(self) -> None:
+        """Something was acknowledged."""
+        if self._suspended:
+            self._suspended = False
+            self._enter(self.state)
+
+    def on_ack(self, counts: tuple[int, int, int] | None, newly_acked: Sequence[SentTrain]) -> int:
+        """Return how many more packets are reported with CE, 0 when marks can't be trusted (section 13.4.2.1).
+
+        Only for an ACK that raises the largest acknowledged, and with packets of this path.
+        """
+        needed = sum([train.count for train in newly_acked if train.ecn])
         if counts is None:
-            self.enabled = self.enabled and not needed
+            if needed:
+                self._enter(EcnState.FAILED)
             return 0
         ect0, ect1, ce = counts
         new_ect0, new_ce = ect0 - self._ect0, ce - self._ce
         self._ect0, self._ce = ect0, ce
         plausible = new_ect0 >= 0 and new_ce >= 0 and not ect1 and ect0 + ce <= self._marked
         if not plausible or new_ect0 + new_ce < needed:
-            self.enabled = False
-        if not self.enabled:
-            return 0
-        self.confirmed = True
-        return new_ce
+            self._enter(EcnState.FAILED)
+        elif needed and self.state is not EcnState.FAILED:
+            self._enter(EcnState.CAPABLE)
+        return new_ce if self.state is EcnState.CAPABLE else 0
+
+    def _enter(self, state: EcnState) -> None:
+        self.state = state
+        marks = state is EcnState.TESTING or state is EcnState.CAPABLE
+        self.codepoint = ECT0 if marks and not self._suspended else 0

@@ -22,7 +22,7 @@ __all__ = ["Linger", "Lingering"]
 NEEDED_PROBE_TIMEOUTS: Final = 3
 # As the default give_up_timeout, and as TIME-WAIT in many a TCP.
 KEPT_SECONDS: Final = 60.0
-# Half of what a peer waits between two probes at most (recovery.MAX_PROBE_TIMEOUT).
+# Half of what a peer waits between two probes at most (probe_timeout.MAX_PROBE_TIMEOUT).
 LONGEST_INTERVAL: Final = 1.5
 # Probes come in pairs, so that one may be lost; so may one answer.
 REPLIES_AT_ONCE: Final = 2

@@ -171,8 +171,9 @@ class Outbound:
     def _send(self, packets: Packets, path: Path, now: float) -> Train:
         """Account for a train and address it."""
         eliciting = False
+        ecn = self._recovery.ecn
         for record in packets.records:
-            record.ecn = self._recovery.ecn
+            record.ecn = ecn
             self._recovery.on_train_sent(record, now)
             eliciting = eliciting or record.ack_eliciting
             self._counters.packets_sent += record.count
@@ -181,7 +182,7 @@ class Outbound:
         self._counters.bytes_sent += packets.size
         path.bytes_sent += packets.size
         size = self.packetizer.datagram_size if packets.number > 1 else packets.size
-        return Train(packets.buffers, size, packets.size, path.local, path.remote, self._recovery.ecn)
+        return Train(packets.buffers, size, packets.size, path.local, path.remote, ecn)
 
     def next_timeout(self, now: float) -> float | None:
         """When something held back by time alone can go: an ACK, a paced train, a challenge. None: nothing."""

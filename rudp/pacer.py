@@ -96,6 +96,12 @@ class Pacer:
         self._refill(now)
         self._tokens = max(self._tokens - sent_bytes, -self.burst)
 
+    def settle(self, now: float) -> None:
+        """Forget what probes overdrew: nothing is in flight any more, so there is nothing to space it from."""
+        if self._tokens < 0.0:
+            self._refill(now)
+            self._tokens = max(self._tokens, 0.0)
+
     def release_time(self, now: float) -> float | None:
         """Return when a quantum will be due, seconds; None if something may leave already."""
         rate = self._rate

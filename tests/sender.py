@@ -25,7 +25,7 @@ Range = tuple[int, int]
 class Recorder(CongestionController):
     """A controller with a fixed window that writes down what it is told."""
 
-    __slots__ = ("losses", "others", "samples", "sent")
+    __slots__ = ("idles", "losses", "others", "samples", "sent")
 
     name = "recorder"
 
@@ -36,6 +36,7 @@ class Recorder(CongestionController):
         self.samples: list[AckSample] = []
         self.losses: list[LossEvent] = []
         self.others: list[str] = []
+        self.idles: list[tuple[float, int]] = []
 
     def on_sent(self, sent_bytes: int, bytes_in_flight: int, now: float) -> None:
         self.sent.append((sent_bytes, bytes_in_flight))
@@ -52,8 +53,14 @@ class Recorder(CongestionController):
     def on_spurious_loss(self, spurious_bytes: int, now: float) -> None:
         self.others.append(f"spurious {spurious_bytes}")
 
+    def on_loss_undone(self, now: float) -> None:
+        self.others.append("undone")
+
     def on_app_limited(self, now: float) -> None:
         self.others.append("app limited")
+
+    def on_idle_restart(self, idle_seconds: float, now: float) -> None:
+        self.idles.append((idle_seconds, len(self.sent)))
 
 
 class Sender:

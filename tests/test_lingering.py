@@ -1,7 +1,7 @@
 """Laws of what is left of closed connections."""
 
 from rudp.lingering import KEPT_SECONDS, LONGEST_INTERVAL, MAX_LINGERING, Linger, Lingering
-from rudp.recovery import MAX_PROBE_TIMEOUT
+from rudp.probe_timeout import MAX_PROBE_TIMEOUT
 
 
 def test_without_a_reply_an_id_is_kept_for_three_probe_timeouts() -> None:

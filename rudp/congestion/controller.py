@@ -7,9 +7,9 @@ new instance.
 `recovery` calls, in this order:
 
     sending a train      on_sent
-    processing an ACK    on_loss (if it revealed losses), on_persistent_congestion (if so),
-                         on_spurious_loss (if any), on_loss_undone (if that was the last of an episode),
-                         on_ack (if it newly acknowledged bytes in flight, or reported CE marks)
+    processing an ACK    on_spurious_loss (if any), on_loss_undone (if that was the last of an event),
+                         on_loss (if it revealed losses), on_persistent_congestion (if so),
+                         on_ack (if it newly acknowledged bytes in flight; CE marks come with it)
     a loss timer         on_loss, on_persistent_congestion (if so)
     after a pause        on_idle_restart, before the on_sent of the first train after it
 
@@ -42,7 +42,7 @@ class RandomBits(Protocol):
 
 
 class AckSample(NamedTuple):
-    """One ACK that newly acknowledged bytes in flight or reported CE marks. Bytes are UDP payload bytes.
+    """One ACK that newly acknowledged bytes in flight. Bytes are UDP payload bytes.
 
     "Newest" is, of the packets newly acknowledged, the one sent last: its train's snapshot of that time
     is what the delivery-rate fields refer to (draft-cheng-iccrg-delivery-rate-estimation section 3).
@@ -152,7 +152,9 @@ class CongestionController(ABC):
     def on_loss_undone(self, now: float) -> None:  # noqa: B027
         """Note that all packets lost since the latest congestion event began were acknowledged after all.
 
-        The event was none, and what it cost may be restored (RFC 4015, RFC 8985 section 7.1).
+        The event was none, and what it cost may be restored (RFC 4015; RFC 9002 section 7.3.2 has what begins an
+        event). The next loss begins another, whenever its packets were sent. Not called when a CE mark was
+        reported during the event.
         """
 
     def on_app_limited(self, now: float) -> None:  # noqa: B027

@@ -1,0 +1,127 @@
+"""Packet numbers that an ACK could still tell something about.
+
+Knows: what is outstanding, what was declared lost lately and may yet be acknowledged, which numbers were skipped, and
+which ranges the last ACK had. Refuses to know: why a packet is lost, and whom it concerns.
+
+    on_sent     O(1)
+    take        O(new ACK ranges + pieces resolved); ranges below all unresolved are skipped, so are repeated ones
+    forget      O(entries forgotten)
+
+Sources: RFC 9000 section 13.1 (an ACK of what was never sent) and 21.4 (skipped numbers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from rudp.errors import ErrorCode, ProtocolError
+from rudp.ranges import RangeSet
+from rudp.sent_packets import SentPackets, SentTrain
+from rudp.wire import Ack
+
+__all__ = ["Unresolved"]
+
+# Trains declared lost are remembered for this many probe timeouts, and no more of them than this, fewer when
+# nothing is outstanding: an idle connection should be small.
+REMEMBERED_PROBE_TIMEOUTS: Final = 3
+MAX_REMEMBERED: Final = 512
+MAX_REMEMBERED_IDLE: Final = 16
+# Runs of skipped packet numbers the peer is checked against (RFC 9000 section 21.4).
+MAX_SKIPPED: Final = 32
+
+_NO_RANGES: Final[frozenset[tuple[int, int]]] = frozenset()
+
+
+class Unresolved:
+    """The packet numbers of one connection whose fate is open. `outstanding` and `remembered` hold the trains."""
+
+    __slots__ = ("_seen_ranges", "next_packet_number", "outstanding", "remembered", "skipped")
+
+    def __init__(self) -> None:
+        self.next_packet_number = 0
+        self.outstanding = SentPackets()
+        self.remembered = SentPackets()
+        self.skipped = RangeSet()
+        self._seen_ranges = _NO_RANGES
+
+    def on_sent(self, train: SentTrain) -> None:
+        """File a train; the numbers left out since the one before count as skipped."""
+        assert train.first >= self.next_packet_number, "packet numbers are never reused"
+        if train.first > self.next_packet_number:
+            self.skipped.add(self.next_packet_number, train.first)
+            if len(self.skipped) > MAX_SKIPPED:
+                self.skipped.remove_below(self.skipped.first()[1])
+        self.next_packet_number = train.stop
+        self.outstanding.add(train)
+
+    def take(self, ack: Ack) -> tuple[list[SentTrain], list[SentTrain]]:
+        """Remove what `ack` covers: of what is outstanding, and of what had been declared lost; both ascend.
+
+        Raises ProtocolError when it acknowledges a packet number that was never sent.
+        """
+        if ack.largest_acknowledged >= self.next_packet_number:
+            raise _never_sent(ack.largest_acknowledged)
+        floor = self._lowest()
+        seen = self._seen_ranges
+        fresh = []
+        for item in ack.ranges:
+            if item[1] <= floor:
+                break
+            if item not in seen:
+                fresh.append(item)
+        if self.skipped:
+            for start, stop in fresh:
+                if skipped := self.skipped.overlap(start, stop):
+                    raise _never_sent(skipped[0][0])
+        acked: list[SentTrain] = []
+        spurious: list[SentTrain] = []
+        for start, stop in reversed(fresh):
+            acked += self.outstanding.take(start, stop)
+            spurious += self.remembered.take(start, stop)
+        # The next ACK repeats most of these ranges; what they cover is resolved.
+        repeats = len(ack.ranges) > 1 and len(self.outstanding) > 0
+        self._seen_ranges = frozenset(ack.ranges) if repeats else _NO_RANGES
+        return acked, spurious
+
+    def remember(self, lost: Iterable[SentTrain], now: float) -> None:
+        """Keep what was declared lost and asked for an acknowledgement: one may come yet."""
+        for train in lost:
+            if train.ack_eliciting:
+                train.time_lost = now
+                self.remembered.add(train)
+
+    def forget(self, now: float, probe_timeout: float, largest_acknowledged: int) -> None:
+        """Drop remembered trains that are too many or too old, and skipped numbers no ACK will meet."""
+        remembered = self.remembered
+        if len(remembered):
+            excess = len(remembered) - (MAX_REMEMBERED if len(self.outstanding) else MAX_REMEMBERED_IDLE)
+            expiry = now - REMEMBERED_PROBE_TIMEOUTS * probe_timeout
+            number = 0
+            for train in remembered:
+                if number >= excess and train.time_lost >= expiry:
+                    break
+                number += 1
+            remembered.drop_oldest(number)
+        if self.skipped:
+            below = largest_acknowledged + 1
+            for entry in (self.outstanding.oldest, remembered.oldest):
+                if entry is not None and entry.first < below:
+                    below = entry.first
+            self.skipped.remove_below(below)
+
+    def _lowest(self) -> int:
+        """The lowest packet number an ACK could still tell something about."""
+        lowest = self.next_packet_number
+        for train in (self.outstanding.oldest, self.remembered.oldest):
+            if train is not None and train.first < lowest:
+                lowest = train.first
+        if self.skipped and self.skipped.starts[0] < lowest:
+            lowest = self.skipped.starts[0]
+        return lowest
+
+
+def _never_sent(packet_number: int) -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.PROTOCOL_VIOLATION, f"the peer acknowledged packet {packet_number}, which was never sent"
+    )
