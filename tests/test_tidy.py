@@ -242,6 +242,9 @@ def test_the_core_does_no_io_and_has_no_chance_of_its_own() -> None:
             forbidden = IO_MODULES | CHANCE_MODULES
         elif module.top == "sim":
             forbidden = (IO_MODULES | {"secrets", "uuid"}) - SIM_MAY.get(module.name, set())
+            if module.name.startswith("sim.aio"):
+                # The loop is asyncio's to its programs; of `socket` it has constants and errors.
+                forbidden = forbidden - {"asyncio", "socket"}
         for item in imports(module):
             if item.target.split(".", 1)[0] in forbidden:
                 wrong.append(f"{where(module.path, item.line)}: imports {item.target}")
@@ -257,6 +260,19 @@ def test_only_wire_imports_construct() -> None:
         if item.target.split(".", 1)[0] == "construct"
     ]
     report("law 3: rudp/wire.py alone knows the layout and imports construct:", wrong)
+
+
+def test_the_simulator_opens_no_socket() -> None:
+    wrong = [
+        f"{where(module.path, node.lineno)}: {ast.unparse(node.func)}"
+        for module in modules()
+        if module.top == "sim"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).startswith("socket.")
+        and ast.unparse(node.func) != "socket.gaierror"
+    ]
+    report("of the socket module the simulator may use constants and errors only:", wrong)
 
 
 def test_nothing_iterates_over_a_set() -> None:

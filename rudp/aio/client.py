@@ -15,9 +15,9 @@ from rudp.aio.connection import Connection
 from rudp.aio.driver import Driver
 from rudp.aio.endpoint import open_connection_on
 from rudp.aio.resolve import resolve
+from rudp.aio.system import current_system
 from rudp.config import Config
 from rudp.train import Address
-from rudp.udp import UdpSocket
 
 __all__ = ["Connecting", "connect"]
 
@@ -91,11 +91,11 @@ async def _try(
     if delay:
         await asyncio.sleep(delay)
     if sock is not None:
-        udp = UdpSocket.wrap(sock, buffer_size=config.socket_buffer)
+        udp = current_system().wrap_socket(sock, buffer_size=config.socket_buffer)
     else:
         family = socket.AF_INET6 if ":" in remote[0] else socket.AF_INET
         local = local_addr or ("::" if family == socket.AF_INET6 else "0.0.0.0", 0)
-        udp = UdpSocket.open(local, family=family, buffer_size=config.socket_buffer)
+        udp = current_system().open_socket(local, family=family, buffer_size=config.socket_buffer)
     driver = Driver(udp, config, accept=False)
     try:
         connection = await open_connection_on(driver, remote, config)
@@ -118,7 +118,8 @@ async def _race(addresses: list[Address], config: Config, local_addr: tuple[str,
         pending = set(tries)
         while pending:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+            # In the order of the addresses: that of a set is not the same in every run.
+            for task in filter(done.__contains__, tries):
                 if task.exception() is None:
                     winner = task.result()
                     return winner

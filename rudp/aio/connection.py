@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 from rudp.aio.driver import Driver
 from rudp.aio.stream import Stream
+from rudp.aio.system import TrainSocket
 from rudp.connection import Connection as CoreConnection
 from rudp.errors import ConnectionClosed, StreamLimitReached
 from rudp.events import (
@@ -30,7 +31,6 @@ from rudp.events import (
 )
 from rudp.stats import Stats
 from rudp.train import Address
-from rudp.udp import UdpSocket
 
 __all__ = ["Connection"]
 
@@ -91,7 +91,7 @@ class Connection:
         return self.core.local_address or self.driver.socket.local_address
 
     @property
-    def udp(self) -> UdpSocket:
+    def udp(self) -> TrainSocket:
         """The UDP socket: its `capabilities`, the `buffer_sizes` asked for and granted, its `counters`."""
         return self.driver.socket
 

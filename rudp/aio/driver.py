@@ -14,16 +14,15 @@ import asyncio
 import select
 import threading
 import warnings
-from random import SystemRandom
 from typing import Any, Final, Protocol
 
+from rudp.aio.system import TrainSocket, current_system
 from rudp.config import Config
 from rudp.connection import Connection as CoreConnection
 from rudp.endpoint import Endpoint as CoreEndpoint
 from rudp.errors import ConnectionClosed
 from rudp.events import Event
 from rudp.train import Address, Train
-from rudp.udp import UdpSocket
 
 __all__ = ["Driver", "Sink"]
 
@@ -43,10 +42,10 @@ class Sink(Protocol):
 class Driver:
     """Drives a core endpoint over a socket. A subclass says in `accepted` what becomes of connections peers open."""
 
-    def __init__(self, sock: UdpSocket, config: Config, *, accept: bool) -> None:
+    def __init__(self, sock: TrainSocket, config: Config, *, accept: bool) -> None:
         self.loop = asyncio.get_running_loop()
         self.socket = sock
-        self.core = CoreEndpoint(config, random=SystemRandom(), accept=accept)
+        self.core = CoreEndpoint(config, random=current_system().random(), accept=accept)
         self.sinks: dict[int, Sink] = {}
         self._fd = sock.fileno()
         self._held: Train | None = None
@@ -259,7 +258,7 @@ class Driver:
 class _Watcher:
     """Waits in a thread for the socket to become readable, for loops that can't."""
 
-    def __init__(self, sock: UdpSocket, loop: asyncio.AbstractEventLoop, callback: Any) -> None:
+    def __init__(self, sock: TrainSocket, loop: asyncio.AbstractEventLoop, callback: Any) -> None:
         self._fd = sock.fileno()
         self._loop = loop
         self._callback = callback

@@ -16,12 +16,12 @@ from typing import Any, Final, Self, TypeAlias
 from rudp.aio.connection import Connection
 from rudp.aio.driver import Driver, Sink
 from rudp.aio.resolve import check_port, resolve
+from rudp.aio.system import TrainSocket, current_system
 from rudp.config import Config
 from rudp.connection import Connection as CoreConnection
 from rudp.errors import ConnectionClosed, ConnectionLost
 from rudp.stats import EndpointStats
 from rudp.train import Address
-from rudp.udp import UdpSocket
 
 __all__ = ["Endpoint", "Handler", "Server", "open_socket", "serve"]
 
@@ -35,21 +35,21 @@ SPARE_CONNECTIONS: Final = 16
 
 async def open_socket(
     host: str | None, port: int, config: Config, sock: socket.socket | None, family: int
-) -> UdpSocket:
+) -> TrainSocket:
     """The socket to use: the user's own, or one bound to host and port. Raises SocketError."""
     if sock is not None:
-        return UdpSocket.wrap(sock, buffer_size=config.socket_buffer)
+        return current_system().wrap_socket(sock, buffer_size=config.socket_buffer)
     check_port(port)
     if not host:
-        return UdpSocket.open((host, port), family=family, buffer_size=config.socket_buffer)
+        return current_system().open_socket((host, port), family=family, buffer_size=config.socket_buffer)
     addresses = await resolve(host, port, family)
-    return UdpSocket.open(addresses[0], family=family, buffer_size=config.socket_buffer)
+    return current_system().open_socket(addresses[0], family=family, buffer_size=config.socket_buffer)
 
 
 class _AcceptingDriver(Driver):
     """A driver that hands each connection a peer opens to a callback."""
 
-    def __init__(self, sock: UdpSocket, config: Config, on_accept: Callable[[Connection], None]) -> None:
+    def __init__(self, sock: TrainSocket, config: Config, on_accept: Callable[[Connection], None]) -> None:
         super().__init__(sock, config, accept=True)
         self._on_accept = on_accept
 
@@ -66,7 +66,7 @@ class Endpoint:
     `Endpoint.bind` makes it. Usable as `async with`, which closes it.
     """
 
-    def __init__(self, sock: UdpSocket, config: Config) -> None:
+    def __init__(self, sock: TrainSocket, config: Config) -> None:
         self._accepted: list[Connection] = []
         # How many of them there may be before it is worth looking for those that have ended.
         self._look_at = SPARE_CONNECTIONS
@@ -96,14 +96,15 @@ class Endpoint:
         return self._driver.socket.local_address
 
     @property
-    def udp(self) -> UdpSocket:
+    def udp(self) -> TrainSocket:
         """The UDP socket: its `capabilities`, the `buffer_sizes` asked for and granted, its `counters`."""
         return self._driver.socket
 
     @property
     def sock(self) -> socket.socket:
         """The UDP socket."""
-        return self._driver.socket.sock
+        sock: socket.socket = self._driver.socket.sock
+        return sock
 
     def stats(self) -> EndpointStats:
         """The endpoint's figures."""
@@ -179,7 +180,7 @@ async def open_connection_on(driver: Driver, remote: Address, config: Config | N
 class Server:
     """What `serve` and `start_server` return; has what asyncio.Server has. Usable as `async with`."""
 
-    def __init__(self, sock: UdpSocket, config: Config, on_accept: Callable[[Connection], None]) -> None:
+    def __init__(self, sock: TrainSocket, config: Config, on_accept: Callable[[Connection], None]) -> None:
         self._driver = _AcceptingDriver(sock, config, self._on_accept)
         self._started = on_accept
         self._tasks: set[asyncio.Task[None]] = set()
@@ -189,7 +190,7 @@ class Server:
         self._started(connection)
 
     @property
-    def udp(self) -> UdpSocket:
+    def udp(self) -> TrainSocket:
         """The UDP socket: its `capabilities`, the `buffer_sizes` asked for and granted, its `counters`."""
         return self._driver.socket
 

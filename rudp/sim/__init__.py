@@ -13,6 +13,9 @@ It sits beside the drivers, above the core: endpoints are driven by their sans-I
 It uses no wall clock, no socket and no event loop.
 """
 
+from rudp.sim.aio.loop import NotSimulated, SimulatedLoop
+from rudp.sim.aio.machine import Machine
+from rudp.sim.aio.run import run
 from rudp.sim.clock import Clock, SimulationError, Stalled, TooManyEvents
 from rudp.sim.codel import CoDel
 from rudp.sim.host import Host, HostedEndpoint
@@ -42,18 +45,22 @@ __all__ = [
     "HostedEndpoint",
     "Jitter",
     "Loss",
+    "Machine",
     "Mtu",
     "Nat",
     "Network",
     "Node",
+    "NotSimulated",
     "Outage",
     "Rate",
     "Rebind",
     "Reorder",
+    "SimulatedLoop",
     "SimulationError",
     "Stalled",
     "Tap",
     "TooManyEvents",
     "Trace",
+    "run",
     "seed",
 ]

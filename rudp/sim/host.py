@@ -154,7 +154,9 @@ class Host:
         self.trains_sent += 1
         self.datagrams_sent += len(batch)
         self.bytes_sent += train.size
-        route = self.routes.get(train.remote)
+        remote = train.remote
+        # A machine, which has every port, is known as its port 0.
+        route = self.routes.get(remote) or self.routes.get((remote[0], 0, *remote[2:]))
         if route is None:
             self.unroutable += len(batch)
         else:

@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import TextIO, cast
 
+from rudp.sim.aio.machine import Machine
 from rudp.sim.clock import MAX_EVENTS, Clock, SimulationError
 from rudp.sim.host import Host, HostedEndpoint, OnEvent
 from rudp.sim.node import Datagram, HoldingNode, Node
@@ -42,6 +43,7 @@ class Network:
         self.seed = environment_seed() if seed is None else seed
         self.clock = Clock(start)
         self.hosts: list[Host] = []
+        self.machines: dict[str, Machine] = {}
         self._keeps_digest = digest
         self._owners: dict[Address, Host] = {}
         self._nodes: dict[Node, int] = {}
@@ -94,6 +96,34 @@ class Network:
         self.hosts.append(host)
         self._owners[address] = host
         return host
+
+    def add_machine(
+        self, name: str, *addresses: str, merging: float | None = None, window: float = 0.0
+    ) -> Machine:
+        """Add a host on which asyncio programs run (`rudp.sim.run`), found by `name`, a host name.
+
+        `addresses`: numeric IPv4 and IPv6 ones; without any it gets one of 10.0.0.0/8. `merging` and `window` as
+        for `add_host`.
+        """
+        known = name.lower()
+        if not name or known in self.machines or known == "localhost":
+            raise SimulationError(f"{name!r} can't be the name of a machine: it is empty, taken, or localhost")
+        if not addresses:
+            number = len(self.machines) + 1
+            while (automatic := f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 0) in self._owners:
+                number += 1
+            addresses = (automatic,)
+        machine = Machine(
+            self.clock, name, addresses, self.random, merging=merging, window=window, digest=self._keeps_digest
+        )
+        owned = [address for address in machine.routes if address[0] in machine.addresses]
+        for address in owned:
+            if address in self._owners:
+                raise SimulationError(f"there is a host at {address[0]} already")
+        self._owners.update(dict.fromkeys(owned, machine))
+        self.hosts.append(machine)
+        self.machines[known] = machine
+        return machine
 
     def add_link(
         self,
