@@ -278,7 +278,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return int(number)
 
     async def getaddrinfo(  # type: ignore[override]  # typeshed has a type for either family's addresses
-        self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0  # noqa: A002
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 (asyncio's name)
+        proto: int = 0,
+        flags: int = 0,
     ) -> list[AddressInfo]:
         """As socket.getaddrinfo, in a world where machines of the network are all hosts there are."""
         del proto

@@ -335,7 +335,14 @@ class Sockets:
     # -- as an endpoint ------------------------------------------------------------------------------------------
 
     def receive(  # noqa: PLR0917 (the contract's)
-        self, data: memoryview, segment_size: int, remote: Address, local: Address, ecn: int, now: float, /  # noqa: ARG002
+        self,
+        data: memoryview,
+        segment_size: int,
+        remote: Address,
+        local: Address,
+        ecn: int,
+        now: float,  # noqa: ARG002
+        /,
     ) -> None:
         """Give a buffer to the socket it is for, or tell its sender that there is none."""
         found = self.find(local)
