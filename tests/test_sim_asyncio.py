@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import io
 import os
 import socket
 import subprocess
@@ -767,6 +768,34 @@ def test_plain_udp_hears_of_refusals_and_of_what_does_not_fit():
         await asyncio.sleep(0)
 
     run(main(), network=network, on=client)
+
+
+def test_a_trace_shows_the_windows_of_programs_connections_and_changes_nothing():
+    async def main():
+        async with await server.run(rudp.serve(echo, "", PORT)):
+            async with rudp.connect("server", PORT) as connection:
+                await ask(connection)
+
+    digests = []
+    file = io.StringIO()
+    for traced in (False, True):
+        network, server, client = pair_of()
+        with network.trace(file) if traced else contextlib.nullcontext():
+            run(main(), network=network, on=client)
+        digests.append(network.digest())
+    assert digests[0] == digests[1]
+    assert file.getvalue().count("packet_received") >= 4
+    assert "congestion_window" in file.getvalue()
+
+
+def test_what_a_program_raises_says_seed_and_time():
+    async def main():
+        await asyncio.sleep(2)
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError) as caught:
+        run(main(), network=Network("the seed"))
+    assert caught.value.__notes__ == ["in a simulation with seed 'the seed', at 2.0 s"]
 
 
 # -- the same run again ------------------------------------------------------------------------------------------------

@@ -45,7 +45,8 @@ class Driver:
     def __init__(self, sock: TrainSocket, config: Config, *, accept: bool) -> None:
         self.loop = asyncio.get_running_loop()
         self.socket = sock
-        self.core = CoreEndpoint(config, random=current_system().random(), accept=accept)
+        system = current_system()
+        self.core = CoreEndpoint(config, random=system.random(), accept=accept)
         self.sinks: dict[int, Sink] = {}
         self._fd = sock.fileno()
         self._held: Train | None = None
@@ -60,6 +61,7 @@ class Driver:
             self.loop.add_reader(self._fd, self._on_readable)
         except NotImplementedError:
             self._watcher = _Watcher(sock, self.loop, self._on_readable)
+        system.started(sock, self.core)
         # Ended with the loop's other tasks by `asyncio.run`, which is when what is still open must be given up.
         self._keeper = self.loop.create_task(self._keep(), name=f"rudp socket {sock.local_address}")
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from random import SystemRandom
 from typing import Any, Final, Protocol
 
+from rudp.endpoint import Endpoint
 from rudp.path import RandomSource
 from rudp.train import Address, Train
 from rudp.udp import PeerError, Received, UdpCounters, UdpSocket
@@ -71,6 +72,9 @@ class System(Protocol):
     def random(self) -> RandomSource:
         """The random source of a new endpoint."""
 
+    def started(self, sock: Any, core: Endpoint) -> None:
+        """From now on `core` is driven over `sock`, a socket from here."""
+
 
 class _Machine:
     """The machine this runs on."""
@@ -83,6 +87,9 @@ class _Machine:
 
     def random(self) -> RandomSource:
         return SystemRandom()
+
+    def started(self, sock: Any, core: Endpoint) -> None:
+        pass
 
 
 _MACHINE: Final = _Machine()

@@ -114,7 +114,7 @@ class Network:
                 number += 1
             addresses = (automatic,)
         machine = Machine(
-            self.clock, name, addresses, self.random, merging=merging, window=window, digest=self._keeps_digest
+            self._wiring, name, addresses, self.random, merging=merging, window=window, digest=self._keeps_digest
         )
         owned = [address for address in machine.routes if address[0] in machine.addresses]
         for address in owned:

@@ -27,6 +27,7 @@ from itertools import count
 from math import inf, isnan
 from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
 
+from rudp.endpoint import Endpoint
 from rudp.path import RandomSource
 from rudp.sim.aio.datagrams import open_endpoint
 from rudp.sim.aio.machine import current_machine, machine_for
@@ -93,6 +94,9 @@ class _System:
     def random(self) -> RandomSource:
         machine = machine_for("a rudp endpoint")
         return machine.random(f"endpoint {machine.sockets.opened}")
+
+    def started(self, sock: SimulatedSocket, core: Endpoint) -> None:
+        sock.core = core
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):

@@ -14,9 +14,9 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 from rudp.sim.aio.sockets import Sockets, at_port, is_ipv6
-from rudp.sim.clock import Clock, SimulationError
+from rudp.sim.clock import SimulationError
 from rudp.sim.host import Host
-from rudp.sim.route import Route
+from rudp.sim.route import Route, Wiring
 from rudp.train import Train
 from rudp.udp_options import normalise_address
 
@@ -46,7 +46,7 @@ class Machine(Host):
 
     def __init__(
         self,
-        clock: Clock,
+        wiring: Wiring,
         name: str,
         addresses: tuple[str, ...],
         draw: Callable[[str], Random],
@@ -60,7 +60,7 @@ class Machine(Host):
         self.sockets = Sockets(self)
         self._draw = draw
         super().__init__(
-            clock,
+            wiring.clock,
             at_port(self.addresses[0], 0),
             self.sockets,
             draw(f"machine {name}"),
@@ -69,7 +69,7 @@ class Machine(Host):
             window=window,
             digest=digest,
         )
-        here = Route(clock, (), self.inbox, {})
+        here = Route(wiring, (), self.inbox)
         own = (*self.addresses, LOOPBACK_IPV4)
         for address in (*own, LOOPBACK_IPV6) if any(map(is_ipv6, own)) else own:
             self.routes[at_port(address, 0)] = here

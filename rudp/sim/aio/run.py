@@ -33,10 +33,15 @@ def run(
     given) `main` gets one for itself, so that a program whose parts talk over localhost runs as it is. What it leaves
     behind is cancelled, as by `asyncio.run`; the network remains, with its clock and digest.
 
-    Raises Stalled, naming the tasks, when nothing will ever happen again; TooManyEvents after `max_events`.
+    Raises Stalled, naming the tasks, when nothing will ever happen again; TooManyEvents after `max_events`. Whatever
+    is raised gets a note of the time and the seed.
     """
     network = Network() if network is None else network
     if on is None and not network.machines:
         on = network.add_machine("machine")
     with asyncio.Runner(debug=debug, loop_factory=lambda: SimulatedLoop(network, max_events=max_events)) as runner:
-        return runner.run(main, context=None if on is None else on.context())
+        try:
+            return runner.run(main, context=None if on is None else on.context())
+        except Exception as error:
+            error.add_note(f"in a simulation with seed {network.seed!r}, at {network.now!r} s")
+            raise

@@ -19,6 +19,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
+from rudp.connection import Connection
+from rudp.endpoint import Endpoint
 from rudp.errors import SocketError
 from rudp.path import RandomSource
 from rudp.sim.clock import SimulationError
@@ -77,7 +79,7 @@ class SimulatedSocket:
 
     __slots__ = (
         "_buffer", "_closed", "_descriptor", "_errors", "_held", "_peer", "_queue", "_sockets", "_view",
-        "both_families", "buffer_sizes", "counters", "local_address", "on_input", "overflowed",
+        "both_families", "buffer_sizes", "core", "counters", "local_address", "on_input", "overflowed",
     )  # fmt: skip
 
     type: Final = socket.SOCK_DGRAM
@@ -99,6 +101,7 @@ class SimulatedSocket:
         self.counters = UdpCounters()
         self.overflowed = 0  # datagrams that came while the buffer was full
         self.on_input = on_input
+        self.core: Endpoint | None = None  # what a driver of rudp's runs over it
         self._sockets = sockets
         self._descriptor = descriptor
         self._peer: Address | None = None
@@ -331,6 +334,12 @@ class Sockets:
             if own in (ANY_IPV4, ANY_IPV6) and (candidate.both_families or is_ipv6(own) == is_ipv6(host)):
                 found = candidate
         return found
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The rudp connections over all sockets, for a trace."""
+        cores = [one.core for port in self._ports.values() for one in port if one.core is not None]
+        return [connection for core in cores for connection in core.connections]
 
     # -- as an endpoint ------------------------------------------------------------------------------------------
 
