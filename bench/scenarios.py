@@ -4,7 +4,8 @@ Run: python -m bench.scenarios [--seeds 200] [--only NAME] [--seed N] [--workers
 
 All content must be delivered and equal (SHA-256); any error is a failure. Of handshakes 99 % must complete
 within `connect_timeout`; where half or a third is lost on close, one side of a connection may end in a typed
-timeout, not both: no protocol can promise more.
+timeout, not both: no protocol can promise more. On the paths of `bench.paths` goodput is measured, its median and least
+given as a share of what the line carries, and the largest share of packets that were declared lost in vain.
 Seeds are counted from RUDP_SEED (default 0). `--seed N` runs one seed in this process and prints what came
 of it; the same seed gives the same digest on any machine. Exit status 1 if a scenario failed.
 """
@@ -23,6 +24,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
+from bench import paths
 from bench.simulated import Outcome, Pair
 from rudp.config import Config
 from rudp.sim import BurstLoss, Corrupt, Delay, Loss, Node, Outage, Rate
@@ -88,13 +90,18 @@ def bad_close(seed: int, closing: str) -> Outcome:
 
 
 class Scenario(NamedTuple):
-    """`bad_close`: one side of a connection may end in a timeout. `connected`: the share that must connect."""
+    """`bad_close`: one side of a connection may end in a timeout. `connected`: the share that must connect.
+
+    `least_goodput` is a share of what the line carries, `most_spurious` a share of the packets sent.
+    """
 
     name: str
     title: str
     run: Callable[[int], Outcome]
     bad_close: bool = False
     connected: float = 1.0
+    least_goodput: float = 0.0
+    most_spurious: float = 1.0
 
 
 SCENARIOS = (
@@ -118,6 +125,14 @@ SCENARIOS = (
     Scenario("close-early", "half-close, then 50 % loss", partial(bad_close, closing="early"), bad_close=True),
     Scenario("close-in-turn", "close in turn, 50 % loss", partial(bad_close, closing="in turn"), bad_close=True),
     Scenario("close-together", "close together, 50 % loss", partial(bad_close, closing="together"), bad_close=True),
+    Scenario("asymmetric", "10 MB, 10 Mbit/s to 100 kbit/s", paths.asymmetric),
+    Scenario("satellite", "100 MB, 250 to 3 Mbit/s, 600 ms", paths.satellite),
+    Scenario("freezing", "30 MB, six freezes of 250 ms", paths.freezing),
+    Scenario("half-lost", "30 MB, 50 % loss for 20 s", paths.half_lost),
+    Scenario("a-tenth", "40 MB, a tenth of the rate for 3 s", paths.a_tenth),
+    Scenario("jitter", "20 MB, 0 to 30 ms of jitter", paths.jittery, least_goodput=0.8, most_spurious=0.01),
+    Scenario("reordering-1", "60 MB, 1 % 5 ms late", partial(paths.reordered, share=0.01), least_goodput=0.95),
+    Scenario("reordering-10", "60 MB, 10 % 5 ms late", partial(paths.reordered, share=0.1), least_goodput=0.95),
 )
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
@@ -135,6 +150,10 @@ def faults(scenario: Scenario, outcome: Outcome) -> list[str]:
         found.append(f"both ends of {outcome.timed_out_both} connections timed out")
     elif outcome.timed_out_ends and not scenario.bad_close:
         found.append(f"{outcome.timed_out_ends} ends timed out")
+    if (outcome.goodput or 0.0) < scenario.least_goodput:
+        found.append(f"goodput {outcome.goodput or 0.0:.3f} of the line, less than {scenario.least_goodput}")
+    if (outcome.spurious or 0.0) > scenario.most_spurious:
+        found.append(f"{outcome.spurious:.4f} of the packets lost in vain, more than {scenario.most_spurious}")
     return found
 
 
@@ -161,6 +180,9 @@ class Row(NamedTuple):
     timed_out_ends: int
     simulated_seconds: float
     median_transfer: float
+    goodput: float | None
+    least_goodput: float | None
+    most_spurious: float | None
     cpu_seconds: float
     wall_seconds: float
     packets: int
@@ -180,6 +202,7 @@ def gather(scenario: Scenario, seeds: range, pool: ProcessPoolExecutor | None) -
     results = list(pool.map(run, seeds, chunksize=max(1, min(5, len(seeds) // 8))) if pool else map(run, seeds))
     outcomes = [outcome for outcome, _ in results if outcome is not None]
     digest = hashlib.sha256("".join(outcome.digest for outcome in outcomes).encode()).hexdigest()
+    goodputs = sorted(outcome.goodput for outcome in outcomes if outcome.goodput is not None)
     transfers = sorted(outcome.transfer_seconds for outcome in outcomes)
     return Row(
         name=scenario.name,
@@ -192,6 +215,9 @@ def gather(scenario: Scenario, seeds: range, pool: ProcessPoolExecutor | None) -
         timed_out_ends=sum(outcome.timed_out_ends for outcome in outcomes),
         simulated_seconds=sum(outcome.seconds for outcome in outcomes),
         median_transfer=transfers[len(transfers) // 2] if transfers else 0.0,
+        goodput=goodputs[len(goodputs) // 2] if goodputs else None,
+        least_goodput=min(goodputs, default=None),
+        most_spurious=max((o.spurious for o in outcomes if o.spurious is not None), default=None),
         cpu_seconds=sum(outcome.cpu_seconds for outcome in outcomes),
         wall_seconds=time.perf_counter() - started,
         packets=sum(outcome.packets for outcome in outcomes),
@@ -200,12 +226,18 @@ def gather(scenario: Scenario, seeds: range, pool: ProcessPoolExecutor | None) -
     )
 
 
+def share(value: float | None, digits: int = 1) -> str:
+    """A share in percent, or nothing."""
+    return f"{'' if value is None else f'{100 * value:.{digits}f} %':>9}"
+
+
 def show(row: Row) -> None:
     """One line of the table, and one for each failed seed up to five."""
     cpu = row.cpu_seconds or 1.0
     print(
-        f"{row.title:32}{row.seeds:6}{len(row.failed):8}{row.connected:10,}/{row.connections:<7,}"
-        f"{row.slowest_connect:8.2f}{row.timed_out_ends:9}{row.median_transfer:10.2f}{row.simulated_seconds:11,.0f}"
+        f"{row.title:35}{row.seeds:6}{len(row.failed):8}{row.connected:10,}/{row.connections:<7,}"
+        f"{row.slowest_connect:8.2f}{row.timed_out_ends:9}{row.median_transfer:10.2f}"
+        f"{share(row.goodput)}{share(row.least_goodput)}{share(row.most_spurious, 3)}{row.simulated_seconds:11,.0f}"
         f"{row.wall_seconds:8.1f}{row.events / cpu:11,.0f}{row.packets / cpu:11,.0f}  {row.digest[:12]}",
         flush=True,
     )
@@ -217,8 +249,8 @@ def show(row: Row) -> None:
 
 
 HEADING = (
-    f"{'scenario':32}{'seeds':>6}{'failed':>8}{'connected':>18}{'slowest':>8}{'timeouts':>9}{'median s':>10}"
-    f"{'simulated':>11}{'wall s':>8}{'events/s':>11}{'packets/s':>11}  digest"
+    f"{'scenario':35}{'seeds':>6}{'failed':>8}{'connected':>18}{'slowest':>8}{'timeouts':>9}{'median s':>10}"
+    f"{'goodput':>9}{'least':>9}{'in vain':>9}{'simulated':>11}{'wall s':>8}{'events/s':>11}{'packets/s':>11}  digest"
 )
 
 

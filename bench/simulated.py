@@ -52,6 +52,10 @@ class Outcome(NamedTuple):
     events: int
     digest: str
     stats: Stats | None
+    goodput: float | None = None
+    """As a share of what the line carries; None: not measured."""
+    spurious: float | None = None
+    """Share of packets sent that were declared lost and were not; None: not measured."""
 
 
 class Talk:

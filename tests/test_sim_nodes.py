@@ -18,6 +18,7 @@ from rudp.sim import (
     Corrupt,
     Delay,
     Duplicate,
+    During,
     Filter,
     Freeze,
     GilbertElliott,
@@ -51,6 +52,8 @@ def every_node() -> list[Node]:
         Duplicate(0.1),
         Duplicate(0.1, 0.01),
         Corrupt(0.1),
+        During(Loss(0.1), 0.1, 0.2),
+        During(Duplicate(0.1, 0.01), 0.01, 0.02, every=0.05, times=3),
         Rate(100_000, 10_000),
         Rate(100_000, 10_000, changes=[(0.05, 10_000), (0.1, 0), (0.11, 200_000)]),
         CoDel(100_000, 10_000),
@@ -90,7 +93,8 @@ def test_the_same_seed_does_the_same_however_packets_are_batched(index: int) -> 
     out = through(one, 3_000, train=1, gap=0.0001)
     assert through(other, 3_000, train=40, gap=0.0001) == out
     different = through(attached(every_node()[index], seed=2), 3_000, gap=0.0001)
-    by_chance = isinstance(one, RandomNode | BurstLoss | GilbertElliott | Jitter)
+    inner = one.node if isinstance(one, During) else one
+    by_chance = isinstance(inner, RandomNode | BurstLoss | GilbertElliott | Jitter)
     assert (different != out) == by_chance
 
 
@@ -281,6 +285,16 @@ def test_mtu_counts_headers() -> None:
 
 def test_outage_is_half_open() -> None:
     assert numbers(attached(Outage(2.0, 4.0)).process(packets(6, gap=1.0))) == [0, 1, 4, 5]
+
+
+def test_a_node_can_come_and_go() -> None:
+    node = attached(During(Loss(1.0), 1.0, 2.0, every=3.0, times=2))
+    assert numbers(through(node, 10, gap=0.75)) == [0, 1, 3, 4, 5, 7, 8, 9]
+    late = attached(During(Delay(1.0), 1.0, 2.0))
+    assert not late.keeps_order
+    assert [time for time, _ in late.process(packets(4, gap=0.75))] == [0.0, 0.75, 2.5, 2.25]
+    with pytest.raises(ConfigurationError, match="come and go"):
+        During(CoDel(1_000), 1.0, 2.0)
 
 
 def test_rebind_changes_the_source_and_its_reverse_undoes_it() -> None:

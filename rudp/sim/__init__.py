@@ -24,7 +24,7 @@ from rudp.sim.loss import BurstLoss, GilbertElliott, Loss, Mtu, Outage
 from rudp.sim.nat import Nat, Rebind
 from rudp.sim.network import Network
 from rudp.sim.node import IP_UDP_OVERHEAD, Batch, Datagram, Node
-from rudp.sim.nodes import Corrupt, Delay, Duplicate, Filter, Jitter, Reorder, Tap
+from rudp.sim.nodes import Corrupt, Delay, Duplicate, During, Filter, Jitter, Reorder, Tap
 from rudp.sim.seeds import seed
 from rudp.sim.tracing import Trace
 
@@ -38,6 +38,7 @@ __all__ = [
     "Datagram",
     "Delay",
     "Duplicate",
+    "During",
     "Filter",
     "Freeze",
     "GilbertElliott",

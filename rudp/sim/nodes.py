@@ -7,15 +7,18 @@ Refuses to know: hosts, routes, events.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from math import inf
 from random import Random
 
-from rudp.sim.node import Batch, Datagram, Node, RandomNode, in_bounds
+from rudp.errors import ConfigurationError
+from rudp.sim.node import Batch, Datagram, HoldingNode, Node, RandomNode, Windows, in_bounds
 
 __all__ = [
     "Corrupt",
     "Delay",
     "Duplicate",
+    "During",
     "Filter",
     "Jitter",
     "Reorder",
@@ -138,6 +141,42 @@ class Corrupt(RandomNode):
 
     def counters(self) -> dict[str, int]:
         return {**super().counters(), "corrupted": self.corrupted}
+
+
+class During(Node):
+    """Let packets meet `node` that come from `start` up to, not including, `stop` (seconds on the virtual clock).
+
+    All others pass. With `every` that happens again each so many seconds, `times` times in all (None: for ever).
+    The counters of `node` count what met it. A node that keeps packets (CoDel) can't be used so.
+    """
+
+    def __init__(
+        self, node: Node, start: float, stop: float, *, every: float | None = None, times: int | None = None
+    ) -> None:
+        super().__init__()
+        if isinstance(node, HoldingNode):
+            raise ConfigurationError(f"{node!r} keeps packets and can't come and go")
+        self.node = node
+        self.windows = Windows(start, stop, every, times)
+        self.needs_order, self.needs_clock = node.needs_order, node.needs_clock
+        # A node that only shifts times keeps order by itself, but not against packets that don't meet it.
+        self.keeps_order = node.keeps_order and node.keeps_time
+        self.keeps_time = node.keeps_time
+        self.addresses = node.addresses
+
+    def attach(self, random: Random) -> None:
+        super().attach(random)
+        self.node.attach(random)
+
+    def process(self, batch: Batch) -> Batch:
+        self.received += len(batch)
+        stop_after = self.windows.stop_after
+        out: Batch = []
+        for meets, items in groupby(batch, lambda item: stop_after(item[0]) is not None):
+            run = list(items)
+            out += self.node.process(run) if meets else run
+        self.dropped, self.duplicated = self.node.dropped, self.node.duplicated
+        return out
 
 
 class Filter(Node):
