@@ -42,6 +42,8 @@ class Sent:
     delivered_time: float
     first_sent_time: float
     app_limited: bool
+    lost: int
+    tx_in_flight: int
 
 
 @dataclass(slots=True)
@@ -160,7 +162,13 @@ class World:
         flow.app_sent += count * PACKET
         flow.total_sent += count * PACKET
         snapshot = Sent(
-            now, flow.delivered, flow.delivered_time, flow.first_sent_time, flow.app_limited_until > 0
+            now,
+            flow.delivered,
+            flow.delivered_time,
+            flow.first_sent_time,
+            flow.app_limited_until > 0,
+            flow.lost,
+            flow.in_flight + count * PACKET,
         )
         queued = max(path.busy_until - now, 0.0) * path.rate
         flow.log.append((now, flow.received, queued))
@@ -229,6 +237,8 @@ class World:
             delivery_rate=(flow.delivered - newest.delivered) / interval if valid else None,
             is_app_limited=newest.app_limited,
             ecn_ce=marks,
+            lost_since_sent=flow.lost - newest.lost,
+            tx_in_flight=newest.tx_in_flight,
         )
         if flow.app_limited_until and flow.delivered > flow.app_limited_until:
             flow.app_limited_until = 0
@@ -241,11 +251,20 @@ class World:
                 break
             lost.append(number)
         if lost:
-            newest = flow.sent[lost[-1]].time
+            newest = flow.sent[lost[-1]]
             for number in lost:
                 del flow.sent[number]
             flow.lost += len(lost) * PACKET
-            event = LossEvent(self.now, len(lost) * PACKET, newest, flow.in_flight, prior)
+            event = LossEvent(
+                now=self.now,
+                lost_bytes=len(lost) * PACKET,
+                newest_time_sent=newest.time,
+                bytes_in_flight=flow.in_flight,
+                prior_in_flight=prior,
+                lost_since_sent=flow.lost - newest.lost,
+                tx_in_flight=newest.tx_in_flight,
+                is_app_limited=newest.app_limited,
+            )
             flow.controller.on_loss(event)
         return len(lost) * PACKET
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rudp.congestion.bbr import Bbr
 from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits, initial_window
 from rudp.congestion.cubic import Cubic
 from rudp.congestion.model import Model
@@ -9,7 +10,7 @@ from rudp.congestion.new_reno import NewReno
 
 __all__ = ["AckSample", "CongestionController", "LossEvent", "RandomBits", "by_name", "initial_window"]
 
-_CONTROLLERS: dict[str, type[CongestionController]] = {kind.name: kind for kind in (Cubic, Model, NewReno)}
+_CONTROLLERS: dict[str, type[CongestionController]] = {kind.name: kind for kind in (Bbr, Cubic, Model, NewReno)}
 
 
 def by_name(name: str | type[CongestionController]) -> type[CongestionController]:
