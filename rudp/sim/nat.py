@@ -9,9 +9,10 @@ are those that the network must bring to the host inside.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from rudp.errors import ConfigurationError
 from rudp.sim.node import Batch, Node, in_bounds
@@ -70,13 +71,22 @@ class RebindReverse(Node):
         return kept
 
 
-class Nat(Node):
-    """A NAT whose mapping ends: at the times in `rebinds`, and when `timeout` seconds pass without a packet out.
+class _Mapping(NamedTuple):
+    """What an inside address looks like, and until when."""
 
-    The host inside appears under the first of `addresses`; once a mapping has ended its next packet out makes
-    one of the next address (RFC 4787: endpoint-independent mapping, refreshed by packets out only). After the
-    last address the first follows again. Until then, and to addresses that it has no more, nothing comes in.
-    `rebinds` are in seconds on the virtual clock, ascending.
+    outside: Address
+    period: int
+    expires: float
+
+
+class Nat(Node):
+    """A NAT whose mappings end: at the times in `rebinds`, and when `timeout` seconds pass without a packet out.
+
+    Each address inside (a host may have many ports) appears under one of `addresses`, whomever it sends to; when
+    its mapping has ended the next packet out makes another, of the next address in turn that is not in use
+    (RFC 4787: endpoint-independent mapping, refreshed by packets out only). If none is left packets out are
+    dropped; what comes in to an address without a mapping is dropped by `reverse`. `rebinds` are in seconds on
+    the virtual clock, ascending.
     """
 
     needs_order = True
@@ -92,36 +102,57 @@ class Nat(Node):
             raise ConfigurationError(f"rebinds must ascend: {list(rebinds)}")
         self.addresses = tuple(addresses)
         self.timeout = inf if timeout is None else in_bounds("timeout", timeout, 0.0, inf)
-        self.inside: Address | None = None
+        self.rebinds = tuple(rebinds)
         self.rebound = 0
         self.reverse: Final = NatReverse(self)
-        self._rebinds = [inf, *reversed(rebinds)]  # the last is the next to come
-        self._index = 0
-        self._expires = inf
+        self._next = 0
+        self._mappings: dict[Address, _Mapping] = {}
+        self._inside: dict[Address, Address] = {}
 
     def process(self, batch: Batch) -> Batch:
         self.received += len(batch)
         out: Batch = []
         for time, datagram in batch:
-            if not self.is_mapped(time):
-                if self.inside is not None:
-                    self._index = (self._index + 1) % len(self.addresses)
-                    self.rebound += 1
-                while self._rebinds[-1] <= time:
-                    self._rebinds.pop()
-            self.inside = datagram.source
-            self._expires = time + self.timeout
-            out.append((time, datagram._replace(source=self.address)))
+            outside = self._map(datagram.source, time)
+            if outside is None:
+                self.dropped += 1
+            else:
+                out.append((time, datagram._replace(source=outside)))
         return out
 
-    @property
-    def address(self) -> Address:
-        """The outside address, in use or last used."""
-        return self.addresses[self._index]
+    def inside(self, outside: Address, time: float) -> Address | None:
+        """Whom a packet to `outside` reaches at `time`, or None."""
+        inside = self._inside.get(outside)
+        return inside if inside is not None and self._is_alive(self._mappings[inside], time) else None
 
-    def is_mapped(self, time: float) -> bool:
-        """Whether packets to `address` find the host inside at `time`."""
-        return self.inside is not None and time < self._rebinds[-1] and time <= self._expires
+    def _map(self, inside: Address, time: float) -> Address | None:
+        known = self._mappings.get(inside)
+        if known is not None and self._is_alive(known, time):
+            outside = known.outside
+        else:
+            free = self._take_free(time)
+            if free is None:
+                return None
+            outside = free
+            if known is not None:
+                self.rebound += 1
+                self._inside.pop(known.outside, None)
+            # An address whose last user is gone is not that one's any more.
+            self._mappings.pop(self._inside.get(outside, inside), None)
+            self._inside[outside] = inside
+        self._mappings[inside] = _Mapping(outside, bisect_right(self.rebinds, time), time + self.timeout)
+        return outside
+
+    def _take_free(self, time: float) -> Address | None:
+        for _ in self.addresses:
+            address = self.addresses[self._next % len(self.addresses)]
+            self._next += 1
+            if self.inside(address, time) is None:
+                return address
+        return None
+
+    def _is_alive(self, mapping: _Mapping, time: float) -> bool:
+        return time <= mapping.expires and mapping.period == bisect_right(self.rebinds, time)
 
     def counters(self) -> dict[str, int]:
         return {**super().counters(), "rebound": self.rebound}
@@ -139,11 +170,10 @@ class NatReverse(Node):
 
     def process(self, batch: Batch) -> Batch:
         self.received += len(batch)
-        nat = self._nat
-        kept: Batch = [
-            (time, datagram._replace(destination=nat.inside))
-            for time, datagram in batch
-            if datagram.destination == nat.address and nat.is_mapped(time) and nat.inside is not None
-        ]
+        kept: Batch = []
+        for time, datagram in batch:
+            inside = self._nat.inside(datagram.destination, time)
+            if inside is not None:
+                kept.append((time, datagram._replace(destination=inside)))
         self.dropped += len(batch) - len(kept)
         return kept

@@ -24,7 +24,7 @@ from rudp.sim.node import Datagram, HoldingNode, Node
 from rudp.sim.nodes import Tap
 from rudp.sim.route import Route, Wiring
 from rudp.sim.seeds import seed as environment_seed
-from rudp.sim.tracing import Trace
+from rudp.sim.tracing import Trace, check_interval
 from rudp.trace import Writer
 from rudp.train import Address
 
@@ -97,9 +97,7 @@ class Network:
         self._owners[address] = host
         return host
 
-    def add_machine(
-        self, name: str, *addresses: str, merging: float | None = None, window: float = 0.0
-    ) -> Machine:
+    def add_machine(self, name: str, *addresses: str, merging: float | None = None, window: float = 0.0) -> Machine:
         """Add a host on which asyncio programs run (`rudp.sim.run`), found by `name`, a host name.
 
         `addresses`: numeric IPv4 and IPv6 ones; without any it gets one of 10.0.0.0/8. `merging` and `window` as
@@ -194,6 +192,7 @@ class Network:
         """
         if self._wiring.in_use or self._trace is not None:
             raise SimulationError("a trace begins once, before the first packet passes")
+        check_interval(interval)
         opened = open(file, "w", encoding="utf-8") if isinstance(file, str | Path) else None  # noqa: SIM115
         target = opened or cast("TextIO", file)
         writer = Writer(target.write, title="rudp.sim", common_fields={"seed": self.seed})

@@ -28,7 +28,7 @@ from rudp.sim.node import Batch, Datagram, Node
 from rudp.stats import Stats
 from rudp.train import Address
 
-__all__ = ["Trace"]
+__all__ = ["Trace", "check_interval"]
 
 # qlog's names for packets of the same purpose; the rest has qlog's "unknown".
 _KINDS: Final = {
@@ -58,8 +58,6 @@ class Trace:
         packets: bool,
         names: Mapping[Node, str],
     ) -> None:
-        if not 0.0 < interval < inf:
-            raise SimulationError(f"a trace's interval is {interval} s, but must be above 0 and finite")
         self._clock, self._hosts, self._nodes, self._names = clock, hosts, nodes, names
         self._writer, self._close, self._interval, self._packets = writer, close, interval, packets
         self._pending: list[tuple[float, int, str, Datagram, Node | None]] = []
@@ -173,6 +171,12 @@ class Trace:
 
     def _name(self, node: Node) -> str:
         return self._names.get(node) or f"{type(node).__name__} {self._nodes[node]}"
+
+
+def check_interval(interval: float) -> None:
+    """Raises SimulationError if samples can't be `interval` seconds apart."""
+    if not 0.0 < interval < inf:
+        raise SimulationError(f"a trace's interval is {interval} s, but must be above 0 and finite")
 
 
 def _text(address: Address) -> str:
