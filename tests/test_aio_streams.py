@@ -1,17 +1,41 @@
-"""One contract for asyncio's streams over TCP and over rudp: every test runs the same program with either module."""
+"""One contract for asyncio's streams over TCP and over rudp: every test runs the same program with either module.
+
+With rudp it runs twice: on the machine's sockets, and on the simulated loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from types import ModuleType
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
 import rudp
-from tests.test_aio import HOST, run, settle
+from rudp.sim import SimulatedLoop
+from tests import test_aio
+from tests.test_aio import HOST, settle
 
-MODULES = pytest.mark.parametrize("net", [asyncio, rudp], ids=["tcp", "rudp"])
+
+class Simulated:
+    """rudp on the simulated loop."""
+
+    open_connection = staticmethod(rudp.open_connection)
+    start_server = staticmethod(rudp.start_server)
+
+
+MODULES = pytest.mark.parametrize("net", [asyncio, rudp, Simulated], ids=["tcp", "rudp", "simulated"])
+
+
+def loop_factory(net: Any) -> Any:
+    """What makes a loop of the kind that the module needs."""
+    return SimulatedLoop if net is Simulated else None
+
+
+def run(coroutine: Coroutine[Any, Any, Any], net: Any = rudp) -> Any:
+    """Run on a loop of its own."""
+    return test_aio.run(coroutine, loop_factory(net))
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -23,7 +47,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     await writer.wait_closed()
 
 
-async def open_pair(net: ModuleType, callback, **options):
+async def open_pair(net: Any, callback, **options):
     """A server with this callback and a client's reader and writer."""
     server = await net.start_server(callback, HOST, 0, **options)
     port = server.sockets[0].getsockname()[1]
@@ -53,7 +77,7 @@ def test_the_same_echo_program(net):
         await close_pair(server, writer)
         assert writer.is_closing()
 
-    run(main())
+    run(main(), net)
 
 
 @MODULES
@@ -74,7 +98,7 @@ def test_megabytes_both_ways_with_drain(net):
         await writing
         await close_pair(server, writer)
 
-    run(main())
+    run(main(), net)
 
 
 @MODULES
@@ -93,7 +117,7 @@ def test_a_server_may_speak_first(net):
         assert await reader.read() == b""
         await close_pair(server, writer)
 
-    run(main())
+    run(main(), net)
 
 
 @MODULES
@@ -135,7 +159,7 @@ def test_drain_waits_for_a_reader_that_does_not_read(net):
             await asyncio.sleep(0.001)
         assert got == 400 * 65536
 
-    run(main())
+    run(main(), net)
 
 
 def test_pause_reading_shrinks_the_window_to_nothing():
@@ -177,7 +201,7 @@ def test_extra_info(net):
         assert await reader.read() == b""
         await close_pair(server, writer)
 
-    run(main())
+    run(main(), net)
 
 
 @MODULES
@@ -190,7 +214,7 @@ def test_refused_when_nobody_listens(net):
         with pytest.raises(ConnectionRefusedError):
             await net.open_connection(HOST, port)
 
-    run(main())
+    run(main(), net)
 
 
 @MODULES
@@ -217,7 +241,7 @@ def test_abort_resets_the_peer(net):
         server.close()
         await server.wait_closed()
 
-    run(main())
+    run(main(), net)
 
 
 @MODULES
@@ -230,7 +254,7 @@ def test_writing_after_write_eof_is_an_error(net):
         assert await reader.read() == b""
         await close_pair(server, writer)
 
-    run(main())
+    run(main(), net)
 
 
 @MODULES
@@ -264,7 +288,8 @@ def test_write_buffer_limits_pause_and_resume_the_protocol(net):
         await settle()
 
     # The echo server's task fails with the connection, and asyncio logs that, with either transport.
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=loop_factory(net)) as runner:
+        runner.run(main())
 
 
 def test_each_further_stream_is_handed_to_the_callback():

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import io
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import rudp
+import rudp.cli.echo as echo_command
 from rudp.sim import (
     Delay,
     Loss,
@@ -355,6 +357,18 @@ def test_a_program_may_be_on_a_machine_from_the_start():
 
     run(main(), network=network, on=client)
     assert client.datagrams_sent > 0
+
+
+def test_a_loop_factory_gives_the_program_a_machine():
+    async def main():
+        async with await rudp.serve(echo, "127.0.0.1", 0) as running:
+            async with rudp.connect("localhost", running.local_address[1]) as connection:
+                await ask(connection)
+        return now()
+
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        # Nothing takes time within a machine but TIME-WAIT.
+        assert runner.run(main()) < 10
 
 
 def test_who_is_on_no_machine_is_told():
@@ -805,6 +819,7 @@ import asyncio, sys
 import rudp, rudp.sim
 from rudp.sim import Delay, Jitter, Loss, Network
 
+elsewhere = [object() for _ in range(int(sys.argv[2]))]  # objects made from here on lie at other addresses
 network = Network(seed=int(sys.argv[1]))
 server = network.add_machine("server")
 clients = [network.add_machine(f"client{number}") for number in range(3)]
@@ -821,11 +836,14 @@ async def handler(connection):
         await stream.send_eof()
 
 async def ask(connection, text):
-    stream = await connection.open_stream()
-    await stream.send(text.encode())
-    await stream.send_eof()
-    while await stream.receive():
-        pass
+    async with await connection.open_stream() as stream:  # reset when cancelled
+        await stream.send(text.encode())
+        await stream.send_eof()
+        try:
+            while await stream.receive():
+                pass
+        finally:
+            log.append(text)
 
 async def use(number):
     async with rudp.connect("server", 4433) as connection:
@@ -835,8 +853,8 @@ async def use(number):
                     group.create_task(ask(connection, f"{number} {turn} {part}"))
             await asyncio.sleep(0.5)
         async with asyncio.TaskGroup() as group:
-            for part in "abcdefgh":
-                group.create_task(asyncio.wait_for(ask(connection, "late"), 0.001 if part == "a" else 100))
+            for part in "abcdefghijklmnop":
+                group.create_task(asyncio.wait_for(ask(connection, f"late {part}"), 0.001 if part == "a" else 100))
 
 async def main():
     await server.run(rudp.serve(handler, "", 4433))
@@ -850,7 +868,7 @@ print(network.digest(), network.now, log)
 
 def outcome(seed: int, hash_seed: int) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", MANY, str(seed)],
+        [sys.executable, "-c", MANY, str(seed), str(hash_seed * 101)],
         env={**os.environ, "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -907,3 +925,33 @@ def test_an_hour_of_a_small_request_every_second_costs_its_requests():
     turns = run(main(), network=network, on=client)
     assert 3400 < turns < 3600 * 20
     assert network.events < 3600 * 10
+
+
+# -- programs that know nothing of it ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["echo_rudp.py", "echo_udp.py", "streams.py"])
+def test_an_example_runs_as_it_is(name, monkeypatch, capsys):
+    monkeypatch.setattr(asyncio, "run", run)
+    runpy.run_path(str(ROOT / "docs" / "examples" / name), run_name="__main__")
+    output = capsys.readouterr().out
+    assert "echo: one\necho: two\necho: three\n" in output or "answer: FIRST" in output
+
+
+@pytest.mark.parametrize("transport", ["rudp", "udp"])
+def test_the_command_s_echo_runs_between_machines(transport, capfd):
+    network, server, client = pair_of(delay=1.0)
+
+    async def main():
+        serving = server.create_task(echo_command._serve(transport, "0.0.0.0", PORT))
+        words = ("across", "the", "network")
+        await client.run(echo_command._echo(transport, "server", PORT, 10.0, words))
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+
+    run(main(), network=network)
+    output = capfd.readouterr()
+    assert "across the network\n" in output.out
+    assert "1 message, 19 bytes echoed by server:4433" in output.err
+    assert "2.0 s each" in output.err or "2.00 s each" in output.err

@@ -20,26 +20,22 @@ from __future__ import annotations
 import asyncio
 from asyncio import events
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf, isnan
-from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 from rudp.endpoint import Endpoint
 from rudp.path import RandomSource
 from rudp.sim.aio.datagrams import open_endpoint
-from rudp.sim.aio.machine import current_machine, machine_for
+from rudp.sim.aio.machine import Machine, current_machine
 from rudp.sim.aio.names import AddressInfo, look_up, name_of
 from rudp.sim.aio.sockets import SimulatedSocket
 from rudp.sim.aio.tasks import KeptInOrder, describe, in_order, task_factory
 from rudp.sim.clock import MAX_EVENTS, SimulationError, Stalled, TooManyEvents
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rudp.sim.network import Network
+from rudp.sim.network import Network
 
 __all__ = ["NotSimulated", "SimulatedLoop"]
 
@@ -92,7 +88,7 @@ class _System:
         raise NotSimulated(f"{sock!r} is a real socket: leave `sock` out, and the simulated machine opens its own")
 
     def random(self) -> RandomSource:
-        machine = machine_for("a rudp endpoint")
+        machine = self._loop.machine("a rudp endpoint")
         return machine.random(f"endpoint {machine.sockets.opened}")
 
     def started(self, sock: SimulatedSocket, core: Endpoint) -> None:
@@ -100,17 +96,22 @@ class _System:
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    """An event loop in the virtual time of `network`. `rudp.sim.run` makes one; so does a `loop_factory`.
+    """An event loop in the virtual time of `network`. `rudp.sim.run` makes one; it also serves as a `loop_factory`.
 
-    `max_events`: turns of the loop and events of the network together, beyond which TooManyEvents is raised.
+    `on` is the machine of tasks that were put on none. In a network without machines, so in a new one, which is made
+    if none is given, it is one that is made for the purpose. `max_events`: turns of the loop and events of the network
+    together, beyond which TooManyEvents is raised.
     """
 
     _ready: deque[asyncio.Handle]
     _stopping: bool
 
-    def __init__(self, network: Network, *, max_events: int = MAX_EVENTS) -> None:
+    def __init__(
+        self, network: Network | None = None, *, on: Machine | None = None, max_events: int = MAX_EVENTS
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.network = network = Network() if network is None else network
+        self._on = network.add_machine("machine") if on is None and not network.machines else on
         self.rudp_system = _System(self)
         self.turns = 0  # of the loop, so far
         self._clock = network.clock
@@ -238,15 +239,25 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def open_socket(self, local_addr: Sequence[object] | None, *, family: int = 0, buffer_size: int) -> SimulatedSocket:
         """A UDP socket on the running task's machine. Raises SocketError as a real one, SimulationError on none."""
-        machine = machine_for("a socket")
-        if self.network.machines.get(machine.name.lower()) is not machine:
-            raise SimulationError(f"{machine!r} is not part of this loop's network")
+        machine = self.machine("a socket")
         descriptor = next(self._descriptors)
         opened = machine.sockets.open(
             local_addr, family=family, buffer_size=buffer_size, descriptor=descriptor, on_input=self._on_input
         )
         self._sockets[descriptor] = opened
         return opened
+
+    def machine(self, what: str) -> Machine:
+        """The machine of the running task. Raises SimulationError, saying `what` needs one, if it is on none."""
+        machine = current_machine() or self._on
+        if machine is None:
+            raise SimulationError(
+                f"{what} needs a machine, and this task is on none: run it by `await machine.run(...)`, or give "
+                "rudp.sim.run the machine that the program is on (on=...)"
+            )
+        if self.network.machines.get(machine.name.lower()) is not machine:
+            raise SimulationError(f"{machine!r} is not part of this loop's network")
+        return machine
 
     def _on_input(self, descriptor: int) -> None:
         self._with_input[descriptor] = None
@@ -294,7 +305,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """As socket.getaddrinfo, in a world where machines of the network are all hosts there are."""
         del proto
         machines = self.network.machines
-        return look_up(machines, current_machine(), host, port, family=family, kind=type, flags=flags)
+        return look_up(machines, current_machine() or self._on, host, port, family=family, kind=type, flags=flags)
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """The name of the machine at an address, and the port."""

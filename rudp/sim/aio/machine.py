@@ -14,13 +14,12 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 from rudp.sim.aio.sockets import Sockets, at_port, is_ipv6
-from rudp.sim.clock import SimulationError
 from rudp.sim.host import Host
 from rudp.sim.route import Route, Wiring
 from rudp.train import Train
 from rudp.udp_options import normalise_address
 
-__all__ = ["LOOPBACK_IPV4", "LOOPBACK_IPV6", "Machine", "current_machine", "machine_for"]
+__all__ = ["LOOPBACK_IPV4", "LOOPBACK_IPV6", "Machine", "current_machine"]
 
 T = TypeVar("T")
 
@@ -30,7 +29,7 @@ _current: Final[ContextVar[Machine]] = ContextVar("rudp simulated machine")
 
 
 def current_machine() -> Machine | None:
-    """The machine that the running task is on."""
+    """The machine that the running task was put on."""
     return _current.get(None)
 
 
@@ -119,14 +118,3 @@ class Machine(Host):
 
 async def _awaited(program: Awaitable[T]) -> T:
     return await program
-
-
-def machine_for(what: str) -> Machine:
-    """The machine the running task is on. Raises SimulationError, saying what needs one, if it is on none."""
-    machine = current_machine()
-    if machine is None:
-        raise SimulationError(
-            f"{what} needs a machine, and this task is on none: run it by `await machine.run(...)`, or give "
-            "rudp.sim.run the machine that the program is on (on=...)"
-        )
-    return machine

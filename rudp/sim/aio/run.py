@@ -36,12 +36,10 @@ def run(
     Raises Stalled, naming the tasks, when nothing will ever happen again; TooManyEvents after `max_events`. Whatever
     is raised gets a note of the time and the seed.
     """
-    network = Network() if network is None else network
-    if on is None and not network.machines:
-        on = network.add_machine("machine")
-    with asyncio.Runner(debug=debug, loop_factory=lambda: SimulatedLoop(network, max_events=max_events)) as runner:
+    loop = SimulatedLoop(network, on=on, max_events=max_events)
+    with asyncio.Runner(debug=debug, loop_factory=lambda: loop) as runner:
         try:
-            return runner.run(main, context=None if on is None else on.context())
+            return runner.run(main)
         except Exception as error:
-            error.add_note(f"in a simulation with seed {network.seed!r}, at {network.now!r} s")
+            error.add_note(f"in a simulation with seed {loop.network.seed!r}, at {loop.time()!r} s")
             raise
