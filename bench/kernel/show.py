@@ -14,6 +14,8 @@ from bench.kernel.table import BYTES, LATE, LEVEL, SETTLED, Row, as_json
 __all__ = ["checks_as_text", "plot", "report", "rows_as_text"]
 
 COLOURS: Final = ("#1b6ca8", "#e07a5f", "#81a88d", "#8d6cab", "#b8a15a")
+# Behind the figures on the bars, so that lines don't cross them.
+LABEL: Final = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none"}
 
 
 def checks_as_text(checks: Sequence[Check]) -> str:
@@ -122,7 +124,14 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         style = {"elinewidth": 0.8, "ecolor": "#444444"}
         upper.bar(places, shares, width * 0.94, label=name, color=colour, yerr=spread, error_kw=style)
         for place, share in zip(places, shares, strict=True):
-            upper.text(place, share + 1.5, f"{share:.0f}" if share >= 1 else f"{share:.1f}", ha="center", fontsize=8)
+            upper.text(
+                place,
+                share + 1.5,
+                f"{share:.0f}" if share >= 1 else f"{share:.1f}",
+                ha="center",
+                fontsize=8,
+                bbox=LABEL,
+            )
         lower.bar(places, [row.sent or 0.0 if row else 0.0 for row in found], width * 0.94, color=colour)
     for place, (_, _, loss) in enumerate(cells):
         for axes, level, text in ((upper, 100 * (1 - loss), "1 - p"), (lower, BYTES / (1 - loss), "1.1 / (1 - p)")):
