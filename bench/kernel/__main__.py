@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not sys.platform.startswith("linux"):
         print(f"bench.kernel can't run here: it needs Linux's network namespaces, and this is {sys.platform}")
         return 0
-    from bench.kernel import command  # noqa: PLC0415 (can't be imported elsewhere)
+    from . import command  # noqa: PLC0415 (can't be imported elsewhere)
 
     return command.main(arguments)
 

@@ -16,9 +16,9 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any, Final
 
-from bench.kernel.emulator import Report, emulate
-from bench.kernel.link import LinkSpec
-from bench.kernel.namespace import Namespace, die_with_parent, run_first
+from .emulator import Report, emulate
+from .link import LinkSpec
+from .namespace import Namespace, die_with_parent, run_first
 
 __all__ = ["Bed", "End", "drops_of_the_host"]
 

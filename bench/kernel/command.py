@@ -26,12 +26,12 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from bench.kernel.contenders import missing
-from bench.kernel.link import LinkSpec
-from bench.kernel.namespace import available
-from bench.kernel.probes import Check, validate
-from bench.kernel.show import checks_as_text, plot, report, rows_as_text
-from bench.kernel.table import CELLS, CONTENDERS, SETTLED, Row, from_json, rows, run
+from .contenders import missing
+from .link import LinkSpec
+from .namespace import available
+from .probes import Check, validate
+from .show import checks_as_text, plot, report, rows_as_text
+from .table import CELLS, CONTENDERS, SETTLED, Row, from_json, rows, run
 
 __all__ = ["main"]
 

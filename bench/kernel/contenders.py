@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import rudp
-from bench.kernel.bed import drops_of_the_host
-from bench.kernel.emulator import ADDRESSES
-from bench.transfer import CHUNK, Meter, pattern
 from rudp.congestion import by_name
+
+from ..transfer import CHUNK, Meter, pattern
+from .bed import drops_of_the_host
+from .emulator import ADDRESSES
 
 __all__ = ["missing", "receive", "send"]
 

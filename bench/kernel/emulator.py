@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 from typing import Final
 
-from bench.kernel.link import Line, LinkSpec
-from bench.kernel.namespace import MTU, VNET_HEADER, Namespace, die_with_parent, open_tun, run_first
+from .link import Line, LinkSpec
+from .namespace import MTU, VNET_HEADER, Namespace, die_with_parent, open_tun, run_first
 
 __all__ = ["ADDRESSES", "Report", "emulate"]
 

@@ -16,10 +16,10 @@ from math import sqrt
 from multiprocessing.connection import Connection as Pipe
 from typing import Final, NamedTuple
 
-from bench.kernel.bed import Bed, drops_of_the_host
-from bench.kernel.emulator import ADDRESSES
-from bench.kernel.link import LinkSpec
-from bench.kernel.namespace import MTU
+from .bed import Bed, drops_of_the_host
+from .emulator import ADDRESSES
+from .link import LinkSpec
+from .namespace import MTU
 
 __all__ = ["Check", "Flight", "judge_delay", "judge_loss", "judge_overload", "validate"]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench.kernel.probes import Check
-from bench.kernel.table import BYTES, LATE, LEVEL, SETTLED, Row, as_json
+from .probes import Check
+from .table import BYTES, LATE, LEVEL, SETTLED, Row, as_json
 
 __all__ = ["checks_as_text", "plot", "report", "rows_as_text"]
 

@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, field
 from operator import itemgetter
 from typing import Any, Final
 
-from bench.kernel.bed import Bed
-from bench.kernel.contenders import receive, send
-from bench.kernel.emulator import Report
-from bench.kernel.link import LinkSpec
+from .bed import Bed
+from .contenders import receive, send
+from .emulator import Report
+from .link import LinkSpec
 
 __all__ = [
     "BYTES",
