@@ -46,6 +46,23 @@ EXPECTED: dict[str, list[str]] = {
     "threads.py": [rf"worker {number} \(on thread network\)" for number in range(4)],
     "processes.py": [r"process 0", r"process 1", r"exit status 0\nexit status 0\n"],
     "capabilities.py": [r"at most 54", r"10 received", r"switched off", r"10 received in 10 buffers"],
+    "sim_flows.py": [
+        r"\n   5  +\d+\.\d  +\d+\.\d    0\.0 ",
+        r"\n  10  +[1-9]\S+  +[1-9]\S+  +[1-9]\S+ ",
+        r"marked \d+ packets",
+    ],
+    "sim_trouble.py": [
+        r"MB from 198\.51\.100\.1",
+        r"MB from 198\.51\.100\.2",
+        r"4\.0 MB",
+        r"ended, error None",
+        r"SHA-256 equal: True",
+        r"Freeze: .*'held': [1-9]",
+        r"During: .*'dropped': [1-9]",
+        r"Outage: .*'dropped': [1-9]",
+        r"Mtu: ",
+    ],
+    "sim_trace.py": [r"dropped: .*'radio': [1-9]", r"\d\.\d{3} s  window +[1-9]\d+ B  RTT +[5-9]\d\.\d ms  queue"],
     "own_loop.py": [r"4000000 bytes came back, equal: True", r"error None"],
 }
 
@@ -68,7 +85,7 @@ def test_the_example_says_what_it_should(name: str) -> None:
         rest = rest[found.end() :]
 
 
-@pytest.mark.parametrize("name", ["handshake.py", "loss.py", "timeout.py"])
+@pytest.mark.parametrize("name", ["handshake.py", "loss.py", "timeout.py", "sim_trouble.py"])
 def test_the_simulated_ones_say_the_same_every_time(name: str) -> None:
     assert run(name, PYTHONHASHSEED="1") == run(name, PYTHONHASHSEED="2")
 
