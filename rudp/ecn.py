@@ -50,6 +50,7 @@ class EcnValidation:
     """Whether the path and the peer handle ECN marks. `codepoint` is what to send packets with: ECT(0), or 0."""
 
     __slots__ = (
+        "_arrived",
         "_ce",
         "_ect0",
         "_marked",
@@ -76,6 +77,7 @@ class EcnValidation:
         self._test_first = 0
         self._tested = 0
         self._tested_lost = 0
+        self._arrived = False
         self._suspended = False
         self._enter(EcnState.TESTING if self._wanted else EcnState.FAILED)
 
@@ -92,7 +94,7 @@ class EcnValidation:
 
     def on_lost(self, lost: Iterable[SentTrain]) -> None:
         """Note packets of this path that were declared lost."""
-        if self.state is EcnState.UNKNOWN or self.state is EcnState.TESTING:
+        if self._tested and (self.state is EcnState.UNKNOWN or self.state is EcnState.TESTING):
             self._tested_lost += sum([train.count for train in lost if train.ecn and train.first >= self._test_first])
             if self.state is EcnState.UNKNOWN and self._tested_lost >= self._tested:
                 self._enter(EcnState.FAILED)
@@ -103,6 +105,7 @@ class EcnValidation:
             self._suspended = True
             if self.state is EcnState.CAPABLE:
                 self._tested = self._tested_lost = 0
+                self._arrived = False
                 self.state = EcnState.TESTING
             self._enter(self.state)
 
@@ -112,12 +115,18 @@ class EcnValidation:
             self._suspended = False
             self._enter(self.state)
 
-    def on_ack(self, counts: tuple[int, int, int] | None, newly_acked: Sequence[SentTrain]) -> int:
+    def on_ack(
+        self, counts: tuple[int, int, int] | None, newly_acked: Sequence[SentTrain], raises_largest: bool
+    ) -> int:
         """Return how many more packets are reported with CE, 0 when marks can't be trusted (section 13.4.2.1).
 
-        Only for an ACK that raises the largest acknowledged, and with packets of this path.
+        `newly_acked` are packets of this path. An ACK overtaken by a later one has older counts: only one that
+        raises the largest acknowledged has counts to judge by.
         """
         needed = sum([train.count for train in newly_acked if train.ecn])
+        self._arrived = self._arrived or needed > 0
+        if not raises_largest:
+            return 0
         if counts is None:
             if needed:
                 self._enter(EcnState.FAILED)
@@ -128,7 +137,7 @@ class EcnValidation:
         plausible = new_ect0 >= 0 and new_ce >= 0 and not ect1 and ect0 + ce <= self._marked
         if not plausible or new_ect0 + new_ce < needed:
             self._enter(EcnState.FAILED)
-        elif needed and self.state is not EcnState.FAILED:
+        elif self._arrived and self.state is not EcnState.FAILED:
             self._enter(EcnState.CAPABLE)
         return new_ce if self.state is EcnState.CAPABLE else 0
 

@@ -162,8 +162,7 @@ class Recovery:
         lost_bytes = self._on_lost(lost, prior_in_flight, now) if lost else 0
         flying = [train for train in acked if train.in_flight]
         if flying:
-            # RFC 9000 section 13.4.2.1: an ACK overtaken by a later one has older counts.
-            ecn_ce = self._ecn.on_ack(ack.ecn, flying) if raises_largest else 0
+            ecn_ce = self._ecn.on_ack(ack.ecn, flying, raises_largest)
             if ecn_ce and self._episode.on_marked(flying[-1].time_sent, now):
                 self._detection.on_recovery()
             self.congestion.on_ack(
