@@ -219,11 +219,15 @@ class Inbound:
                 self._streams.finish_sending()
 
     def handle_timeout(self, now: float) -> int:
-        """What recovery's timers say: queue again what is lost, or what probes repeat; how many probes to send."""
+        """What recovery's timers say: queue again what is lost, or what probes repeat; how many probes to send.
+
+        When something waits to be sent the last probe carries that, and the others repeat (RFC 9002 section 6.2.4).
+        """
         result = self._recovery.handle_timeout(now)
         for train in result.lost:
             self.on_lost(train)
-        for train in reversed(self._recovery.oldest_unacknowledged(result.probes)):
+        repeated = result.probes - (self._streams.turns.next_ready() is not None)
+        for train in reversed(self._recovery.oldest_unacknowledged(repeated)):
             self.requeue(train)
             for stream_id in reversed(_streams_of(train)):
                 self._streams.prefer(stream_id)

@@ -113,7 +113,7 @@ class Outbound:
                 recovery.on_app_limited(now)
             return None
         self.ping = False
-        self.probes = max(0, self.probes - 1)
+        self.probes = max(0, self.probes - packets.number)
         if ack is not None:
             received.on_ack_sent(now)
         return self._send(packets, self._paths.active, now)

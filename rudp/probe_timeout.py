@@ -7,9 +7,9 @@ It is also what RFC 8985 section 7 calls a tail loss probe: when the last packet
 acknowledged after them, so only a packet more can show it. There a probe goes after two smoothed RTTs and a longer
 timeout stands behind it; here one timer has both parts (RFC 9002 section 6.2): a first wait of
 `smoothed_rtt + 4 rttvar + max_ack_delay`, shorter than two RTTs as soon as they are steady, and twice as long each
-time after. A probe carries new data if there is any, else what the oldest outstanding packets carried, which repairs
-the loss that it asks about. As there, it may exceed the congestion window and reduces nothing: that is for the loss
-that it reveals.
+time after. Two probes go: both repeat what the oldest outstanding packets carried, which repairs the loss that they
+ask about, but when there is more to send the second carries that, which is no waste when nothing was lost. As there,
+they may exceed the congestion window and reduce nothing: that is for the loss that they reveal.
 
 The timer isn't set while loss detection waits for a packet's time (RFC 9002 section 6.2.1): something later was
 acknowledged, so it is no tail.

@@ -126,3 +126,36 @@ class TestBothWays:
         pair.until(lambda: len(pair.errors()) == 2, 120.0)
         ends: list[Any] = [event.error for side in pair.events for event in pair.of(side, Terminated)]
         assert ends == [None, None]
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_probes_repeat_the_oldest_and_carry_what_waits(more: bool) -> None:
+    """RFC 9002 section 6.2.4: the one repairs what was lost, the other isn't sent in vain if nothing was."""
+    pair = Pair()
+    pair.client.send(0, bytes(2_000))
+    pair.run(1.0)
+    pair.fate = lambda datagram: []
+    start = pair.now
+    # The initial window is ten packets.
+    pair.client.send(0, bytes(50_000 if more else 5_000))
+    pair.until(lambda: pair.client._recovery.pto_count > 0)
+    sent = [datagram for datagram in pair.log if datagram.sender == "client" and datagram.time >= start]
+    flight = streams_in(pair, [datagram for datagram in sent if datagram.time < pair.now])
+    probes = [datagram for datagram in sent if datagram.time == pair.now]
+    repeated = streams_in(pair, probes)
+    # A probe's own frames leave less room than a full packet of data had: the rest of the two makes a third.
+    assert len(probes) == (2 if more else 3)
+    assert repeated[0].offset == flight[0].offset
+    if more:
+        assert end_of(repeated) > end_of(flight)
+    else:
+        assert end_of(repeated) == end_of(flight[:2])
+
+
+def streams_in(pair: Pair, datagrams: list[Datagram]) -> list[wire.Stream]:
+    frames = [frame for datagram in datagrams for frame in datagram.frames(pair.overhead)]
+    return [frame for frame in frames if isinstance(frame, wire.Stream)]
+
+
+def end_of(frames: list[wire.Stream]) -> int:
+    return max(frame.offset + len(frame.data) for frame in frames)
