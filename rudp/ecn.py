@@ -82,8 +82,7 @@ class EcnValidation:
         self._enter(EcnState.TESTING if self._wanted else EcnState.FAILED)
 
     def on_sent(self, train: SentTrain) -> None:
-        if not train.ecn:
-            return
+        """Count a train that was sent marked."""
         self._marked += train.count
         if self.state is EcnState.TESTING and train.in_flight:
             if not self._tested:

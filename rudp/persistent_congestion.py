@@ -46,19 +46,20 @@ class PersistentCongestion:
         """
         duration = PERSISTENT_CONGESTION_THRESHOLD * rtt.probe_timeout()
         first_sample_time = rtt.first_sample_time
+        start_time, stop = self._start_time, self._stop
         established = False
         for train in lost:
-            if not skipped.covers(self._stop, train.first):
-                self._start_time = None
-            self._stop = train.stop
+            if train.first != stop and not (skipped and skipped.covers(stop, train.first)):
+                start_time = None
+            stop = train.first + train.count
             if not (train.ack_eliciting and train.in_flight) or train.mtu_probe:
                 continue
-            if first_sample_time is None or train.time_sent < first_sample_time:
+            time_sent = train.time_sent
+            if first_sample_time is None or time_sent < first_sample_time:
                 continue
-            if self._start_time is None:
-                self._start_time = train.time_sent
-            elif train.time_sent - self._start_time > duration:
+            if start_time is None:
+                start_time = time_sent
+            elif time_sent - start_time > duration:
                 established = True
-        if established:
-            self._start_time = None
+        self._start_time, self._stop = None if established else start_time, stop
         return established

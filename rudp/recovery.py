@@ -119,7 +119,8 @@ class Recovery:
         """
         assert train.time_sent == now
         sent = self.sent_packets
-        self._ecn.on_sent(train)
+        if train.ecn:
+            self._ecn.on_sent(train)
         if train.in_flight:
             bytes_in_flight = sent.bytes_in_flight
             if not bytes_in_flight and self._idle_since is not None:
@@ -355,6 +356,7 @@ class Recovery:
         lost_bytes = 0
         if flying:
             lost_bytes = sum([train.size for train in flying])
+            self._ecn.on_lost(flying)
             self._rate.lost += lost_bytes
             newest = flying[-1]
             if self._episode.on_lost(sum([train.count for train in flying]), newest.time_sent, now):
@@ -362,7 +364,6 @@ class Recovery:
             in_flight, since = self.sent_packets.bytes_in_flight, self._rate.lost - newest.lost
             was = (newest.tx_in_flight, newest.is_app_limited)
             event = LossEvent(now, lost_bytes, newest.time_sent, in_flight, prior_in_flight, since, *was)
-            self._ecn.on_lost(flying)
             self.congestion.on_loss(event)
         if persistent:
             self.rtt.refresh_min_rtt()

@@ -3,9 +3,9 @@
 Knows: runs of packet numbers, when and how big they were sent, what to send again if they are lost.
 Refuses to know: why a packet is taken out (acknowledged, lost), what a control frame means, and time.
 
-A train is one entry however many packets it has. Taking out a part of it leaves at most two smaller entries,
-made by arithmetic: packet i of a train carries `payload_size` bytes from `offset + i * payload_size`. A train
-with control frames is a single packet and is never split.
+A train is one entry however many packets it has. Taking out a part of it leaves at most two smaller entries, made by
+arithmetic: packet i of a train carries `payload_size` bytes from `offset + i * payload_size`. A cut makes one new
+train; the one that is cut becomes its lower part. A train with control frames is a single packet and is never split.
 
     add       O(1)
     take      O(log n + entries touched), and a memmove of the list's tail (8 bytes an entry)
@@ -110,6 +110,15 @@ class SentTrain:
             self.time_lost,
         )
 
+    def split(self, at: int) -> SentTrain:
+        """Keep the packets below number `at` and return the others as a train of their own; O(1)."""
+        rest = self.piece(at, self.first + self.count)
+        self.count = at - self.first
+        self.last_size = self.packet_size
+        self.end_offset = rest.offset
+        self.fin = False
+        return rest
+
 
 class SentPackets:
     """Trains by packet number, ascending and without overlap; numbers may be skipped between them.
@@ -155,18 +164,19 @@ class SentPackets:
             return []
         taken = trains[low:high]
         kept = []
-        head, tail = taken[0], taken[-1]
+        head = taken[0]
         if head.first < start:
-            kept.append(head.piece(head.first, start))
-            taken[0] = head.piece(start, head.stop)
-        if tail.stop > stop:
-            kept.append(tail.piece(stop, tail.stop))
-            taken[-1] = taken[-1].piece(taken[-1].first, stop)
+            taken[0] = head.split(start)
+            kept.append(head)
+        tail = taken[-1]
+        if tail.first + tail.count > stop:
+            kept.append(tail.split(stop))
         trains[low:high] = kept
         for train in taken:
             self._uncount(train)
-        # What stays of a split quiet train is an entry of its own.
-        self.quiet += sum(not (train.ack_eliciting or train.in_flight) for train in kept)
+        for train in kept:
+            # What stays of a split quiet train is an entry of its own.
+            self.quiet += not (train.ack_eliciting or train.in_flight)
         return taken
 
     def drop_oldest(self, number: int) -> None:

@@ -71,14 +71,16 @@ class Unresolved:
             if item not in seen:
                 fresh.append(item)
         if self.skipped:
-            for start, stop in fresh:
-                if skipped := self.skipped.overlap(start, stop):
-                    raise _never_sent(skipped[0][0])
+            self._refuse_skipped(fresh)
         acked: list[SentTrain] = []
         spurious: list[SentTrain] = []
+        take = self.outstanding.take
         for start, stop in reversed(fresh):
-            acked += self.outstanding.take(start, stop)
-            spurious += self.remembered.take(start, stop)
+            acked += take(start, stop)
+        if len(self.remembered):
+            take = self.remembered.take
+            for start, stop in reversed(fresh):
+                spurious += take(start, stop)
         # The next ACK repeats most of these ranges; what they cover is resolved.
         repeats = len(ack.ranges) > 1 and len(self.outstanding) > 0
         self._seen_ranges = frozenset(ack.ranges) if repeats else _NO_RANGES
@@ -102,13 +104,19 @@ class Unresolved:
                 if number >= excess and train.time_lost >= expiry:
                     break
                 number += 1
-            remembered.drop_oldest(number)
+            if number:
+                remembered.drop_oldest(number)
         if self.skipped:
             below = largest_acknowledged + 1
             for entry in (self.outstanding.oldest, remembered.oldest):
                 if entry is not None and entry.first < below:
                     below = entry.first
             self.skipped.remove_below(below)
+
+    def _refuse_skipped(self, ranges: Iterable[tuple[int, int]]) -> None:
+        for start, stop in ranges:
+            if skipped := self.skipped.overlap(start, stop):
+                raise _never_sent(skipped[0][0])
 
     def _lowest(self) -> int:
         """The lowest packet number an ACK could still tell something about."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import Any
 
 import pytest
@@ -57,6 +58,14 @@ def test_pieces_add_up() -> None:
     assert [piece.offset for piece in pieces[1:]] == [piece.end_offset for piece in pieces[:-1]]
     assert pieces[-1].end_offset == train.end_offset
     assert [piece.fin for piece in pieces] == [False, False, True]
+
+
+@pytest.mark.parametrize("at", [1, 20, 45])
+def test_a_cut_gives_what_two_pieces_would(at: int) -> None:
+    train = stream_train(0, 46, last=500, fin=True, delivered=77, ecn=2, lost=3, time_lost=4.0, mtu_probe=True)
+    wanted = [astuple(train.piece(0, at)), astuple(train.piece(at, 46))]
+    rest = train.split(at)
+    assert [astuple(train), astuple(rest)] == wanted
 
 
 def test_taking_the_middle_leaves_both_ends() -> None:
