@@ -161,10 +161,11 @@ def run(
 
     `bottleneck`: nodes to take in its place, a Rate among them. `at`: what to call with the run at which times.
     """
+    # Packets of one size, or C would change on the way.
+    config = replace(config or Config(), path_mtu_discovery=False)
     network = Network(seed, digest=digest)
     nodes = list(bottleneck) if bottleneck is not None else [Rate(rate, queue_bytes)]
     line = next(node for node in nodes if isinstance(node, Rate))
-    config = config or Config()
     senders = []
     for index, flow in enumerate(flows):
         own = replace(config, congestion=flow.congestion)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from statistics import mean
 from typing import NamedTuple
 
@@ -47,7 +48,8 @@ def capacity(config: Config) -> float:
 
 
 def measure(loss: float, seed: int, size: int, config: Config) -> Row:
-    """One transfer."""
+    """One transfer, by packets of one size, or C would change on the way."""
+    config = replace(config, path_mtu_discovery=False)
     bottleneck = Rate(RATE, queue_bytes=QUEUE)
     pair = Pair(
         seed,

@@ -2,9 +2,10 @@
 
 Invariant of the comparison: equal work. Every contender moves the same bytes from one process to another over
 127.0.0.1, and the receiver compares every byte with what must come. Datagrams are of the same size but for TCP, which
-has loopback's 64 KB MTU: "tcp" reads through asyncio's streams, as rudp's own API is used, "tcp-buffered" through a
-BufferedProtocol, the fastest way asyncio has. Bare UDP sends one datagram a call with a window that the receiver
-opens, and neither orders nor repeats anything: it is what the system calls alone cost.
+has loopback's 64 KB MTU, and for "rudp-pmtud", which is rudp-none as it comes, with path MTU discovery: "tcp" reads
+through asyncio's streams, as rudp's own API is used, "tcp-buffered" through a BufferedProtocol, the fastest way asyncio
+has. Bare UDP sends one datagram a call with a window that the receiver opens, and neither orders nor repeats anything:
+it is what the system calls alone cost.
 
     python -m bench.transfer                        the table
     python -m bench.transfer --json                 the same as JSON
@@ -109,7 +110,9 @@ class Meter:
 
 
 def _config(protection: str, datagram: int) -> rudp.Config:
-    return rudp.Config(protection=protection, max_datagram_size=datagram)
+    if not datagram:
+        return rudp.Config(protection=protection)
+    return rudp.Config(protection=protection, max_datagram_size=datagram, path_mtu_discovery=False)
 
 
 async def rudp_receiver(pipe: Pipe, size: int, protection: str, datagram: int) -> None:
@@ -295,6 +298,7 @@ def contenders(datagram: int) -> dict[str, Contender]:
     return {
         "rudp-none": Contender(rudp_receiver, rudp_sender, ("none", datagram)),
         "rudp-crc32": Contender(rudp_receiver, rudp_sender, ("crc32", datagram)),
+        "rudp-pmtud": Contender(rudp_receiver, rudp_sender, ("none", 0)),
         "tcp": Contender(tcp_receiver, tcp_sender, ()),
         "tcp-buffered": Contender(tcp_protocol_receiver, tcp_sender, ()),
         "udp": Contender(udp_receiver, udp_sender, (datagram,)),

@@ -76,11 +76,24 @@ class Config:
     )
     max_datagram_size: int = _setting(
         1200,
-        "UDP payload bytes of the packets sent; 1,200 passes every path (RFC 9000 section 14), 1,452 (IPv6) or 1,472 "
-        "(IPv4) an Ethernet path",
+        "UDP payload bytes of a full packet to begin with, and for good without path_mtu_discovery; 1,200 passes every "
+        "path (RFC 9000 section 14)",
         unit="bytes",
         low=1200,
         high=65507,
+    )
+    path_mtu_discovery: bool = _setting(
+        True,
+        "find out how large packets the path carries, and fall back to 1,200 where they vanish (RFC 8899)",
+    )
+    datagram_size_limit: int | None = _setting(
+        None,
+        "UDP payload bytes up to which path MTU discovery searches; None is what suits the path: 1,472 (IPv4) or 1,452 "
+        "(IPv6) as on Ethernet, 65,507 on loopback",
+        unit="bytes",
+        low=1200,
+        high=65507,
+        optional=True,
     )
     max_ack_delay: float = _setting(
         0.025,
@@ -180,6 +193,11 @@ class Config:
             raise ConfigurationError(f"congestion={self.congestion!r}: must be a controller's name or class")
         if self.reset_key is not None and (not isinstance(self.reset_key, bytes) or len(self.reset_key) < 16):
             raise ConfigurationError("reset_key: must be None or 16 secret bytes or more, as secrets.token_bytes(32)")
+        if self.datagram_size_limit is not None and self.max_datagram_size > self.datagram_size_limit:
+            raise ConfigurationError(
+                f"max_datagram_size={self.max_datagram_size} is larger than "
+                f"datagram_size_limit={self.datagram_size_limit}; raise the second or lower the first"
+            )
         if self.initial_receive_window > self.receive_window:
             raise ConfigurationError(
                 f"initial_receive_window={self.initial_receive_window} is larger than "

@@ -36,6 +36,7 @@ from rudp.opening import Opening
 from rudp.outbound import Outbound
 from rudp.packetizer import Packetizer
 from rudp.path import Path, Paths, RandomSource
+from rudp.path_mtu import PathMtu
 from rudp.received_packets import ReceivedPackets
 from rudp.recovery import Recovery
 from rudp.state import CLOSED_STATES, OPEN_STATES, WRITABLE_STATES, Input, State
@@ -87,7 +88,8 @@ class Connection:
     ) -> None:
         is_client = isinstance(handshake, ClientHandshake)
         self.id = connection_id
-        self._config, self._ready, self._now, self._paths = config, ready, now, Paths(path, random)
+        self._config, self._ready, self._now = config, ready, now
+        self._paths = Paths(path, random, PathMtu.by_config(config))
         self._events: list[Event] = []
         self._control = ControlQueue()
         self._streams = Streams(config, self._control, self._events, is_client=is_client)
@@ -95,8 +97,7 @@ class Connection:
         self._recovery = Recovery(config.max_datagram_size, controller, random, ecn=config.ecn)
         self._received = ReceivedPackets(self._recovery.rtt, config.max_ack_delay)
         self._liveness = Liveness(config, now)
-        self._closing = Closing()
-        self._counters = Counters()
+        self._closing, self._counters = Closing(), Counters()
         packetizer = Packetizer(0, protection.by_name(config.protection), config.max_datagram_size)
         self._opening = Opening(
             config,
@@ -243,8 +244,8 @@ class Connection:
 
     def stats(self, now: float) -> Stats:
         """The connection's figures."""
-        packetizer = self._outbound.packetizer
-        return gather(self.state.value, self._counters, self._recovery, self._streams, packetizer, now)
+        packetizer, mtu = self._outbound.packetizer, self._paths.mtu
+        return gather(self.state.value, self._counters, self._recovery, self._streams, packetizer, mtu, now)
 
     # -- commands -----------------------------------------------------------------------------------------------
 

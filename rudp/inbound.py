@@ -188,7 +188,11 @@ class Inbound:
         old = self._paths.active
         new = self._paths.on_response(frame.data)
         if new is not None:
-            self._recovery.on_path_changed(self._now, reset=not new.same_host(old))
+            elsewhere = not new.same_host(old)
+            if elsewhere:
+                size = self._paths.mtu.on_path_changed(new.remote, self._now)
+                self._recovery.set_max_datagram_size(size, self._now)
+            self._recovery.on_path_changed(self._now, reset=elsewhere)
             self._events.append(PathChanged(new.remote))
 
     def _fin(self, frame: wire.Fin) -> None:
@@ -205,6 +209,7 @@ class Inbound:
 
     def on_acked(self, train: SentTrain) -> None:
         """A train, or part of one, arrived."""
+        self._paths.mtu.on_acked(train, self._now)
         if train.stream_id >= 0:
             self._streams.on_acked(train.stream_id, train.offset, train.end_offset, train.fin)
         for frame in train.frames:
@@ -223,9 +228,12 @@ class Inbound:
 
         When something waits to be sent the last probe carries that, and the others repeat (RFC 9002 section 6.2.4).
         """
+        self._now = now
         result = self._recovery.handle_timeout(now)
         for train in result.lost:
             self.on_lost(train)
+        if result.probes:
+            self._paths.mtu.on_probe_timeout(self._recovery.pto_count, self._recovery.sent_packets, now)
         repeated = result.probes - (self._streams.turns.next_ready() is not None)
         for train in reversed(self._recovery.oldest_unacknowledged(repeated)):
             self.requeue(train)
@@ -234,7 +242,11 @@ class Inbound:
         return result.probes
 
     def on_lost(self, train: SentTrain) -> None:
-        """A train, or part of one, was declared lost."""
+        """A train, or part of one, was declared lost. Of a probe of the path MTU it says only that it was too big."""
+        self._paths.mtu.on_lost(train, self._now)
+        if train.mtu_probe:
+            self._counters.mtu_probes_lost += train.count
+            return
         self._counters.packets_lost += train.count
         self._counters.bytes_lost += train.size
         self.requeue(train)

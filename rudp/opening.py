@@ -128,7 +128,7 @@ class Opening:
         self._recovery.rtt.max_ack_delay = min(parameters.max_ack_delay, MAX_ACK_DELAY)
         self._liveness.on_peer_idle_timeout(parameters.idle_timeout)
         self.peer_reset_token = parameters.reset_token
-        size = min(self._config.max_datagram_size, parameters.max_datagram_size)
+        size = self._paths.mtu.open(self._paths.active.remote, parameters.max_datagram_size)
         self._packetizer.datagram_size = size
         self._recovery.set_max_datagram_size(size, now)
 

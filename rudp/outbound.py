@@ -28,6 +28,9 @@ __all__ = ["Outbound"]
 ACKS_PER_WINDOW: Final = 8
 # Below this many packets a window the receiver's own pace of acknowledging serves.
 LEAST_WINDOW_PACKETS: Final = 160
+# A probe of the path MTU may exceed what window and pacer allow by a packet or by this part of the window. It counts
+# as in flight, so what follows waits.
+PROBE_SHARE: Final = 8
 
 
 class Outbound:
@@ -82,6 +85,14 @@ class Outbound:
             train = self._path_train(now)
             if train is not None:
                 return train
+        mtu = self._paths.mtu
+        if mtu.size != self.packetizer.datagram_size:
+            self.packetizer.datagram_size = mtu.size
+            self._recovery.set_max_datagram_size(mtu.size, now)
+        if mtu.ready and not self.probes:
+            train = self._mtu_probe(now)
+            if train is not None:
+                return train
         return self._data_train(now)
 
     def _data_train(self, now: float) -> Train | None:
@@ -117,6 +128,20 @@ class Outbound:
         if ack is not None:
             received.on_ack_sent(now)
         return self._send(packets, self._paths.active, now)
+
+    def _mtu_probe(self, now: float) -> Train | None:
+        """A probe of the path MTU, just ahead of stream data that may go: what follows tells soon if it is lost."""
+        size = self._paths.mtu.next_probe(now)
+        if not size or self._streams.turns.next_ready() is None:
+            return None
+        least = self.packetizer.datagram_size
+        allowance = self._recovery.send_allowance(now)
+        # It takes the place of data. Were it to wait for room of its size, data would always come first.
+        overdraft = max(least, self._recovery.congestion.congestion_window // PROBE_SHARE)
+        if allowance < least or size > allowance + overdraft:
+            return None
+        self._paths.mtu.on_probe_sent(size)
+        return self._send(self.packetizer.probe(size, now), self._paths.active, now)
 
     def _finish_when_sent(self) -> None:
         """Queue the FIN once every byte was handed out and every reset is known to the peer.

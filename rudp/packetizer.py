@@ -6,6 +6,7 @@ argument), timers, what becomes of the packets (it returns the records that `sen
 
     fill(...)   O(packets of the train) in C, and in Python only for packing a header and slicing a payload
     single(...) one packet of given frames, for paths and closing
+    probe(...)  one packet of a given size that says nothing, for path MTU discovery
 
 A train carries one stream, and of that as many ranges as fit: scattered losses are mended by one train, not
 by one each. Small writes of several streams share a non-canonical packet.
@@ -112,6 +113,15 @@ class Packetizer:
         assert head.room >= 0, "frames do not fit into one packet"
         head.ack_eliciting = head.ack_eliciting and in_flight
         return self._finish(head, [], now)
+
+    def probe(self, size: int, now: float) -> Packets:
+        """A PING padded to `size` bytes: what tells whether the path carries that much (RFC 8899 section 4.1)."""
+        head = _Head(size - wire.DATA_HEADER_SIZE - self.protection.overhead)
+        head.add(wire.Ping(), wire.encode_frame(wire.Ping()))
+        head.parts.append(bytes(head.room))
+        packets = self._finish(head, [], now)
+        packets.records[0].mtu_probe = True
+        return packets
 
     def fill(
         self,

@@ -1,7 +1,8 @@
 """One network path to the peer: its addresses, whether it is validated, what may be sent to it.
 
 `Path` knows the bytes that came from and went to an address, the challenge in flight, its timer. `Paths` knows the
-path in use, the one that may replace it, and the answer owed to a challenge. Both refuse to know packets and frames.
+path in use, how large its packets may be, the path that may replace it, and the answer owed to a challenge. Both refuse
+to know packets and frames.
 
 Packets go to the path in use until the new one is validated, so a replayed datagram diverts nothing; one candidate is
 held, so a peer that hops (or an attacker who makes it look so) costs one small object.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from rudp.path_mtu import PathMtu
 from rudp.train import Address
 
 __all__ = ["Path", "Paths", "RandomSource"]
@@ -105,11 +107,12 @@ class Path:
 class Paths:
     """The path in use and the one that would replace it."""
 
-    __slots__ = ("_random", "active", "candidate", "response")
+    __slots__ = ("_random", "active", "candidate", "mtu", "response")
 
-    def __init__(self, active: Path, random: RandomSource) -> None:
+    def __init__(self, active: Path, random: RandomSource, mtu: PathMtu) -> None:
         self._random = random
         self.active = active
+        self.mtu = mtu
         self.candidate: Path | None = None
         # The newest challenge to answer, and where it came from.
         self.response: tuple[Address, Address | None, bytes] | None = None

@@ -10,6 +10,7 @@ from math import isinf
 from typing import Final
 
 from rudp.packetizer import Packetizer
+from rudp.path_mtu import PathMtu
 from rudp.recovery import Recovery
 from rudp.streams import Streams
 
@@ -26,6 +27,7 @@ class Counters:
         "bytes_received",
         "bytes_sent",
         "datagrams_corrupt",
+        "mtu_probes_lost",
         "packets_duplicate",
         "packets_lost",
         "packets_received",
@@ -39,6 +41,7 @@ class Counters:
         self.bytes_received = 0
         self.bytes_sent = 0
         self.datagrams_corrupt = 0
+        self.mtu_probes_lost = 0
         self.packets_duplicate = 0
         self.packets_lost = 0
         self.packets_received = 0
@@ -63,6 +66,9 @@ class Stats:
     pacing_rate: float | None
     pto_count: int
     max_datagram_size: int
+    path_mtu_state: str
+    path_mtu_black_holes: int
+    path_mtu_probes_lost: int
     packets_sent: int
     packets_received: int
     packets_lost: int
@@ -100,7 +106,13 @@ class EndpointStats:
 
 
 def gather(  # noqa: PLR0917
-    state: str, counters: Counters, recovery: Recovery, streams: Streams, packetizer: Packetizer, now: float
+    state: str,
+    counters: Counters,
+    recovery: Recovery,
+    streams: Streams,
+    packetizer: Packetizer,
+    path_mtu: PathMtu,
+    now: float,
 ) -> Stats:
     """Collect a connection's figures from its parts."""
     limited_by = "application"
@@ -121,7 +133,10 @@ def gather(  # noqa: PLR0917
         bytes_in_flight=recovery.sent_packets.bytes_in_flight,
         pacing_rate=controller.pacing_rate,
         pto_count=recovery.pto_count,
-        max_datagram_size=packetizer.datagram_size,
+        max_datagram_size=path_mtu.size,
+        path_mtu_state=path_mtu.state.value,
+        path_mtu_black_holes=path_mtu.black_holes,
+        path_mtu_probes_lost=counters.mtu_probes_lost,
         packets_sent=counters.packets_sent,
         packets_received=counters.packets_received,
         packets_lost=counters.packets_lost,

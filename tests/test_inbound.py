@@ -77,7 +77,7 @@ class TestDuplicates:
             pair.check()
         assert got == data
         stats = pair.server.stats(pair.now)
-        assert stats.packets_duplicate >= 2 * (300_000 // 1200)
+        assert stats.packets_duplicate >= 2 * (300_000 // 1472)
         assert stats.stream_bytes_received == 300_000
 
 

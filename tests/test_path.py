@@ -5,14 +5,17 @@ from __future__ import annotations
 import pytest
 
 from rudp import wire
+from rudp.config import Config
 from rudp.events import PathChanged
 from rudp.path import AMPLIFICATION_FACTOR, MAX_CHALLENGES, Path, Paths
+from rudp.path_mtu import PathMtu
 from rudp.train import Address
 from tests.pair import CLIENT, SERVER, Packet, Pair
 
 NEW_PORT: Address = (CLIENT[0], 9999)
 NEW_HOST: Address = ("10.9.9.9", 1111)
 ATTACKER: Address = ("192.0.2.66", 666)
+MTU = PathMtu.by_config(Config())
 
 
 def is_challenge(packet: Packet) -> bool:
@@ -203,7 +206,7 @@ def test_the_budget_of_an_unvalidated_path() -> None:
 
 
 def test_challenges_back_off_and_end() -> None:
-    paths = Paths(Path(CLIENT, None, validated=True), Numbers())
+    paths = Paths(Path(CLIENT, None, validated=True), Numbers(), MTU)
     paths.on_newest_packet(NEW_HOST, None, 1200, 5.0)
     candidate = paths.candidate
     assert candidate is not None
@@ -224,7 +227,7 @@ def test_challenges_back_off_and_end() -> None:
 
 def test_a_challenge_is_drawn_once_for_each_candidate() -> None:
     random = Numbers()
-    paths = Paths(Path(CLIENT, None, validated=True), random)
+    paths = Paths(Path(CLIENT, None, validated=True), random, MTU)
     for _ in range(5):
         paths.on_newest_packet(NEW_HOST, None, 100, 1.0)
         paths.on_received(NEW_HOST, None, 100)

@@ -40,6 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "stream",
         "state",
         "path",
+        "path_mtu",
         "recovery",
         "unresolved",
         "loss_detection",

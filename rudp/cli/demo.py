@@ -116,7 +116,7 @@ class Show:
         """Everything, in order."""
         plan, outcome = self._plan, self._outcome
         self._introduce()
-        config = rudp.Config(protection=plan.protection, max_datagram_size=1400)
+        config = rudp.Config(protection=plan.protection, max_datagram_size=1400, path_mtu_discovery=False)
         receiver = Receiver()
         server = await rudp.serve(receiver, "127.0.0.1", 0, config=config)
         try:
