@@ -5,8 +5,9 @@ Knows: how to build such a network and what to read off it while it runs. Refuse
     senders --> Rate (shared, first in first out) --> Delay, Loss of each flow --> receivers
     senders <-- Delay, Loss of each flow <-------------------------------------- receivers
 
-Every flow writes zeros for as long as the run lasts; the receiver reads and counts at once. A host's network card hands
-over what came within a millisecond, as cards that coalesce interrupts do; that adds up to a millisecond each way.
+Every flow writes zeros for as long as the run lasts, or up to its size; the receiver reads and counts at once. A host's
+network card hands over what came within a millisecond, as cards that coalesce interrupts do; that adds up to a
+millisecond each way. Memory grows with the seconds, not with the packets.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from rudp import wire
 from rudp.config import Config
@@ -28,7 +29,7 @@ from rudp.sim import IP_UDP_OVERHEAD, Delay, Host, Loss, Network, Node, Rate
 from rudp.stats import Stats
 from rudp.train import Address
 
-__all__ = ["Flow", "Result", "Run", "payload_rate", "run"]
+__all__ = ["Flow", "Reading", "Result", "Run", "payload_rate", "run"]
 
 # What the application writes at a time; the same bytes again and again, so writing costs no copy.
 PIECE: Final = bytes(1 << 18)
@@ -36,6 +37,9 @@ PIECE: Final = bytes(1 << 18)
 CARD: Final = 0.001
 # Seconds between two readings of queue and window.
 SAMPLE: Final = 0.005
+# Seconds between two arrivals that are kept; from 5 s on, this share of the time.
+APART: Final = 0.001
+APART_SHARE: Final = 0.0002
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class Flow:
     """More nodes behind the bottleneck."""
     back: Sequence[Node] = ()
     """More nodes in the ACKs' direction."""
+    size: int | None = None
+    """Bytes to send; None: for as long as the run lasts."""
 
 
 @dataclass(slots=True)
@@ -59,11 +65,12 @@ class Result:
 
     flow: Flow
     arrived: list[tuple[float, int]] = field(default_factory=list)
-    """When the receiver read, and how many bytes it had then."""
+    """When the receiver read, and how many bytes it had then; a reading for each APART, and the last."""
     windows: list[tuple[float, int, int, float]] = field(default_factory=list)
     """Time, congestion window, bytes in flight, smoothed RTT."""
     stats: Stats | None = None
     """The sender's figures at the end of the run."""
+    connected_at: float | None = None
     error: Exception | None = None
 
     def bytes_at(self, at: float) -> int:
@@ -83,6 +90,15 @@ class Result:
         return None
 
 
+class Reading(NamedTuple):
+    """The bottleneck at one time: bytes of packets that have left it, packets that came and that it dropped."""
+
+    time: float
+    bytes_left: float
+    received: int
+    dropped: int
+
+
 @dataclass(slots=True)
 class Run:
     """What was read off a network."""
@@ -96,6 +112,7 @@ class Run:
     events: int
     cpu_seconds: float
     digest: str | None
+    line: list[Reading] = field(default_factory=list)
 
 
 class _Sender:
@@ -105,6 +122,9 @@ class _Sender:
         self.network = network
         self.result = Result(flow)
         self._total = 0
+        self._kept_at = 0.0
+        self._late: tuple[float, int] | None = None
+        self._unsent = flow.size
         here: Address = (f"10.0.{index >> 8}.{index & 255}", 1)
         self._there: Address = (f"10.1.{index >> 8}.{index & 255}", 2)
         self.client = Endpoint(config, random=network.random(f"client {index}"))
@@ -132,17 +152,37 @@ class _Sender:
         self.connection = self.client.connect(self._there, self.network.now)
 
     def _on_client_event(self, connection: Connection, event: object) -> None:
+        if isinstance(event, Connected):
+            self.result.connected_at = self.network.now
         if isinstance(event, (Connected, StreamWritable)):
-            while connection.can_send(0):
-                connection.send(0, PIECE)
+            self._write(connection)
         elif isinstance(event, Terminated):
             self.result.error = event.error
+
+    def _write(self, connection: Connection) -> None:
+        if self._unsent is None:
+            while connection.can_send(0):
+                connection.send(0, PIECE)
+        while self._unsent and connection.can_send(0):
+            piece = PIECE[: self._unsent]
+            self._unsent -= len(piece)
+            connection.send(0, piece, fin=not self._unsent)
 
     def _on_server_event(self, connection: Connection, event: object) -> None:
         if isinstance(event, StreamReadable):
             while data := connection.receive(0, 1 << 20):
                 self._total += len(data)
-            self.result.arrived.append((self.network.now, self._total))
+            now = self.network.now
+            if now >= self._kept_at:
+                self._kept_at = now + max(APART, now * APART_SHARE)
+                self.result.arrived.append((now, self._total))
+            else:
+                self._late = (now, self._total)
+
+    def finish(self) -> None:
+        """Keep the last arrival, too."""
+        if self._late is not None and self._late[1] > self.result.bytes_at(self._late[0]):
+            self.result.arrived.append(self._late)
 
 
 def run(
@@ -155,11 +195,13 @@ def run(
     config: Config | None = None,
     bottleneck: Sequence[Node] | None = None,
     digest: bool = False,
+    sample: float = SAMPLE,
     at: Sequence[tuple[float, Callable[[Run], object]]] = (),
 ) -> Run:
     """Run `flows` for `seconds` over a line of `rate` bytes a second with a drop-tail queue of `queue_bytes`.
 
     `bottleneck`: nodes to take in its place, a Rate among them. `at`: what to call with the run at which times.
+    `sample`: seconds between two readings of the bottleneck; windows are read every SAMPLE or, if longer, `sample`.
     """
     # Packets of one size, or C would change on the way.
     config = replace(config or Config(), path_mtu_discovery=False)
@@ -172,19 +214,29 @@ def run(
         senders.append(_Sender(network, index, flow, nodes, own))
     outcome = Run([sender.result for sender in senders], [], line, seconds, 0, 0, 0.0, None)
 
-    def sample() -> None:
+    def read_line() -> None:
         now = network.now
-        outcome.queue.append((now, line.waiting(now)))
+        waiting = line.waiting(now)
+        outcome.queue.append((now, waiting))
+        left = line.passed_bytes - waiting * line.bytes_per_second
+        outcome.line.append(Reading(now, left, line.received, line.dropped))
+        network.call_at(now + sample, read_line)
+
+    def read_senders() -> None:
+        now = network.now
         for sender in senders:
             sender.sample(now)
-        network.call_at(now + SAMPLE, sample)
+        network.call_at(now + max(sample, SAMPLE), read_senders)
 
-    network.call_at(0.0, sample)
+    network.call_at(0.0, read_line)
+    network.call_at(0.0, read_senders)
     for when, call in at:
         network.call_at(when, lambda call=call: call(outcome))  # type: ignore[misc]
     started = time.process_time()
     network.run(until=seconds)
     outcome.cpu_seconds = time.process_time() - started
+    for sender in senders:
+        sender.finish()
     outcome.packets = sum(sender.host.datagrams_sent + sender.peer.datagrams_sent for sender in senders)
     outcome.events = network.events
     outcome.digest = network.digest() if digest else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from rudp._version import __version__
+from rudp.cli.bench import bench
 from rudp.cli.demo import demo
 from rudp.cli.echo import echo, echo_server
 from rudp.cli.receive import receive
@@ -22,5 +23,5 @@ def cli() -> None:
     """Reliable UDP: see it work, try it against TCP and UDP, and move files with it."""
 
 
-for command in (demo, echo_server, echo, send, receive):
+for command in (demo, echo_server, echo, send, receive, bench):
     cli.add_command(command)

@@ -1,0 +1,171 @@
+"""The benchmarks' rows as tables for a terminal.
+
+Knows: columns, units and what to mark. Refuses to know: how rows were measured.
+
+Up to DETAILED rows of the loss table are shown with everything that was measured; more become one small table for each
+rate and RTT with goodput alone, controllers and queues down, loss across. The JSON has the rest either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from statistics import mean
+from typing import Final
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from . import fairness, loss, windows
+
+__all__ = ["fairness_tables", "loss_tables", "number", "windows_tables"]
+
+DETAILED: Final = 80
+
+
+def number(value: float) -> str:
+    """A number as short as it is exact."""
+    return f"{value:g}"
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value * 100:.{digits}f}"
+
+
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.3f}" if value < 1 else f"{value:.2f}"
+
+
+def _one(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _shaded(share: float) -> Text:
+    """A share with a colour that says how good it is, and the figure for who sees no colours."""
+    style = "green" if share >= 0.95 else "cyan" if share >= 0.8 else "yellow" if share >= 0.4 else "red"
+    return Text(_percent(share), style)
+
+
+def _table(title: str, *columns: str, left: int = 1) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="", box=box.SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < left else "right", no_wrap=True)
+    return table
+
+
+def loss_tables(rows: Sequence[loss.Row], *, detailed: bool | None = None) -> Iterator[Table]:
+    """The loss table, detailed or, by default if it is long, in short."""
+    if detailed is None:
+        detailed = len(rows) <= DETAILED
+    for (rate, rtt), group in groupby(rows, key=lambda row: (row.cell.rate, row.cell.rtt)):
+        title = f"{number(rate)} Mbit/s, RTT {number(rtt)} ms"
+        yield (_loss_detailed if detailed else _loss_short)(title, list(group))
+
+
+def _loss_detailed(title: str, rows: Sequence[loss.Row]) -> Table:
+    table = _table(
+        title,
+        "controller",
+        "queue\nBDP",
+        "loss\n%",
+        "goodput\n% (1-p)C",
+        "from\nconnect",
+        "sent\nagain %",
+        "queueing ms\np50",
+        "\np95",
+        "100 kB\ns",
+        "10 MB\ns",
+        "start-up\nround trips",
+        "start-up\nlost %",
+    )
+    for row in rows:
+        cell = row.cell
+        table.add_row(
+            cell.controller,
+            number(cell.queue),
+            number(cell.loss) + ("+" if cell.both else ""),
+            _shaded(row.share),
+            _percent(row.whole),
+            _percent(row.retransmitted),
+            _one(row.queue_p50),
+            _one(row.queue_p95),
+            _seconds(row.seconds_100kb),
+            _seconds(row.seconds_10mb),
+            _one(row.rounds),
+            _percent(row.start_up_lost),
+        )
+        if row.error:
+            table.add_row(Text(f"  {row.error}", "red"))
+    return table
+
+
+def _loss_short(title: str, rows: Sequence[loss.Row]) -> Table:
+    losses = sorted({row.cell.loss for row in rows})
+    heads = [f"p = {number(one)} %" for one in losses]
+    table = _table(f"{title}: goodput, % of (1 - p) C", "controller", "queue BDP", *heads, "queueing p95, ms")
+    for (queue, controller), group in groupby(rows, key=lambda row: (row.cell.queue, row.cell.controller)):
+        by_loss = {row.cell.loss: row for row in group}
+        shares = [_shaded(by_loss[one].share) if one in by_loss else Text("-") for one in losses]
+        waits = [row.queue_p95 for row in by_loss.values()]
+        spread = f"{min(waits):.1f} to {max(waits):.1f}"
+        table.add_row(controller, number(queue), *shares, spread)
+    return table
+
+
+def fairness_tables(rows: Sequence[fairness.Row]) -> Iterator[Table]:
+    """One table a scenario."""
+    for scenario, group in groupby(rows, key=lambda row: row.cell.scenario):
+        table = _table(
+            fairness.SCENARIOS[scenario].title,
+            "controller",
+            "link",
+            "Jain, 5 s\nleast",
+            "\nmean",
+            "shares\nleast",
+            "\nmost",
+            "converged\nafter s",
+            "used\n% C",
+            "queueing ms\np50",
+            "\np95",
+            left=2,
+        )
+        if scenario == "cubic":
+            table.columns[4].header, table.columns[5].header = "shares\nits own", "\nCUBIC's"
+        for row in group:
+            cell = row.cell
+            least, most = row.shares if scenario == "cubic" else (min(row.shares), max(row.shares))
+            table.add_row(
+                cell.controller,
+                f"{number(cell.rate)} Mbit/s x {number(cell.rtt)} ms"
+                + (f", {number(cell.queue)} BDP" if cell.queue != 1 else "")
+                + (f", p = {number(cell.loss)} %" if cell.loss else ""),
+                Text(f"{row.jain_least:.3f}", "green" if row.jain_least >= fairness.FAIR else "yellow"),
+                f"{row.jain_mean:.3f}",
+                f"{least:.2f}",
+                f"{most:.2f}",
+                "never" if row.converged is None else f"{row.converged:.1f}",
+                _percent(row.used),
+                _one(row.queue_p50),
+                _one(row.queue_p95),
+            )
+        yield table
+
+
+def windows_tables(rows: Sequence[windows.Row]) -> Iterator[Table]:
+    """One line a run; the series are for the plot and the JSON."""
+    heads = ("goodput\n% (1-p)C", "window, BDP\nmean", "\nmost", "queueing ms\nmean", "\nmost")
+    table = _table("Window over time", "controller", "link", "loss\n%", *heads, left=2)
+    for row in rows:
+        cell = row.cell
+        table.add_row(
+            cell.controller,
+            f"{number(cell.rate)} Mbit/s x {number(cell.rtt)} ms, {number(cell.queue)} BDP",
+            number(cell.loss),
+            _shaded(row.share),
+            f"{mean(row.window):.2f}",
+            f"{max(row.window):.2f}",
+            _one(mean(row.queue)),
+            _one(max(row.queue)),
+        )
+    yield table
