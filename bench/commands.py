@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "loss": ("commands", "loss_command"),
     "fairness": ("commands", "fairness_command"),
     "windows": ("commands", "windows_command"),
+    "kernel": ("commands", "kernel_command"),
     "show": ("commands", "show_command"),
 }
 """Command: module of this package, name in it."""
@@ -304,6 +305,17 @@ def show_command(file: Path, plot_folder: Path | None, check: bool) -> None:
         _fail(f"{file} can't be shown: {reason(error)}")
     _tell(benchmark, rows, content, None, plot_folder)
     raise SystemExit(_check(benchmark, rows) if check else 0)
+
+
+@click.command(
+    "kernel",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def kernel_command(arguments: Sequence[str]) -> None:
+    """rudp beside the kernel's TCP over one emulated link, on Linux as root."""
+    raise SystemExit(import_module(f"{__package__}.kernel.__main__").main(arguments))
 
 
 def _there(names: Sequence[str]) -> list[str]:

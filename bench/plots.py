@@ -9,6 +9,7 @@ M. Okabe and K. Ito, "Color Universal Design", 2008.
 from __future__ import annotations
 
 import importlib
+import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from textwrap import wrap
@@ -109,9 +110,12 @@ def label_ends(panel: Any, ends: Iterable[tuple[float, str, str]], x: float, *, 
 
 
 def save(figure: Any, path: Path) -> Path:
-    """Write the PNG; the same figure gives the same bytes."""
-    figure.savefig(path, dpi=DPI, metadata={"Software": None}, facecolor="white")
+    """Write the PNG, in 64 colours of its own: pictures live in the repository."""
+    image: Any = importlib.import_module("PIL.Image")  # matplotlib needs it, too
+    full = io.BytesIO()
+    figure.savefig(full, dpi=DPI, facecolor="white", format="png")
     require().close(figure)
+    image.open(full).convert("RGB").quantize(64).save(path, optimize=True)
     return path
 
 

@@ -165,10 +165,11 @@ def heat_picture(rows: Sequence[Row]) -> Any:
         for y, line in enumerate(grid):
             for x, one in enumerate(line):
                 if not isnan(one):
-                    panel.text(
+                    figures = panel.text(
                         x, y, f"{one * 100:.0f}", ha="center", va="center", fontsize=8,
                         color="white" if one < 0.6 else INK,
                     )  # fmt: skip
+                    figures.set_in_layout(False)
         panel.grid(visible=False)
         panel.set_title(name, loc="left", fontsize=10.5, color=colour(name), fontweight="bold")
         panel.set_xticks(range(len(losses)), [f"{loss:g}" for loss in losses])

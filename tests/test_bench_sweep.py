@@ -1,0 +1,320 @@
+"""Sweeps: the same rows from any executor, what stops them and what they leave, the figures, the commands."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from difflib import unified_diff
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bench import cells, fairness, loss, report, sweep, windows
+from bench.flows import APART, APART_SHARE, Flow, run
+from rudp.cli.app import cli
+from tests import loss_snapshot
+
+SMALL = ["--rate", "10", "--rtt", "10", "--queue", "1", "--loss", "0,5", "--seconds", "2", "--controllers", "model"]
+
+
+def bench(*arguments: str) -> Result:
+    """`rudp bench` in this process."""
+    return CliRunner().invoke(cli, ["bench", *arguments])
+
+
+# The table that is kept.
+
+
+def test_the_small_loss_table_is_the_one_that_is_kept() -> None:
+    kept = loss_snapshot.FILE.read_text(encoding="utf-8")
+    now = loss_snapshot.HEAD + "".join(f"{loss_snapshot.line(loss.measure(cell))}\n" for cell in loss_snapshot.cells())
+    changes = list(unified_diff(kept.splitlines(), now.splitlines(), "kept", "now", n=0, lineterm=""))
+    if changes:
+        pytest.fail(
+            "cells changed. If they should have: python -m tests.loss_snapshot, and have the change reviewed\n"
+            + "\n".join(changes),
+            pytrace=False,
+        )
+
+
+# Sweeps.
+
+
+def double(cell: int) -> int:
+    """A cell that fails, among others."""
+    if cell == 13:
+        raise ValueError("unlucky")
+    return 2 * cell
+
+
+class Recording(sweep.Inline):
+    """Notes what it was given."""
+
+    def __init__(self, interrupt_at: int | None = None) -> None:
+        self.given: list[Any] = []
+        self._interrupt_at = interrupt_at
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if len(self.given) == self._interrupt_at:
+            raise KeyboardInterrupt
+        self.given.append(args[0])
+        return super().submit(fn, *args, **kwargs)
+
+
+def test_the_dearest_cells_go_first_and_rows_come_in_the_order_of_the_cells() -> None:
+    pool = Recording()
+    outcome = sweep.run([3, 1, 4, 1, 5], double, pool, cost=float)
+    assert pool.given == [5, 4, 3, 1, 1]
+    assert outcome.rows == [6, 2, 8, 2, 10]
+    assert not outcome.interrupted
+
+
+@pytest.mark.parametrize("pool", [sweep.Inline(), ThreadPoolExecutor(2)], ids=["inline", "threads"])
+def test_a_cell_that_fails_is_named_and_the_others_go_on(pool: Executor) -> None:
+    seen: list[int] = []
+    with pool:
+        outcome = sweep.run([1, 13, 2], double, pool, on_row=seen.append)
+    assert outcome.rows == [2, 4]
+    assert [(cell, str(error)) for cell, error in outcome.failed] == [(13, "unlucky")]
+    assert sorted(seen) == [1, 2, 13]
+
+
+def test_an_interrupt_leaves_the_rows_there_are() -> None:
+    outcome = sweep.run([1, 2, 3, 4], double, Recording(interrupt_at=2), cost=float)
+    assert (outcome.rows, outcome.left_out, outcome.interrupted) == ([6, 8], [1, 2], True)
+
+
+def test_processes_give_the_same_rows_as_this_process() -> None:
+    chosen = list(loss.grid(["new_reno", "model"], [10.0], [10.0], [0.0, 5.0], [1.0], seconds=2.0))
+    with sweep.executor(jobs=1) as here, sweep.executor(jobs=2) as apart:
+        assert isinstance(here, sweep.Inline)
+        one = sweep.run(chosen, loss.measure, here)
+        two = sweep.run(chosen, loss.measure, apart, cost=loss.cost)
+    assert len(one.rows) == 4
+    assert one.rows == two.rows
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_dask_cluster_gives_the_same_table_as_processes(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed", reason="needs the extra rudp-transport[dask]")
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    by_dask, by_process = tmp_path / "dask.json", tmp_path / "process.json"
+    with distributed.LocalCluster(**options) as cluster:
+        there = bench("loss", *SMALL, "--json", str(by_dask), "--dask", cluster.scheduler_address)
+    here = bench("loss", *SMALL, "--json", str(by_process), "--jobs", "1")
+    assert (there.exit_code, here.exit_code) == (0, 0), there.output + here.output
+    assert by_dask.read_bytes() == by_process.read_bytes()
+    assert there.stdout == here.stdout
+
+
+def test_without_dask_the_flag_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    result = bench("loss", *SMALL, "--dask")
+    assert result.exit_code == 1
+    assert "pip install 'rudp-transport[dask]'" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_without_matplotlib_nothing_is_measured_and_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(sweep, "run", lambda *_, **__: pytest.fail("measured first"))
+    result = bench("loss", *SMALL, "--plot", str(tmp_path / "plots"))
+    assert result.exit_code == 1
+    assert "pip install 'rudp-transport[plot]'" in result.stderr
+
+
+# The commands.
+
+
+def test_the_module_is_the_same_as_the_command() -> None:
+    command = bench("loss", *SMALL, "--json", "-", "--jobs", "1")
+    assert command.exit_code == 0, command.output
+    module = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "bench.loss", *SMALL, "--json", "-"],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert module.stdout == command.stdout
+    content = json.loads(command.stdout)
+    assert content["finished"] is True
+    assert [row["loss"] for row in content["rows"]] == [0, 5]
+
+
+def test_what_was_written_is_shown_and_checked_again(tmp_path: Path) -> None:
+    file = tmp_path / "loss.json"
+    first = bench("loss", *SMALL, "--json", str(file), "--jobs", "1")
+    again = bench("show", str(file))
+    assert again.exit_code == 0, again.output
+    assert again.stdout == first.stdout
+    content = report.read(file)
+    content["rows"][0]["share"] = 0.5
+    file.write_text(report.text(content), encoding="utf-8")
+    checked = bench("show", str(file), "--check")
+    assert checked.exit_code == 1
+    assert "goodput 50.0% of (1 - p) C, not 95%" in checked.stdout
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"rows": []}', '{"benchmark": "loss", "rows": [{"share": 1}]}'])
+def test_a_file_that_is_no_result_is_refused_in_one_line(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(content, encoding="utf-8")
+    result = bench("show", str(file))
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("loss", "--rate", "fast"),
+        ("loss", "--loss", "100"),
+        ("loss", "--controllers", "nobody"),
+        ("fairness", "--scenario", "unfair"),
+        ("fairness", "--rate", "0.1", "--rtt", "10"),
+    ],
+)
+def test_what_cant_be_run_is_a_usage_error(arguments: tuple[str, ...]) -> None:
+    result = bench(*arguments)
+    assert result.exit_code == 2, result.output
+    assert "Error:" in result.stderr
+
+
+def test_a_controller_that_is_not_there_is_named_and_left_out() -> None:
+    result = bench("loss", *SMALL[:-1], "model,nobody", "--jobs", "1")
+    assert result.exit_code == 0, result.output
+    assert "nobody" in result.stderr
+    assert "nobody" not in result.stdout
+
+
+def test_an_interrupted_sweep_is_shown_and_written_as_far_as_it_came(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "partial.json"
+    monkeypatch.setattr(sweep, "executor", lambda *_: nullcontext(Recording(interrupt_at=1)))
+    result = bench("loss", *SMALL, "--json", str(file))
+    assert result.exit_code == 130
+    assert "interrupted: 1 of 2 cells are missing" in result.stderr
+    content = report.read(file)
+    assert (content["finished"], len(content["rows"])) == (False, 1)
+    assert "10 Mbit/s, RTT 10 ms" in result.stdout
+
+
+def test_ctrl_c_ends_the_workers() -> None:
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import rudp.cli; rudp.cli.main()"
+    arguments = ["--rate", "10,1000", "--rtt", "10", "--queue", "1", "--loss", "0", "--seconds", "600",
+                 "--controllers", "model", "--jobs", "2"]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, "bench", "loss", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert time.monotonic() - started < 60
+
+
+# The figures.
+
+
+def test_jains_index_is_one_for_equals_and_a_share_for_one_who_has_all() -> None:
+    assert fairness.jain([3.0, 3.0, 3.0]) == pytest.approx(1.0)
+    assert fairness.jain([5.0, 0.0, 0.0, 0.0]) == pytest.approx(0.25)
+    assert fairness.jain([0.0, 0.0]) == 0.0
+
+
+def test_no_fairness_cell_leaves_a_flow_less_than_eight_packets() -> None:
+    chosen = list(fairness.grid(["new_reno"]))
+    assert {cell.scenario for cell in chosen} == set(fairness.SCENARIOS)
+    for cell in chosen:
+        flows = cell.flows()
+        least = cells.bdp(cell.rate, min(flow.rtt for flow in flows) * 1000)
+        assert least / len(flows) >= 8 * cells.CONFIG.max_datagram_size
+
+
+def test_a_loss_cell_is_what_the_link_lets_it_be() -> None:
+    row = loss.measure(loss.Cell("new_reno", 10.0, 50.0, 0.0, 1.0, seconds=6.0, steady_from=3.0))
+    assert 0.5 < row.share < 1.005
+    assert row.queue_p50 <= row.queue_p95 <= 51.0
+    assert row.seconds_100kb is not None
+    assert row.seconds_100kb > 0.1 + 100_000 / 1.25e6  # the handshake and one way, then the line
+    # Slow start doubles from the first round on; a round later the window has filled the link.
+    assert row.rounds is not None
+    assert row.rounds_allowed - 3 < row.rounds < row.rounds_allowed
+    assert loss.Row.from_dict(json.loads(json.dumps(row.as_dict()))).cell == row.cell
+
+
+def test_acks_are_lost_only_where_both_directions_lose() -> None:
+    rows = [loss.measure(loss.Cell("model", 10.0, 10.0, 10.0, 1.0, both, 0, 2.0, 1.0)) for both in (False, True)]
+    assert rows[0].share != rows[1].share
+
+
+def test_two_equal_flows_are_told_from_one_that_starves() -> None:
+    row = fairness.measure(fairness.Cell("equal-2", "new_reno", 10.0, 50.0, brief=True))
+    assert row.jain_least <= row.jain_mean <= 1.0
+    assert sum(row.shares) == pytest.approx(2.0)
+    assert len(row.series) == 2
+    starved = fairness.Row.from_dict(row.as_dict() | {"jain_least": 0.5})
+    assert fairness.goals_missed(starved) == ["Jain's index 0.500 in one window, under 0.95"]
+
+
+def test_windows_are_thinned_and_in_parts_of_a_bdp() -> None:
+    row = windows.measure(windows.Cell("new_reno", 10.0, 50.0, seconds=4.0))
+    assert len(row.times) == len(row.window) == len(row.queue) <= windows.POINTS
+    assert 0.5 < max(row.in_flight) < 4.0
+    assert max(row.queue) <= 50.0 + 1.0
+
+
+def test_a_flow_of_a_size_ends_there_and_what_is_kept_of_it_is_bounded() -> None:
+    outcome = run([Flow("new_reno", 0.01, size=3_000_000)], rate=12_500_000, queue_bytes=125_000, seconds=2.0)
+    (result,) = outcome.results
+    assert result.arrived[-1][1] == result.bytes_at(2.0) == 3_000_000
+    assert result.error is None
+    apart = [late - early for (early, _), (late, _) in zip(result.arrived[:-1], result.arrived[1:-1], strict=False)]
+    assert min(apart) >= min(APART, APART_SHARE) * 0.999
+    assert len(result.arrived) <= 2.0 / APART + 2
+
+
+# The pictures.
+
+
+def test_every_picture_is_drawn_and_small(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra rudp-transport[plot]")
+    from bench import plots  # noqa: PLC0415
+
+    row = loss.Row(loss.Cell("model", 10.0, 50.0, 0.0, 1.0), 0.9, 0.8, 0.1, 5.0, 9.0, 0.3, None, 4.0, 5.0, 0.01)
+    lossy = [
+        loss.Row(cell, 0.9, 0.8, 0.1, 5.0, 9.0, 0.3, None, None, 5.0, None)
+        for cell in loss.grid(cells.CONTROLLERS, (10.0, 1000.0))
+    ]  # fmt: skip
+    fair = [
+        fairness.Row(cell, 0.9, 0.95, [1.0] * len(cell.flows()), 1.0, None, 1.0, 2.0, 1.0, 11.0, [[5.0] * 40] * 2)
+        for cell in fairness.grid(["cubic", "model"])
+    ]
+    series = [0.5 + index % 7 / 7 for index in range(400)]
+    window = [windows.Row(cell, 1.0, list(map(float, range(400))), series, series, series)
+              for cell in windows.grid(cells.CONTROLLERS)]  # fmt: skip
+    drawn = [
+        path
+        for name, rows in (("loss", lossy), ("fairness", fair), ("windows", window))
+        for path in plots.draw(name, rows, tmp_path)
+    ]
+    assert [path.stem for path in drawn] == [
+        "loss-goodput", "loss-all", "loss-queue", "loss-times", "fairness", "fairness-time", "windows",
+    ]  # fmt: skip
+    for path in drawn:
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert path.stat().st_size < 150_000, path
+    assert list(plots.draw("loss", [row], tmp_path)) == []  # one cell makes no picture
