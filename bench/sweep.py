@@ -99,10 +99,11 @@ def run(
             for future in as_completed(futures):
                 collect(future)
     except KeyboardInterrupt:
-        for future in futures:
-            future.cancel()
         if isinstance(pool, Processes):
             pool.abandon()
+        else:
+            for future in futures:
+                future.cancel()
     return Outcome(
         [found[index] for index in sorted(found)],
         [(cells[index], failed[index]) for index in sorted(failed)],
@@ -143,7 +144,11 @@ class Processes(ProcessPoolExecutor):
         self._others = multiprocessing.active_children()
 
     def abandon(self) -> None:
-        """End the workers in mid-call."""
+        """End the workers in mid-call.
+
+        The pool cancels what is left itself: it can't bear futures that were cancelled behind its back, once its
+        workers are gone (CPython 3.11 raises InvalidStateError in its thread).
+        """
         self.shutdown(wait=False, cancel_futures=True)
         for worker in multiprocessing.active_children():
             if worker not in self._others:
