@@ -10,9 +10,9 @@ once; so a buffer asks for one ACK at most. Before sending: `ack_due` (send an A
 acknowledged: `on_ack_acked`.
 
 The policy: an ACK goes out at the end of a buffer when packets are seen to be missing or late (eight times a
-round trip at most, once the sender has asked for few ACKs), when a CE mark came, when enough ack-eliciting
-packets wait, or when waiting would be shorter than a timer's grain; otherwise after a quarter of a round trip,
-max_ack_delay at most.
+round trip at most, once the sender has asked for few ACKs), when as many ranges are news as fill half an ACK, when
+a CE mark came, when enough ack-eliciting packets wait, or when waiting would be shorter than a timer's grain;
+otherwise after a quarter of a round trip, max_ack_delay at most.
 
 Adding in order is O(1); filter_new and adding elsewhere are O(log n), n being 256 ranges at most. `ranges`
 and `floor` are all that is remembered: every number below `floor` counts as received; a packet that late is
@@ -23,6 +23,7 @@ Sources: RFC 9000 sections 13.2 (ACK generation), 13.4.1 (ECN); draft-ietf-quic-
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Final
 
 from rudp.ecn import CE, ECT0, ECT1
@@ -43,6 +44,9 @@ ACK_ELICITING_THRESHOLD: Final = 10
 ACKS_PER_RTT: Final = 4
 # And no more than this for one gap after another, once the sender has asked for few.
 GAP_ACKS_PER_RTT: Final = 8
+# Ranges that no ACK has told of after which one is due at once: what doesn't fit into an ACK is lost to the sender,
+# though it arrived. Half of what fits, as a buffer may bring many more, and an ACK may be lost.
+MAX_UNTOLD_RANGES: Final = MAX_ACK_RANGES // 2
 
 
 class ReceivedPackets:
@@ -137,6 +141,8 @@ class ReceivedPackets:
         delay = min(self.max_ack_delay, self._rtt.smoothed_rtt / ACKS_PER_RTT)
         if self._gap_seen and self._last_sent + self._gap_spacing() <= now:
             self._urgent = True
+        if len(self.ranges) > MAX_UNTOLD_RANGES and self._untold_ranges() >= MAX_UNTOLD_RANGES:
+            self._urgent = True
         if self._urgent or self._waiting >= self._threshold() or delay < GRANULARITY:
             self._deadline = now
             return
@@ -216,6 +222,11 @@ class ReceivedPackets:
         if self._ack_eliciting_threshold:
             return self._ack_eliciting_threshold
         return INITIAL_ACK_ELICITING_THRESHOLD if self._total <= INITIAL_PACKETS else ACK_ELICITING_THRESHOLD
+
+    def _untold_ranges(self) -> int:
+        """Ranges above what the last ACK told of. Those that came late below it are few."""
+        starts = self.ranges.starts
+        return len(starts) - bisect_right(starts, self._largest_acked)
 
     def _gap_spacing(self) -> float:
         """Seconds between ACKs that only tell of further gaps.
