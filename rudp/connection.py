@@ -91,13 +91,12 @@ class Connection:
         self._config, self._ready, self._now = config, ready, now
         self._paths = Paths(path, random, PathMtu.by_config(config))
         self._events: list[Event] = []
-        self._control = ControlQueue()
+        self._control, self._closing, self._counters = ControlQueue(), Closing(), Counters()
         self._streams = Streams(config, self._control, self._events, is_client=is_client)
         controller = congestion.by_name(config.congestion)
         self._recovery = Recovery(config.max_datagram_size, controller, random, ecn=config.ecn)
         self._received = ReceivedPackets(self._recovery.rtt, config.max_ack_delay)
         self._liveness = Liveness(config, now)
-        self._closing, self._counters = Closing(), Counters()
         packetizer = Packetizer(0, protection.by_name(config.protection), config.max_datagram_size)
         self._opening = Opening(
             config,
@@ -435,6 +434,10 @@ class Connection:
         """A stateless RESET with the right token came: the peer has lost this connection."""
         self._life.on_reset()
         self._wake()
+
+    def on_datagram_too_big(self, size: int, now: float) -> None:
+        """This machine refused to send a datagram of `size` bytes."""
+        self._paths.mtu.on_too_big(size, now)
 
     def handle_timeout(self, now: float) -> None:
         """Act on what is due; harmless when called early."""

@@ -380,6 +380,12 @@ class Endpoint:
             else:
                 self._arm(connection)
 
+    def on_datagram_too_big(self, train: Train, now: float) -> None:
+        """This machine refused the train just taken: its datagrams are too large, as discovery then knows at once."""
+        connection = next(iter(self._ready.values()), None)
+        if connection is not None and connection.remote_address == train.remote:
+            connection.on_datagram_too_big(train.segment_size, now)
+
     def _arm(self, connection: Connection) -> None:
         """Have the heap look at the connection in time. An entry that is early enough serves, so few are made."""
         connection.due = connection.next_timeout()

@@ -166,11 +166,16 @@ class Driver:
                 self._await_writable()
                 return
             self._held = None
-        for train in self.core.datagrams_to_send(self.loop.time()):
+        counters, now = self.socket.counters, self.loop.time()
+        too_big = counters.too_big
+        for train in self.core.datagrams_to_send(now):
             if not send(train):
                 self._held = train
                 self._await_writable()
                 return
+            if counters.too_big != too_big:
+                too_big = counters.too_big
+                self.core.on_datagram_too_big(train, now)
 
     def _await_writable(self) -> None:
         if self._writer_armed:

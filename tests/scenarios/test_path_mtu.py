@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,7 @@ from rudp.config import Config
 from rudp.path_mtu import BASE_PLPMTU, PMTU_RAISE_TIMER, SEARCH_STEP
 from rudp.sim import Delay, Loss, Mtu, Node, Rate
 from rudp.sim.node import Batch
+from rudp.train import Train
 from tests.core_pair import Datagram, read_all
 from tests.core_pair import Pair as CorePair
 
@@ -150,6 +152,26 @@ def test_a_path_that_grew_is_asked_after_the_raise_timer_once_there_is_something
     assert max(sizes(pair, before)) == 1372, "nothing is probed without data"
     send(pair, 1_000_000)
     assert pair.client.stats(pair.now).max_datagram_size == 1472
+
+
+def test_what_this_machine_refuses_is_known_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a VPN's interface: the right size is found in one instant."""
+    pair = CorePair(client=Config(protection="none"))
+    endpoint = pair.endpoints["client"]
+    usual = endpoint.datagrams_to_send
+
+    def refusing(now: float) -> Iterator[Train]:
+        for train in usual(now):
+            if train.segment_size <= 1392:
+                yield train
+            else:
+                endpoint.on_datagram_too_big(train, now)
+
+    monkeypatch.setattr(endpoint, "datagrams_to_send", refusing)
+    send(pair, 100_000)
+    stats = pair.client.stats(pair.now)
+    assert (stats.max_datagram_size, stats.path_mtu_state) == (1392, "SEARCH_COMPLETE")
+    assert stats.packets_lost == stats.path_mtu_black_holes == 0
 
 
 def test_small_messages_never_probe() -> None:

@@ -1,0 +1,69 @@
+"""Path MTU discovery over real sockets on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import rudp
+from rudp.train import Train
+from rudp.udp import UdpSocket
+from tests.test_aio import echo, pair, run
+
+LOOPBACK = 65507
+SIZE = 8_000_000
+
+
+async def there_and_back(connection: rudp.Connection, size: int) -> None:
+    """So many bytes to an echo and back, compared."""
+    data = bytes(range(250)) * (size // 250)
+    stream = await connection.open_stream()
+
+    async def write() -> None:
+        await stream.send(data)
+        await stream.send_eof()
+
+    writing = asyncio.create_task(write())
+    assert await stream.receive_exactly(len(data)) == data
+    await writing
+
+
+def test_on_loopback_packets_grow_to_what_an_ipv4_datagram_holds() -> None:
+    async def main() -> rudp.Stats:
+        async with pair(echo) as connection:
+            await there_and_back(connection, SIZE)
+            return connection.stats()
+
+    stats = run(main())
+    assert (stats.max_datagram_size, stats.path_mtu_state) == (LOOPBACK, "SEARCH_COMPLETE")
+
+
+def test_an_interface_that_refuses_large_datagrams_is_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = UdpSocket.send
+
+    def send(sock: UdpSocket, train: Train) -> bool:
+        if train.segment_size <= 1392:
+            return usual(sock, train)
+        sock.counters.too_big += 1
+        return True
+
+    monkeypatch.setattr(UdpSocket, "send", send)
+
+    async def main() -> rudp.Stats:
+        async with pair(echo, datagram_size_limit=1472) as connection:
+            await there_and_back(connection, SIZE // 10)
+            return connection.stats()
+
+    stats = run(main())
+    assert (stats.max_datagram_size, stats.path_mtu_state) == (1392, "SEARCH_COMPLETE")
+
+
+@pytest.mark.parametrize("limit", [1200, 9000])
+def test_a_limit_is_kept(limit: int) -> None:
+    async def main() -> rudp.Stats:
+        async with pair(echo, datagram_size_limit=limit) as connection:
+            await there_and_back(connection, SIZE // 10)
+            return connection.stats()
+
+    assert run(main()).max_datagram_size == limit
