@@ -137,6 +137,11 @@ def test_a_frozen_link_releases_what_waited_in_order_and_drops_what_found_no_roo
     assert numbers(attached(Freeze(0.05, 0.65, queue_bytes=300)).process(packets(8, gap=0.1))) == [0, 1, 2, 7]
 
 
+def test_each_freeze_has_room_of_its_own() -> None:
+    node = attached(Freeze(0.05, 0.45, queue_packets=2, every=1.0))
+    assert numbers(node.process(packets(20, gap=0.1))) == [0, 1, 2, 5, 6, 7, 8, 9, 10, 11, 12, 15, 16, 17, 18, 19]
+
+
 def test_spans_come_again_so_often() -> None:
     flapping = Outage(0.1, 0.2, every=1.0, times=2)
     lost = set(range(40)) - set(numbers(through(attached(flapping), 40, gap=0.1)))

@@ -35,8 +35,6 @@ _NOT_ECT: Final = 0
 _CE: Final = 3
 # How soon after the last drop dropping goes on where it left off, in intervals (RFC 8289 section 5.5).
 _MEMORY: Final = 16
-# Which packet of those taken at one instant: the first, the one after the drop that begins dropping, one after others.
-_FIRST, _AFTER_ENTRY, _AFTER_DROP = range(3)
 
 
 class _Law:
@@ -47,10 +45,10 @@ class _Law:
         "_drop_next",
         "_dropping",
         "_first_above",
+        "_in_a_run",
         "_interval",
         "_last_count",
         "_mtu",
-        "_place",
         "_target",
     )
 
@@ -62,28 +60,25 @@ class _Law:
         self._drop_next = -inf
         self._count = self._last_count = 0
         self._dropping = False
-        self._place = _FIRST
+        self._in_a_run = False  # the packet before, taken at the same instant, was dropped while dropping
 
     def signals(self, now: float, waited: float, behind: int, marks: bool) -> bool:
         """Whether the packet taken at `now` is dropped (or marked, if that is how the packet `marks`)."""
         above = self._is_above(now, waited, behind)
-        place, self._place = self._place, _FIRST
-        if place == _AFTER_ENTRY:
-            return False
-        if place == _FIRST and not self._dropping:
-            return above and self._enter(now, marks)
+        in_a_run, self._in_a_run = self._in_a_run, False
+        if not self._dropping:
+            return above and self._enter(now)
         if not above:
             self._dropping = False
             return False
-        if place == _AFTER_DROP:
+        if in_a_run:
             self._drop_next = self._next(self._drop_next)
         if now < self._drop_next:
             return False
         self._count += 1
         if marks:
             self._drop_next = self._next(self._drop_next)
-        else:
-            self._place = _AFTER_DROP
+        self._in_a_run = not marks
         return True
 
     def _is_above(self, now: float, waited: float, behind: int) -> bool:
@@ -95,14 +90,13 @@ class _Law:
             return False
         return now >= self._first_above
 
-    def _enter(self, now: float, marks: bool) -> bool:
+    def _enter(self, now: float) -> bool:
         self._dropping = True
         delta = self._count - self._last_count
         recently = now - self._drop_next < _MEMORY * self._interval
         self._count = self._last_count = delta if delta > 1 and recently else 1
         self._drop_next = self._next(now)
-        if not marks:
-            self._place = _AFTER_ENTRY
+        # The packet that takes the place of one dropped here passes: the next drop is later than now.
         return True
 
     def _next(self, time: float) -> float:
