@@ -266,3 +266,9 @@ def test_flows_that_share_it_get_their_own_packets_and_no_one_waits_for_an_arriv
     assert arrived == [(i / 100, B) for i in (4, 5, 6)] + [(i / 100, A) for i in (7, 8, 9)]
     assert last.datagrams_received == 6
     assert shared.passed == 12
+
+
+def test_to_have_waited_for_just_the_target_is_to_have_waited_too_long() -> None:
+    # 1/1024 s a packet: the second has waited for the target, and an interval of four packets begins.
+    node = attached(CoDel(1 << 17, target=1 / 1024, interval=4 / 1024, mtu=0))
+    assert min(set(range(20)) - set(numbers(through(node, 20, size=100)))) == 5
