@@ -63,6 +63,14 @@ EXPECTED: dict[str, list[str]] = {
         r"Mtu: ",
     ],
     "sim_trace.py": [r"dropped: .*'radio': [1-9]", r"\d\.\d{3} s  window +[1-9]\d+ B  RTT +[5-9]\d\.\d ms  queue"],
+    "sim_own_test.py": [r"comes_up_late\w+: passed", r"given_up: passed", r"bursts\w+: passed"],
+    "sim_hour.py": [
+        r"18\d\d\.\d s west: IdleTimeout",
+        r"23\d\d\.\d s west: ConnectTimeout",
+        r"north: 360 readings, half of them within [34]\d ms",
+        r"west: 360 readings, .* the last after 6\d\d",
+        r"the clock says 60 minutes",
+    ],
     "own_loop.py": [r"4000000 bytes came back, equal: True", r"error None"],
 }
 
@@ -85,7 +93,7 @@ def test_the_example_says_what_it_should(name: str) -> None:
         rest = rest[found.end() :]
 
 
-@pytest.mark.parametrize("name", ["handshake.py", "loss.py", "timeout.py", "sim_trouble.py"])
+@pytest.mark.parametrize("name", ["handshake.py", "loss.py", "timeout.py", "sim_trouble.py", "sim_hour.py"])
 def test_the_simulated_ones_say_the_same_every_time(name: str) -> None:
     assert run(name, PYTHONHASHSEED="1") == run(name, PYTHONHASHSEED="2")
 
