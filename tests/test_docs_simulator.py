@@ -82,10 +82,13 @@ def test_the_events_and_their_data_are_those_of_a_trace() -> None:
 def test_members_that_the_reference_names_are_there() -> None:
     reference = (Path(__file__).resolve().parent.parent / "docs" / "API.md").read_text(encoding="utf-8")
     section = reference.split("## Simulation\n")[1].split("\n## ")[0]
-    for name in re.findall(
-        r"`(\w+)[(`]", "\n".join(line.split(" | ")[0] for line in section.splitlines() if line[:3] == "| `")
-    ):
-        assert hasattr(Network(), name), name
+    things = {"Network": Network(), "Machine": Network().add_machine("one")}
+    for table in section.split("| member of `rudp.sim.")[1:]:
+        thing = things.pop(table.split("`")[0])
+        first = "\n".join(line.split(" | ")[0] for line in table.splitlines() if line[:3] == "| `")
+        for name in re.findall(r"`(?:await )?(\w+)[(`]", first):
+            assert hasattr(thing, name), name
+    assert not things
     for name in re.findall(r"`rudp\.sim\.(\w+)", section):
         assert hasattr(sim, name), name
     for name in re.findall(r"`rudp\.trace\.(\w+)", section):
