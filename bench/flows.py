@@ -65,7 +65,7 @@ class Result:
 
     flow: Flow
     arrived: list[tuple[float, int]] = field(default_factory=list)
-    """When the receiver read, and how many bytes it had then; a reading for each APART, and the last."""
+    """When the receiver read, and how many bytes it had then: the first and the last reading of each APART."""
     windows: list[tuple[float, int, int, float]] = field(default_factory=list)
     """Time, congestion window, bytes in flight, smoothed RTT."""
     stats: Stats | None = None
@@ -175,14 +175,16 @@ class _Sender:
             now = self.network.now
             if now >= self._kept_at:
                 self._kept_at = now + max(APART, now * APART_SHARE)
+                self.finish()  # or what came just before a pause would seem to have come after it
                 self.result.arrived.append((now, self._total))
             else:
                 self._late = (now, self._total)
 
     def finish(self) -> None:
-        """Keep the last arrival, too."""
-        if self._late is not None and self._late[1] > self.result.bytes_at(self._late[0]):
+        """Keep the latest arrival, too."""
+        if self._late is not None:
             self.result.arrived.append(self._late)
+            self._late = None
 
 
 def run(
