@@ -17,8 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from rudp.sim import Delay, Host, Jitter, Loss, Network, Node, Rate
-from rudp.sim.nodes import Corrupt, Duplicate, Reorder
+from rudp.sim import CoDel, Corrupt, Delay, Duplicate, Host, Jitter, Loss, Network, Node, Rate, Reorder
 from rudp.train import Address, Train
 
 PACKET = 1_200
@@ -130,6 +129,7 @@ SCENARIOS = (
     Scenario("the same, no digest", lambda: [Delay(0.02), Loss(0.02)], digest=False),
     Scenario("rate, delay, loss", lambda: [Rate(RATE, 250_000), Delay(0.02), Loss(0.02)]),
     Scenario("the same, 1 ms receive window", lambda: [Rate(RATE, 250_000), Delay(0.02), Loss(0.02)], 1e-3),
+    Scenario("CoDel, delay, loss", lambda: [CoDel(RATE, 250_000), Delay(0.02), Loss(0.02)]),
     Scenario("rate, delay and ACKs back", lambda: [Rate(RATE), Delay(0.02)], acknowledged=True),
     Scenario(
         "the same, 1 ms receive window", lambda: [Rate(RATE), Delay(0.02)], window=1e-3, acknowledged=True
