@@ -13,6 +13,7 @@ import pytest
 import rudp
 from rudp.aio import client as client_module
 from rudp.errors import ConnectionClosed, StreamClosed, StreamReset
+from rudp.sim import SimulatedLoop
 from tests.test_aio import HOST, pair, run, settle
 
 MANY = bytes(300_000)
@@ -121,7 +122,7 @@ def test_a_stream_that_the_peer_reset_makes_room_for_another():
             assert got == [0, 1, 2]
             stream.reset(3)
 
-    run(main())
+    run(main(), SimulatedLoop)
 
 
 def test_an_end_that_is_read_late_makes_room_for_another():
@@ -141,7 +142,7 @@ def test_an_end_that_is_read_late_makes_room_for_another():
                 await asyncio.sleep(0.05)
                 await stream.send_eof()
 
-    run(main())
+    run(main(), SimulatedLoop)
 
 
 def test_a_reset_behind_data_reaches_the_reader_and_makes_room():

@@ -277,6 +277,37 @@ def test_real_input_and_output_is_an_error_that_says_so():
     run(main())
 
 
+def test_a_simulated_socket_is_writable_in_the_next_turn():
+    async def main():
+        loop = asyncio.get_running_loop()
+        endpoint = await rudp.Endpoint.bind()
+        called = []
+        loop.add_writer(endpoint.sock, called.append, 1)
+        assert not called
+        await asyncio.sleep(0)
+        assert called == [1]
+        loop.add_writer(endpoint.sock, called.append, 2)
+        assert loop.remove_writer(endpoint.sock)
+        assert not loop.remove_writer(endpoint.sock)
+        await asyncio.sleep(1)
+        assert called == [1]
+        await endpoint.close()
+
+    run(main())
+
+
+def test_a_transport_left_open_warns_as_on_a_real_loop():
+    async def main():
+        await asyncio.get_running_loop().create_datagram_endpoint(Recorder, local_addr=("localhost", 0))
+
+    def leave_open():
+        run(main())
+        gc.collect()
+
+    with pytest.warns(ResourceWarning, match="unclosed transport of <SimulatedSocket"):
+        leave_open()
+
+
 def test_what_goes_to_a_thread_runs_in_line_and_takes_no_time():
     async def main():
         assert await asyncio.to_thread(threading.get_ident) == threading.get_ident()
@@ -457,13 +488,15 @@ def test_the_next_address_is_tried_when_one_does_not_answer():
 
 
 def test_sockets_on_one_machine():
-    network, server, _ = pair_of()
+    network, server, client = pair_of()
 
     async def main():
         first = await rudp.Endpoint.bind("", PORT)
         with pytest.raises(OSError, match=f"port {PORT} on server") as in_use:
             await rudp.Endpoint.bind("10.0.0.1", PORT)
         assert isinstance(in_use.value, rudp.SocketError)
+        with pytest.raises(ConnectionRefusedError):
+            await client.run(rudp.connect("server", PORT + 1))
         with pytest.raises(OSError, match=r"has the addresses 10\.0\.0\.1"):
             await rudp.Endpoint.bind("10.0.0.2", PORT)
         second = await rudp.Endpoint.bind()

@@ -125,6 +125,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._sockets: dict[int, SimulatedSocket] = {}
         self._with_input: dict[int, None] = {}
         self._readers: dict[int, asyncio.Handle] = {}
+        self._writers: dict[int, asyncio.Handle] = {}
         self._in_executor = False
         self._asyncgens = KeptInOrder()
         self.set_task_factory(task_factory())
@@ -234,6 +235,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         super().close()
         self._timers.clear()
         self._readers.clear()
+        self._writers.clear()
 
     # -- sockets and names ---------------------------------------------------------------------------------------
 
@@ -278,13 +280,16 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def add_writer(self, fd: Any, callback: Callable[[*Ts], object], *args: *Ts) -> None:
         """Call `callback(*args)` in the next turn: a simulated socket is always writable."""
-        self._descriptor(fd)
-        self.call_soon(callback, *args)
+        descriptor = self._descriptor(fd)
+        self.remove_writer(descriptor)
+        self._writers[descriptor] = self.call_soon(callback, *args)
 
     def remove_writer(self, fd: Any) -> bool:
-        """Nothing: see `add_writer`."""
-        del fd
-        return False
+        """Undo `add_writer`; tells whether there was one."""
+        handle = self._writers.pop(fd if isinstance(fd, int) else fd.fileno(), None)
+        if handle is not None:
+            handle.cancel()
+        return handle is not None
 
     def _descriptor(self, fd: Any) -> int:
         number = fd if isinstance(fd, int) else fd.fileno()
