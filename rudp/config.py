@@ -143,7 +143,7 @@ class Config:
         low=1,
         high=1024 * MIB,
     )
-    congestion: str | type = _setting("model", "congestion controller: a name or a class")  # noqa: RUF009
+    congestion: str | type = _setting("model", "congestion controller: a name (CONGESTION.md has them) or a class")  # noqa: RUF009
     protection: str = _setting(
         "crc32",
         "packet protection, equal on both sides: 'none' trusts UDP's checksum, 'crc32' adds four bytes",

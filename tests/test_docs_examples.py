@@ -71,6 +71,7 @@ EXPECTED: dict[str, list[str]] = {
         r"west: 360 readings, .* the last after 6\d\d",
         r"the clock says 60 minutes",
     ],
+    "own_controller.py": [r"cubic .*delay +\d{3} ms", r"background .*delay +[12]\d ms, 0 packets lost"],
     "own_loop.py": [r"4000000 bytes came back, equal: True", r"error None"],
 }
 
