@@ -19,6 +19,7 @@ import pytest
 
 import rudp
 import rudp.cli.echo as echo_command
+from bench import virtual_hour
 from rudp.sim import (
     Delay,
     Loss,
@@ -958,6 +959,12 @@ def test_an_hour_of_a_small_request_every_second_costs_its_requests():
     turns = run(main(), network=network, on=client)
     assert 3400 < turns < 3600 * 20
     assert network.events < 3600 * 10
+
+
+def test_the_benchmark_of_an_hour_runs(capsys):
+    virtual_hour.main(["--seconds", "30", "--bulk-seconds", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:24].strip() for line in lines[1:]] == ["idle, keepalive 10 s", "a request a second", "10 Mbit/s"]
 
 
 # -- programs that know nothing of it ----------------------------------------------------------------------------------
