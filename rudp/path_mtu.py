@@ -214,7 +214,7 @@ class PathMtu:
         """The probe timeout fired, `pto_count` times in a row."""
         if pto_count < BLACK_HOLE_TIMEOUTS or self.size <= BASE_PLPMTU or self.state is SearchState.DISABLED:
             return
-        if any(train.packet_size > BASE_PLPMTU and not train.mtu_probe for train in outstanding):
+        if any(_largest(train) > BASE_PLPMTU and not train.mtu_probe for train in outstanding):
             self._on_black_hole(now)
 
     def on_too_big(self, size: int, now: float) -> None:

@@ -303,6 +303,14 @@ class TestBlackHole:
         link.machine.on_probe_timeout(BLACK_HOLE_TIMEOUTS, outstanding, link.now)
         assert link.machine.size == BASE_PLPMTU
 
+    def test_the_short_last_packet_of_a_train_is_no_evidence(self) -> None:
+        link = Link(1472).settled()
+        train = SentTrain(1000, 10, link.now, 1472, 300)
+        link.machine.on_probe_timeout(BLACK_HOLE_TIMEOUTS, [train.piece(1009, 1010)], link.now)
+        assert not link.machine.black_holes
+        link.machine.on_probe_timeout(BLACK_HOLE_TIMEOUTS, [train.piece(1008, 1010)], link.now)
+        assert link.machine.black_holes == 1
+
     def test_probes_of_the_search_are_no_evidence(self) -> None:
         link = Link(1400).settled()
         link.machine.on_probe_timeout(BLACK_HOLE_TIMEOUTS, [link.packet(1440, probe=True)], link.now)
