@@ -315,7 +315,14 @@ def show_command(file: Path, plot_folder: Path | None, check: bool) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def kernel_command(arguments: Sequence[str]) -> None:
     """rudp beside the kernel's TCP over one emulated link, on Linux as root."""
-    raise SystemExit(import_module(f"{__package__}.kernel.__main__").main(arguments))
+    try:
+        status = import_module(f"{__package__}.kernel.__main__").main(arguments)
+    except ModuleNotFoundError as error:
+        # Its modules know each other by the checkout's name.
+        if error.name != "bench":
+            raise
+        _fail("this benchmark runs in a checkout only: python -m bench.kernel")
+    raise SystemExit(status)
 
 
 def _there(names: Sequence[str]) -> list[str]:
