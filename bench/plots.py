@@ -110,12 +110,12 @@ def label_ends(panel: Any, ends: Iterable[tuple[float, str, str]], x: float, *, 
 
 
 def save(figure: Any, path: Path) -> Path:
-    """Write the PNG, in 64 colours of its own: pictures live in the repository."""
+    """Write the PNG, in 192 colours of its own: pictures live in the repository."""
     image: Any = importlib.import_module("PIL.Image")  # matplotlib needs it, too
     full = io.BytesIO()
     figure.savefig(full, dpi=DPI, facecolor="white", format="png")
     require().close(figure)
-    image.open(full).convert("RGB").quantize(64).save(path, optimize=True)
+    image.open(full).convert("RGB").quantize(192).save(path, optimize=True)
     return path
 
 

@@ -125,6 +125,7 @@ def times_picture(rows: Sequence[Row]) -> Any:
             panel.set_title(f"{size}, RTT {rtt:g} ms", loc="left", fontsize=10)
             panel.set_xticks(range(len(losses)), [f"{loss:g}" for loss in losses])
             panel.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+            panel.yaxis.set_minor_formatter(lambda y, _: f"{y:.1g}" if f"{y:e}"[0] in "25" else "")
             here = [row for row in rows if row.cell.rtt == rtt]
             for count, name in enumerate(_of(here, "controller")):
                 by_loss = {row.cell.loss: getattr(row, figure_name) for row in here if row.cell.controller == name}
