@@ -5,7 +5,8 @@ Knows: the socket and how its calls fail. Refuses to know: what is in a datagram
 Operations, none of which ever blocks, sleeps or resolves a name; costs are on top of the system call:
     open, wrap      a bound non-blocking socket, options tried at run time (see udp_options.py)
     send(train)     about 0.5 us a train with segmentation offload; without, one call a datagram
-    receive()       about 1 us a received buffer: one datagram or, merged by the kernel, several
+    receive()       about 1 us a received buffer: one datagram or, merged by the kernel, several; datagrams that
+                    wait and that it didn't merge are merged here, at about 2 us each
     read_errors()   what went wrong with earlier datagrams, by peer; costs nothing when nothing did
 A driver sends until `send` is False, then holds that one train and offers the same object again when the
 socket is writable. It receives until None. It calls `read_errors` at the end of every wake-up, whichever way
@@ -29,10 +30,11 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from rudp.errors import SocketError
 from rudp.train import Address, Train
+from rudp.udp_errors import CERTAINLY_ICMP, LOCAL_ADDRESS_ERRORS, MAYBE_ICMP, OFFLOAD_ERRORS, SOCKET_GONE
 from rudp.udp_options import (
     MSG_ERRQUEUE,
     Ancillary,
@@ -53,7 +55,7 @@ from rudp.udp_options import (
 __all__ = ["PeerError", "Received", "UdpCounters", "UdpSocket", "segments_per_call"]
 
 DEFAULT_BUFFER_SIZE: Final = 4 * 1024 * 1024  # bytes; 64 trains
-RECEIVE_SIZE: Final = 65_536  # bytes; the kernel merges no more than fits one IP packet
+RECEIVE_SIZE: Final = 65_536  # bytes of a received buffer; the kernel merges no more than fits one IP packet
 MAX_CALL_SIZE: Final = 65_507  # bytes; payload of the largest IPv4 datagram, the bound for a whole train too
 MAX_SEGMENTS: Final = 64  # UDP_MAX_SEGMENTS of the first kernels that had it
 MAX_BUFFERS: Final = 1_000  # below IOV_MAX, which is 1,024 on every system seen
@@ -64,22 +66,6 @@ _SKIPS_A_CALL: Final = 64  # datagrams or errors that one receive() steps over
 _ERRORS_KEPT: Final = 64
 _QUEUE_FULL_TRIES: Final = 8
 _REPEATS: Final = 3  # calls in a row that may fail by errors of earlier datagrams
-
-# What ICMP may say of an earlier datagram. It may as well be about the present one: repeating the call tells.
-_MAYBE_ICMP: Final = frozenset(
-    getattr(errno, name)
-    for name in (
-        "ECONNREFUSED", "ECONNRESET", "EHOSTUNREACH", "ENETUNREACH", "EHOSTDOWN", "ENETRESET", "ENOPROTOOPT",
-        "EPROTO", "EOPNOTSUPP", "EACCES", "ENONET", "EMSGSIZE",
-    )
-    if hasattr(errno, name)
-)  # fmt: skip
-_CERTAINLY_ICMP: Final = frozenset((errno.ECONNREFUSED, errno.ECONNRESET))
-_OFFLOAD_ERRORS: Final = frozenset((errno.EIO, errno.EINVAL, errno.EMSGSIZE))
-_LOCAL_ADDRESS_ERRORS: Final = frozenset(
-    (errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENETUNREACH, errno.EHOSTUNREACH)
-)
-_SOCKET_GONE: Final = frozenset((errno.EBADF, errno.ENOTSOCK))
 
 
 def segments_per_call(segment_size: int) -> int:
@@ -95,6 +81,10 @@ class Received(NamedTuple):
     remote: Address
     local: Address | None  # the address that was hit; None if the machine doesn't tell
     ecn: int
+
+
+# One system call's worth: where it lies in the socket's buffer, its size, its ancillary data, the kernel's address.
+_Arrived: TypeAlias = tuple[int, int, tuple[tuple[int, int, bytes], ...], Any]
 
 
 class PeerError(NamedTuple):
@@ -139,8 +129,8 @@ class UdpSocket:
     """One non-blocking UDP socket. Made by `open` or `wrap`, which raise SocketError."""
 
     __slots__ = (
-        "_ancillary_cache", "_buffers", "_capabilities", "_closed", "_default_local", "_ecn", "_error_queue",
-        "_errors", "_errors_waiting", "_gso", "_idle", "_is_ipv6", "_peer", "_pktinfo", "_progress",
+        "_ahead", "_ancillary_cache", "_buffers", "_capabilities", "_closed", "_default_local", "_ecn", "_error_queue",
+        "_errors", "_errors_waiting", "_gso", "_idle", "_is_ipv6", "_last_single", "_peer", "_pktinfo", "_progress",
         "_received_cache", "_recv", "_sendmsg", "_view", "buffer_sizes", "counters", "local_address", "sock",
     )  # fmt: skip
 
@@ -159,8 +149,10 @@ class UdpSocket:
         self._pktinfo = self._capabilities.pktinfo
         self._error_queue = self._capabilities.error_queue
         self._default_local = None if wildcard else self.local_address
-        self._view = memoryview(bytearray(RECEIVE_SIZE))
+        self._view = memoryview(bytearray(2 * RECEIVE_SIZE))
         self._buffers = [self._view]
+        self._ahead: _Arrived | None = None
+        self._last_single = False
         self._ancillary_cache: dict[tuple[int, int, Address | None, int], Ancillary] = {}
         self._received_cache: dict[tuple[tuple[int, int, bytes], ...], tuple[int, Address | None, int]] = {}
         self._errors: list[PeerError] = []
@@ -170,9 +162,7 @@ class UdpSocket:
         self._closed = False
         has_ancillary = self._capabilities.ancillary
         self._sendmsg: Callable[..., int] = sock.sendmsg if has_ancillary else self._sendto
-        self._recv: Callable[..., tuple[int, Any, int, Any]] = (
-            sock.recvmsg_into if has_ancillary else self._recvfrom
-        )
+        self._recv: Callable[..., tuple[int, Any, int, Any]] = sock.recvmsg_into if has_ancillary else self._recvfrom
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -246,9 +236,7 @@ class UdpSocket:
         is_single = size <= segment_size
         if (
             self._progress is not None
-            or not (
-                is_single or (self._gso and size <= MAX_CALL_SIZE and size <= segment_size * MAX_SEGMENTS)
-            )
+            or not (is_single or (self._gso and size <= MAX_CALL_SIZE and size <= segment_size * MAX_SEGMENTS))
             or len(buffers) > MAX_BUFFERS
         ):
             return self._send_in_pieces(train, None)
@@ -325,20 +313,20 @@ class UdpSocket:
         self._errors_waiting = self._error_queue
         if isinstance(error, BlockingIOError):
             return False
-        if number in _SOCKET_GONE:
+        if number in SOCKET_GONE:
             raise SocketError(number, "cannot send: the UDP socket is closed") from error
         if number == errno.ENOBUFS and progress.queue_full < _QUEUE_FULL_TRIES:
             progress.queue_full += 1
             return False
-        if piece_size > train.segment_size and number in _OFFLOAD_ERRORS:
+        if piece_size > train.segment_size and number in OFFLOAD_ERRORS:
             self._gso = self._gso and number != errno.EIO
             self.counters.offload_refused += 1
             progress.step = train.segment_size
-        elif number in _MAYBE_ICMP and progress.repeats < _REPEATS:
+        elif number in MAYBE_ICMP and progress.repeats < _REPEATS:
             progress.repeats += 1
-            if number in _CERTAINLY_ICMP:
+            if number in CERTAINLY_ICMP:
                 self._note_earlier_error(error)
-        elif number in _LOCAL_ADDRESS_ERRORS and progress.local is not None:
+        elif number in LOCAL_ADDRESS_ERRORS and progress.local is not None:
             progress.local = None
             progress.repeats = 0
             self.counters.local_replaced += 1
@@ -372,12 +360,52 @@ class UdpSocket:
     def receive(self) -> Received | None:
         """The next received buffer, or None when there is none; call `read_errors` then.
 
-        Cut-short and empty datagrams are stepped over and counted. Raises SocketError only if the socket is
+        Where the kernel doesn't merge, datagrams that wait behind one another are merged here, from the second
+        on. Cut-short and empty ones are stepped over and counted. Raises SocketError only if the socket is
         closed.
         """
+        arrived, self._ahead = self._ahead, None
+        if arrived is None and (arrived := self._receive_at(0)) is None:
+            self._last_single = False
+            return None
+        start, size, key, remote = arrived
+        known = self._received_cache.get(key)
+        if known is None:
+            known = self._unpack(key)
+        segment_size, local, ecn = known
+        stop = start + size
+        if not 0 < segment_size < size:
+            segment_size = size
+            # Not behind the first: most often it is alone, and finding that out costs a system call.
+            if self._last_single:
+                stop = self._merge(arrived)
+            self._last_single = True
+        if self._is_ipv6:
+            remote = address_from_kernel(remote)
+        return Received(self._view[start:stop], segment_size, remote, local, ecn)
+
+    def _merge(self, first: _Arrived) -> int:
+        """Receive datagrams that go on where `first` ends and are like it; where they end in turn."""
+        start, size, key, remote = first
+        stop = start + size
+        while stop + size <= RECEIVE_SIZE:
+            arrived = self._receive_at(stop)
+            if arrived is None:
+                self._idle = False
+                break
+            if arrived[1] > size or arrived[2] != key or arrived[3] != remote:
+                self._ahead = arrived
+                break
+            stop += arrived[1]
+            if arrived[1] < size:
+                break
+        return stop
+
+    def _receive_at(self, start: int) -> _Arrived | None:
+        buffers = [self._view[start:]] if start else self._buffers
         for _ in range(_SKIPS_A_CALL):
             try:
-                size, ancillary, flags, remote = self._recv(self._buffers, _ANCILLARY_SIZE)
+                size, ancillary, flags, remote = self._recv(buffers, _ANCILLARY_SIZE)
             except BlockingIOError:
                 # Twice nothing: something else woke the driver, which can only be the error queue.
                 self._errors_waiting = self._errors_waiting or (self._idle and self._error_queue)
@@ -389,16 +417,7 @@ class UdpSocket:
             self._idle = False
             if (flags or not size) and self._must_skip(size, flags):
                 continue
-            key = tuple(ancillary)
-            known = self._received_cache.get(key)
-            if known is None:
-                known = self._unpack(key)
-            segment_size, local, ecn = known
-            if self._is_ipv6:
-                remote = address_from_kernel(remote)
-            if not 0 < segment_size < size:
-                segment_size = size
-            return Received(self._view[:size], segment_size, remote, local, ecn)
+            return start, size, tuple(ancillary), remote
         return None
 
     def _unpack(self, key: tuple[tuple[int, int, bytes], ...]) -> tuple[int, Address | None, int]:
@@ -421,7 +440,7 @@ class UdpSocket:
 
     def _receive_failed(self, error: OSError) -> None:
         number = error.errno or 0
-        if number in _SOCKET_GONE:
+        if number in SOCKET_GONE:
             raise SocketError(number, "cannot receive: the UDP socket is closed") from error
         if number == errno.EMSGSIZE and not self._error_queue:
             self.counters.truncated += 1  # as Windows tells it
@@ -469,9 +488,7 @@ class UdpSocket:
 
     # --- platforms without sendmsg and recvmsg_into -----------------------------------------------
 
-    def _sendto(
-        self, buffers: Sequence[Any], _ancillary: Ancillary, _flags: int, remote: Address | None
-    ) -> int:
+    def _sendto(self, buffers: Sequence[Any], _ancillary: Ancillary, _flags: int, remote: Address | None) -> int:
         data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
         return self.sock.sendto(data, remote) if remote is not None else self.sock.send(data)
 

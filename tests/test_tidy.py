@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli", "__main__"),
     ("__init__",),
     ("aio", "blocking"),
-    ("sim", "udp", "udp_options"),
+    ("sim", "udp", "udp_errors", "udp_options"),
     ("endpoint", "admission"),
     ("connection", "deadlines", "inbound", "outbound", "stats"),
     (

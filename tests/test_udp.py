@@ -671,6 +671,74 @@ def test_interface_error_drops_the_train_and_tells(opened: Opened, offload: bool
 # --- receiving ---------------------------------------------------------------------------------
 
 
+def test_datagrams_that_wait_are_merged_from_the_second_on(opened: Opened) -> None:
+    client, server = opened(), opened()
+    for number in range(6):
+        assert client.send(train(server.local_address, bytes([number]) * 100, 100))
+    alone = receive(server)
+    assert (bytes(alone.data), alone.segment_size) == (bytes(100), 100)
+    merged = receive(server)
+    assert bytes(merged.data) == b"".join(bytes([number]) * 100 for number in range(1, 6))
+    assert merged.segment_size == 100
+    assert merged.remote == client.local_address
+    assert server.receive() is None
+
+
+def test_merged_datagrams_fit_one_buffer(opened: Opened) -> None:
+    client, server = opened(), opened()
+    for number in range(120):
+        assert client.send(train(server.local_address, number.to_bytes(2, "big") * 700, 1400))
+    buffers = []
+    while (received := server.receive()) is not None:
+        buffers.append(bytes(received.data))
+    assert max(map(len, buffers)) <= 65_536
+    assert len(buffers) <= 1 + -(-119 // (65_536 // 1400))
+    assert b"".join(buffers) == b"".join(number.to_bytes(2, "big") * 700 for number in range(120))
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.sampled_from([1, 99, 100, 101, 1400]), st.sampled_from([0, 2])),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_merging_keeps_every_datagram_its_order_its_sender_and_its_mark(sent: list[tuple[int, int, int]]) -> None:
+    made = Opened()
+    try:
+        server = made()
+        clients = [made(), made()]
+        for number, (who, size, ecn) in enumerate(sent):
+            assert clients[who].send(train(server.local_address, bytes([number]) * size, size, ecn=ecn))
+        arrived: list[tuple[Address, int, bytes]] = []
+        while len(arrived) < len(sent):
+            received = receive(server)
+            data = datagrams(bytes(received.data), received.segment_size)
+            arrived += [(received.remote, received.ecn, piece) for piece in data]
+        marks = server.capabilities.ecn
+        assert arrived == [
+            (clients[who].local_address, ecn if marks else 0, bytes([number]) * size)
+            for number, (who, size, ecn) in enumerate(sent)
+        ]
+        assert server.receive() is None
+    finally:
+        for udp in made.all:
+            udp.close()
+
+
+@needs_gso
+def test_what_the_kernel_merged_stays_as_it_is_between_single_datagrams(opened: Opened) -> None:
+    client, server = opened(), opened()
+    sizes = [100, 100, 10 * 100, 100, 100, 5 * 100 - 1]
+    for number, size in enumerate(sizes):
+        assert client.send(train(server.local_address, bytes([number]) * size, 100))
+    buffers = []
+    while (received := server.receive()) is not None:
+        buffers.append(bytes(received.data))
+    assert b"".join(buffers) == b"".join(bytes([number]) * size for number, size in enumerate(sizes))
+    assert bytes([2]) * 1000 in buffers
+
+
 def test_nothing_to_receive_is_none(opened: Opened, offload: bool | None) -> None:
     udp = opened(offload=offload)
     for _ in range(3):
