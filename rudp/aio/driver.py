@@ -16,6 +16,7 @@ import threading
 import warnings
 from typing import Any, Final, Protocol
 
+from rudp.aio.gathering import GATHER_TIME, Gathering
 from rudp.aio.system import TrainSocket, current_system
 from rudp.config import Config
 from rudp.connection import Connection as CoreConnection
@@ -52,6 +53,8 @@ class Driver:
         self._held: Train | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._gathering = Gathering()
+        self._gather_timer: asyncio.TimerHandle | None = None
         self._flush_due = False
         self._writer_armed = False
         self._watcher: _Watcher | None = None
@@ -116,14 +119,35 @@ class Driver:
             return
         core, receive = self.core, self.socket.receive
         now = self.loop.time()
+        size = 0
         for _ in range(BUFFERS_PER_WAKEUP):
             received = receive()
             if received is None:
                 break
+            size += len(received[0])
             core.receive(*received, now)
+        if self._watcher is None:
+            self._gather(size, now)
         # Whoever is woken by this runs before the flush, so that answers and fresh credit share packets with the ACK.
         self._drain_events()
         self.wake()
+
+    def _gather(self, size: int, now: float) -> None:
+        """Have the socket read when it is readable, or in a bulk flow of single datagrams after a while."""
+        was_active = self._gathering.active
+        if self._gathering.on_received(size, now):
+            if not was_active:
+                self.loop.remove_reader(self._fd)
+            self._gather_timer = self.loop.call_later(GATHER_TIME, self._on_gathered)
+        elif was_active:
+            self.loop.add_reader(self._fd, self._on_readable)
+
+    def _on_gathered(self) -> None:
+        self._gather_timer = None
+        if self.socket.fileno() < 0:
+            self._on_socket_gone()
+        else:
+            self._on_readable()
 
     def _on_writable(self) -> None:
         self.loop.remove_writer(self._fd)
@@ -169,6 +193,7 @@ class Driver:
         counters, now = self.socket.counters, self.loop.time()
         too_big = counters.too_big
         for train in self.core.datagrams_to_send(now):
+            self._gathering.on_sent()
             if not send(train):
                 self._held = train
                 self._await_writable()
@@ -244,6 +269,8 @@ class Driver:
             return
         if self._timer is not None:
             self._timer.cancel()
+        if self._gather_timer is not None:
+            self._gather_timer.cancel()
         if self._watcher is not None:
             self._watcher.stop()
         else:

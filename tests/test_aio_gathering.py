@@ -1,0 +1,155 @@
+"""When datagrams are let gather: in bulk flows that come one by one and ask for no answer, and then only."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import rudp
+from rudp.aio.gathering import GAP, MOST, WAKEUPS, Gathering
+from rudp.sim import Delay, Machine, Network, Rate, run
+
+FULL = 1200
+
+
+def wakeups(gathering: Gathering, count: int, size: int = FULL, gap: float = 0.0001, start: float = 1.0) -> list[bool]:
+    return [gathering.on_received(size, start + number * gap) for number in range(count)]
+
+
+def test_bulk_that_comes_one_by_one_gathers_after_a_while() -> None:
+    # The first has none before it.
+    assert wakeups(Gathering(), WAKEUPS + 1) == [False] * WAKEUPS + [True]
+
+
+def test_gathers_on_while_it_is_worth_it() -> None:
+    gathering = Gathering()
+    wakeups(gathering, WAKEUPS + 1)
+    assert wakeups(gathering, 5, size=MOST, gap=0.0013) == [True] * 5
+    assert not gathering.on_received(MOST - 1, 2.0)
+    assert not gathering.on_received(FULL, 2.0001)
+
+
+@pytest.mark.parametrize(
+    ("size", "gap"),
+    [(100, 0.0001), (MOST, 0.0001), (64_000, 0.0001), (FULL, GAP * 1.1), (0, 0.0001)],
+    ids=["small", "already together", "merged", "seldom", "nothing"],
+)
+def test_other_traffic_is_read_at_once(size: int, gap: float) -> None:
+    assert not any(wakeups(Gathering(), 100, size, gap))
+
+
+def test_what_is_answered_is_read_at_once() -> None:
+    gathering = Gathering()
+    for number in range(100):
+        assert not gathering.on_received(FULL, number * 0.0001)
+        if number % (WAKEUPS - 1) == 0:
+            gathering.on_sent()
+
+
+# -- in a driver, in virtual time ---------------------------------------------------------------------------------
+
+RATE = 12_500_000  # bytes a second: a full datagram every 0.1 ms
+DELAY = 0.01
+
+
+def line() -> tuple[Network, Machine, Machine]:
+    """A server and a client whose datagrams nobody merges."""
+    network = Network(1)
+    server = network.add_machine("server", merging=0.0)
+    client = network.add_machine("client", merging=0.0)
+    for source, destination in ((client, server), (server, client)):
+        network.add_link(source, destination, [Rate(RATE), Delay(DELAY)])
+    return network, server, client
+
+
+def test_a_bulk_flow_wakes_its_receiver_seldom_and_arrives_whole() -> None:
+    network, server, client = line()
+    data = bytes(range(256)) * 12_000
+    arrived = bytearray()
+    wakeups_at: list[float] = []
+
+    async def take(connection: rudp.Connection) -> None:
+        while piece := await connection.main_stream.receive(1 << 20):
+            arrived.extend(piece)
+            wakeups_at.append(asyncio.get_running_loop().time())
+
+    async def main() -> None:
+        running = await server.run(rudp.serve(take, "", 7))
+        async with rudp.connect("server", 7) as connection:
+            await connection.main_stream.send(data)
+            await connection.main_stream.send_eof()
+        running.close()
+        await server.run(running.wait_closed())
+
+    run(main(), network=network, on=client)
+    assert arrived == data
+    datagrams = len(data) // FULL
+    assert len(wakeups_at) < datagrams / 4
+    # Nothing lay in the socket for longer than it gathers.
+    assert network.now < 1.0
+
+
+def test_a_question_after_a_bulk_flow_is_answered_at_once() -> None:
+    network, server, client = line()
+    took: list[float] = []
+
+    async def answer(connection: rudp.Connection) -> None:
+        stream = connection.main_stream
+        while await stream.receive_exactly(FULL * 500):
+            await stream.send(b"done")
+            for _ in range(20):
+                await stream.send(await stream.receive_exactly(FULL))
+            return
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        running = await server.run(rudp.serve(answer, "", 7))
+        async with rudp.connect("server", 7) as connection:
+            stream = connection.main_stream
+            await stream.send(bytes(FULL * 500))
+            assert await stream.receive_exactly(4) == b"done"
+            for _ in range(20):
+                asked = loop.time()
+                await stream.send(bytes(FULL))
+                await stream.receive_exactly(FULL)
+                took.append(loop.time() - asked)
+            await stream.send_eof()
+        running.close()
+        await server.run(running.wait_closed())
+
+    run(main(), network=network, on=client)
+    serialization = 2 * (FULL + 200) / RATE
+    assert len(took) == 20
+    assert max(took) < 2 * DELAY + serialization + 1e-4, took
+
+
+def test_a_socket_closed_while_datagrams_gather_ends_its_connections() -> None:
+    network, server, client = line()
+    ends: list[BaseException] = []
+
+    async def take(connection: rudp.Connection) -> None:
+        driver = connection.driver
+        try:
+            while await connection.main_stream.receive(1 << 20):
+                if driver._gathering.active:
+                    await driver_closes(connection)
+        except rudp.RudpError as error:
+            ends.append(error)
+            raise
+
+    async def driver_closes(connection: rudp.Connection) -> None:
+        connection.abort(0, "enough")
+        await asyncio.sleep(0.1)
+
+    async def main() -> None:
+        running = await server.run(rudp.serve(take, "", 7))
+        with pytest.raises(rudp.RudpError):
+            async with rudp.connect("server", 7) as connection:
+                while True:
+                    await connection.main_stream.send(bytes(1 << 18))
+        running.close()
+        await server.run(running.wait_closed())
+
+    run(main(), network=network, on=client)
+    assert len(ends) == 1
