@@ -29,7 +29,7 @@ from bench.kernel.contenders import missing
 from bench.kernel.emulator import LATE_CLASS, Report
 from bench.kernel.link import Line, LinkSpec
 from bench.kernel.probes import Flight, Plan, judge_delay, judge_loss, judge_overload, probe
-from bench.kernel.show import report, rows_as_text
+from bench.kernel.show import put_into, report, rows_as_text
 from bench.kernel.table import Row, Sample, from_json, judge, measure, rows
 
 LINK = LinkSpec(rate=1_500_000, rtt=0.04)  # a full packet takes a millisecond
@@ -208,6 +208,20 @@ def test_earlier_figures_are_shown_again(tmp_path: Path, capsys: pytest.CaptureF
     assert command.main(["--redraw", str(kept)]) == 0
     assert command.main(["--redraw", str(kept), "--check"]) == 1
     assert "BEHIND" in capsys.readouterr().out
+
+
+def test_the_page_shows_the_figures_that_are_kept() -> None:
+    root = Path(__file__).resolve().parent.parent
+    data = json.loads((root / "bench/results/kernel.json").read_text(encoding="utf-8"))
+    made = [from_json(row) for row in data["rows"]]
+    page = (root / "docs/BENCHMARKS.md").read_text(encoding="utf-8")
+    assert put_into(page, made) == page, (
+        "run: python -m bench.kernel --redraw bench/results/kernel.json --docs docs/BENCHMARKS.md"
+    )
+    assert {(row.rate, row.rtt, row.loss) for row in made} == {(spec.rate, spec.rtt, spec.loss) for spec in table.CELLS}
+    assert all(check["holds"] for check in data["validation"])
+    with pytest.raises(ValueError, match="no place"):
+        put_into("nothing", made)
 
 
 def test_the_cells_of_the_table() -> None:

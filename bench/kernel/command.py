@@ -10,7 +10,7 @@ run, it says so and ends with status 0.
     python -m bench.kernel --contenders rudp,rudp-new_reno,tcp-bbr
     python -m bench.kernel --validate                       the emulator only
     python -m bench.kernel --json kernel.json --plot kernel.png
-    python -m bench.kernel --redraw kernel.json --plot kernel.png
+    python -m bench.kernel --redraw kernel.json --plot kernel.png --docs docs/BENCHMARKS.md
 
 --check ends with status 1 if rudp is behind in a cell or sent too many bytes.
 """
@@ -30,7 +30,7 @@ from .contenders import missing
 from .link import LinkSpec
 from .namespace import available
 from .probes import Check, validate
-from .show import checks_as_text, plot, report, rows_as_text
+from .show import checks_as_text, plot, put_into, report, rows_as_text
 from .table import CELLS, CONTENDERS, SETTLED, Row, from_json, rows, run
 
 __all__ = ["main"]
@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
     parser.add_argument("--text", type=Path, metavar="FILE", help="write the table there too")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a picture (needs matplotlib)")
+    parser.add_argument("--docs", type=Path, metavar="FILE", help="put the table into a page, between its marks")
     parser.add_argument("--redraw", type=Path, metavar="FILE", help="measure nothing: show what --json wrote earlier")
     parser.add_argument("--validate", action="store_true", help="measure the emulator and nothing else")
     parser.add_argument("--check", action="store_true", help="status 1 where rudp is behind or sent too much")
@@ -114,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.redraw:
         data = json.loads(options.redraw.read_text())
         found = [from_json(row) for row in data["rows"]]
-        return _show(options, found, data["rounds"], data["seconds"])
+        checks = [Check(**check) for check in data["validation"]]
+        return _show(options, found, data["rounds"], data["seconds"], checks)
     if options.seconds <= SETTLED or options.rounds < 1:
         parser.error(f"--seconds must be more than {SETTLED:g}, --rounds at least 1")
     if why := available():
@@ -154,6 +156,8 @@ def _show(
     if options.text:
         measured = f"{checks_as_text(checks)}\n\n" if checks else ""
         options.text.write_text(f"{measured}{text}\n")
+    if options.docs:
+        options.docs.write_text(put_into(options.docs.read_text(encoding="utf-8"), found), encoding="utf-8")
     if options.plot:
         try:
             plot(found, options.plot)

@@ -11,9 +11,11 @@ from typing import Any, Final
 from .probes import Check
 from .table import BYTES, LATE, LEVEL, SETTLED, Row, as_json
 
-__all__ = ["checks_as_text", "plot", "report", "rows_as_text"]
+__all__ = ["checks_as_text", "plot", "put_into", "report", "rows_as_markdown", "rows_as_text"]
 
 COLOURS: Final = ("#1b6ca8", "#e07a5f", "#81a88d", "#8d6cab", "#b8a15a")
+TABLE_STARTS: Final = "<!-- kernel table -->"
+TABLE_ENDS: Final = "<!-- /kernel table -->"
 # Behind the figures on the bars, so that lines don't cross them.
 LABEL: Final = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none"}
 
@@ -60,6 +62,37 @@ def rows_as_text(rows: Sequence[Row], rounds: int, seconds: float) -> str:
         previous = link
     lines += ["", *_remarks(rows)]
     return "\n".join(lines)
+
+
+def rows_as_markdown(rows: Sequence[Row]) -> str:
+    """The table for documentation: goodput as a share of the link's rate, and in brackets bytes sent over goodput."""
+    names = list(dict.fromkeys(row.contender for row in rows))
+    cells: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        link = f"{row.rate * 8e-6:g} Mbit/s, {row.rtt * 1000:g} ms, loss {row.loss * 100:g} %"
+        cells.setdefault(link, {})[row.contender] = row
+    lines = [f"| link | {' | '.join(names)} | limit of bytes | queue p95, ms: {', '.join(names)} | rudp is |"]
+    lines.append("|---" * (len(names) + 4) + "|")
+    for link, found in cells.items():
+        there = [found.get(name) for name in names]
+        shares = [
+            "-" if row is None else f"{row.share * 100:.1f} % ({'-' if row.sent is None else f'{row.sent:.2f}'})"
+            for row in there
+        ]
+        queues = ", ".join("-" if row is None else f"{row.queue_p95 * 1000:.0f}" for row in there)
+        limit = next(iter(found.values())).sent_limit
+        verdicts = ", ".join(verdict for row in found.values() if (verdict := _verdict(row)))
+        lines.append(f"| {link} | {' | '.join(shares)} | {limit:.2f} | {queues} | {verdicts} |")
+    return "\n".join(lines)
+
+
+def put_into(text: str, rows: Sequence[Row]) -> str:
+    """`text` with the table between its marks. Raises ValueError if it has none."""
+    before, mark, rest = text.partition(TABLE_STARTS)
+    _, end, after = rest.partition(TABLE_ENDS)
+    if not mark or not end:
+        raise ValueError(f"there is no place for the table: put {TABLE_STARTS} and {TABLE_ENDS} where it belongs")
+    return f"{before}{mark}\n{rows_as_markdown(rows)}\n{end}{after}"
 
 
 def _remarks(rows: Sequence[Row]) -> list[str]:
