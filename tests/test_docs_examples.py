@@ -45,7 +45,7 @@ EXPECTED: dict[str, list[str]] = {
     "streams.py": [r"FIRST\n.*SECOND\n.*THIRD\n", r"state ESTABLISHED", r"is closed: True"],
     "threads.py": [rf"worker {number} \(on thread network\)" for number in range(4)],
     "processes.py": [r"process 0", r"process 1", r"exit status 0\nexit status 0\n"],
-    "capabilities.py": [r"at most 54", r"10 received", r"switched off", r"10 received in 10 buffers"],
+    "capabilities.py": [r"at most 54", r"10 received", r"switched off", r"10 received in 2 buffers"],
     "sim_flows.py": [
         r"\n   5  +\d+\.\d  +\d+\.\d    0\.0 ",
         r"\n  10  +[1-9]\S+  +[1-9]\S+  +[1-9]\S+ ",

@@ -13,7 +13,10 @@ from rudp.udp import UdpSocket, segments_per_call
 
 
 def show(offload: bool | None) -> None:
-    """A socket's capabilities, and a train of 10 datagrams sent to itself through it."""
+    """A socket's capabilities, and a train of 10 datagrams sent to itself through it.
+
+    Without offload they arrive one by one, and the socket merges those that wait behind the first.
+    """
     sock = UdpSocket.open(("127.0.0.1", 0), offload=offload)
     print("offload", "as the machine has it" if offload is None else "switched off")
     print("  can:", ", ".join(name for name, able in asdict(sock.capabilities).items() if able))
