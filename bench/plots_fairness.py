@@ -129,5 +129,5 @@ def _over_time(panel: Any, row: Row, scenario: str) -> None:
     panel.set_xlim(0, times[-1])
     panel.set_title(name, loc="left", fontsize=10.5, color=colour(name), fontweight="bold")
     panel.set_title(
-        f"with {second}" if scenario == "cubic" else "second flow in black", loc="right", fontsize=9, color=shades[1]
+        f"with {second}" if scenario == "cubic" else "late one black", loc="right", fontsize=9, color=shades[1]
     )
