@@ -5,7 +5,7 @@ restart after a pause, pacing.
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rudp.congestion import CongestionController
@@ -253,8 +253,13 @@ STEPS = st.lists(
 )
 
 
+# A window of two packets, of which a few bytes are used, outside of slow start.
+UNUSED = [(action, size, False) for action, size in (("s", 1), ("p", 1), ("l", 1), ("s", 3), ("a", 1), ("a", 2))]
+
+
 @BOTH
 @given(actions=STEPS)
+@example(actions=UNUSED)
 def test_whatever_happens(
     controller: type[CongestionController], share: float, actions: list[tuple[str, int, bool]]
 ) -> None:

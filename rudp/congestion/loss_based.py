@@ -185,5 +185,6 @@ class LossBased(CongestionController):
         """
         if not sample.is_app_limited:
             return False
-        slack = self.congestion_window // 2 if self.in_slow_start else 3 * self.max_datagram_size
+        half = self.congestion_window // 2
+        slack = half if self.in_slow_start else min(half, 3 * self.max_datagram_size)
         return sample.prior_in_flight + slack < self.congestion_window
