@@ -130,10 +130,10 @@ class Config:
     receive_window: int = _setting(
         64 * MIB,
         "bound up to which the receive window grows by measured bandwidth x delay: the connection's; a stream's is "
-        "two thirds of it",
+        "two thirds of it. Twice as much of what is sent is kept for want of acknowledgements",
         unit="bytes",
         low=4 * KIB,
-        high=64 * MIB,
+        high=1024 * MIB,
     )
     send_buffer: int = _setting(
         1 * MIB,

@@ -80,7 +80,7 @@ class Streams:
         self._window_maximum = max(initial, maximum * 2 // 3)
         self.receive_window = ReceiveWindow(connection_window(initial, maximum), maximum)
         self._fragments = FragmentSpace(self.receive_window.window)
-        self.turns = Turns(events)
+        self.turns = Turns(events, config.receive_window)
 
     # -- limits ------------------------------------------------------------------------------------------------
 

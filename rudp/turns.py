@@ -24,10 +24,10 @@ from rudp.stream import Stream
 
 __all__ = ["Turns"]
 
-# Bytes sent on all streams and kept because not everything up to them was acknowledged. A receiver grants its window
-# from what it has read, 64 MiB at most; twice that leaves time for its acknowledgements. One that grants any amount and
-# never acknowledges a first byte would make us keep all that follows.
-MAX_UNACKNOWLEDGED: Final = 128 * 1024 * 1024
+# Bytes sent on all streams and kept because not everything up to them was acknowledged, in parts of our own receive
+# window: a receiver grants its window from what it has read, and twice that leaves time for its acknowledgements. One
+# that grants any amount and never acknowledges a first byte would make us keep all that follows.
+UNACKNOWLEDGED_WINDOWS: Final = 2
 # Bytes of a turn: a few packets, so that little waits for a turn of others; a train of 64 KiB skips seven turns.
 QUANTUM: Final = 8192
 
@@ -42,6 +42,7 @@ class Turns:
     __slots__ = (
         "_credit_blocked",
         "_events",
+        "_max_unacknowledged",
         "_ready",
         "_stream_blocked",
         "acknowledged",
@@ -50,8 +51,9 @@ class Turns:
         "unsent",
     )
 
-    def __init__(self, events: list[Event]) -> None:
+    def __init__(self, events: list[Event], receive_window: int) -> None:
         self._events = events
+        self._max_unacknowledged = UNACKNOWLEDGED_WINDOWS * receive_window
         self._ready: deque[Stream] | None = None
         # Streams with data that the connection's credit, or their own, holds back.
         self._credit_blocked: dict[int, Stream] = {}
@@ -77,7 +79,7 @@ class Turns:
     def _available(self) -> int:
         """New bytes that may be handed out, on all streams together."""
         window = self.send_window
-        return min(window.available, MAX_UNACKNOWLEDGED - window.used + self.acknowledged)
+        return min(window.available, self._max_unacknowledged - window.used + self.acknowledged)
 
     def _take_up_again(self) -> None:
         """Streams that credit held back, as many as it will do for; the others when these are through."""

@@ -17,7 +17,7 @@ def stream(stream_id: int, data: int = 0, limit: int = 1 << 20) -> Stream:
 
 
 def turns_of(*streams: Stream, credit: int = 1 << 20) -> Turns:
-    turns = Turns([])
+    turns = Turns([], 64 << 20)
     turns.raise_limit(credit)
     for item in streams:
         assert item.send is not None
