@@ -230,8 +230,11 @@ class Recovery:
 
     def set_max_datagram_size(self, max_datagram_size: int, now: float) -> None:
         """Full packets have another size from now on (path MTU discovery)."""
-        self.congestion.max_datagram_size = max_datagram_size
-        self.pacer.set_rate(self.congestion.pacing_rate, max_datagram_size, now)
+        congestion = self.congestion
+        congestion.max_datagram_size = max_datagram_size
+        # Smaller than a packet, the window would let nothing go, and nothing in flight would ever let it grow.
+        congestion.congestion_window = max(congestion.congestion_window, congestion.minimum_window)
+        self.pacer.set_rate(congestion.pacing_rate, max_datagram_size, now)
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` has something to do; None: never (RFC 9002 appendix A.8)."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from rudp.congestion import CongestionController
+from rudp.congestion.bbr import Bbr
+from rudp.congestion.cubic import Cubic
+from rudp.congestion.new_reno import NewReno
 from tests.sender import MAX_ACK_DELAY, RTT, SIZE, Sender, settled_sender
 
 sender = pytest.fixture(settled_sender)
@@ -94,3 +98,16 @@ def test_probe_timeouts_repeat_what_carries_data_instead(sender: Sender) -> None
     sender.send(1, mtu_probe=True)
     sender.send(2)
     assert [(train.first, train.stop) for train in sender.recovery.oldest_unacknowledged(2)] == [(2, 4)]
+
+
+@pytest.mark.parametrize("controller", [NewReno, Cubic, Bbr])
+def test_a_larger_packet_fits_the_smallest_window(controller: type[CongestionController]) -> None:
+    """RFC 9002 section 7.2 counts the minimum window in packets. With nothing in flight nothing would grow it."""
+    sender = Sender(controller)
+    congestion = sender.recovery.congestion
+    congestion.congestion_window = congestion.minimum_window
+    sender.recovery.set_max_datagram_size(10 * SIZE, sender.now)
+    assert congestion.congestion_window == congestion.minimum_window
+    assert sender.recovery.send_allowance(sender.now) >= 2 * 10 * SIZE
+    sender.recovery.set_max_datagram_size(SIZE, sender.now)
+    assert congestion.congestion_window >= 2 * 10 * SIZE, "a smaller one takes nothing back"

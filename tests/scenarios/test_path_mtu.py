@@ -79,6 +79,12 @@ def test_lost_probes_cut_no_window_and_count_as_no_loss(congestion: str) -> None
     assert congestion != "new_reno" or stats.ssthresh is None
 
 
+def test_a_window_that_loss_made_small_carries_packets_that_became_large() -> None:
+    """A probe leaves while the window has room for it, and is acknowledged when it has none any more."""
+    config = Config(datagram_size_limit=16000, congestion="new_reno")
+    transfer(10, Mtu(20000), loss=0.2, size=400_000, config=config)
+
+
 @pytest.mark.parametrize("loss", [0.0, 0.05])
 @pytest.mark.parametrize("mtu", [1280, 1400])
 def test_a_black_hole_in_mid_transfer_is_left_within_some_probe_timeouts(mtu: int, loss: float) -> None:
