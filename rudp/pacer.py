@@ -25,7 +25,7 @@ QUANTUM_TIME: Final = 0.001
 """Seconds' worth of the rate that is worth waking up for: the timer grain of epoll."""
 
 SLOW_RATE: Final = 150_000
-"""Bytes a second from which a quantum is two packets at least (draft-ietf-ccwg-bbr section 4.6.3, send quantum): half
+"""Bytes a second from which a quantum is two packets at least (draft-ietf-ccwg-bbr section 5.6.3, send quantum): half
 the wake-ups, and an ACK for every second packet loses nothing by it."""
 
 QUANTUM_BYTES: Final = 65_507

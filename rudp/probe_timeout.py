@@ -25,7 +25,7 @@ __all__ = ["probe_delay"]
 PROBES: Final = 2
 # RFC 8961 section 4 asks for a minute or more. But then an idle timeout of 30 s holds seven tries, and at 50 % loss one
 # transfer in fifty ends undecided; and a path that comes back after half a minute stands idle for half a minute more.
-# RFC 8085 section 3.1.1 lets who knows nothing of a path send a datagram every three seconds: here it is a pair.
+# RFC 8085 section 3.1.3 lets who knows nothing of a path send a datagram every three seconds: here it is a pair.
 MAX_PROBE_TIMEOUT: Final = 3.0
 
 
