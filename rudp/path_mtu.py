@@ -6,7 +6,7 @@ Refuses to know: packets and their contents, windows, timers, sockets; a caller 
     open, on_path_changed      a path begins
     next_probe(now)            the size to probe now, 0 for none; O(1), and O(table) once a probe
     on_probe_sent, on_acked, on_lost      O(1) a train
-    on_probe_timeout           O(trains outstanding), at the second probe timeout in a row only
+    on_probe_timeout           O(trains outstanding), from the second probe timeout in a row on
     on_too_big                 this machine itself refused a datagram
 
 Sizes are bytes of UDP payload, the PLPMTU of RFC 8899. It is a lower bound found by what was acknowledged:
@@ -55,7 +55,7 @@ LOSS_RATE_PACKETS: Final = 2048
 SEARCH_STEP: Final = 16
 # Flights, one after another, whose large packets were all lost while smaller ones passed.
 BLACK_HOLE_FLIGHTS: Final = 3
-# Probe timeouts in a row, with large packets outstanding.
+# Probe timeouts in a row, with large packets outstanding; more where chance alone would often bring them about.
 BLACK_HOLE_TIMEOUTS: Final = 2
 # Seconds without search after the second black hole within PMTU_RAISE_TIMER; doubled by each further one.
 FIRST_PAUSE: Final = 1.0
@@ -87,6 +87,12 @@ class SearchState(Enum):
 def _largest(train: SentTrain) -> int:
     """Bytes of the train's largest packet; of a piece only the last, shorter one may be left."""
     return train.packet_size if train.count > 1 else train.last_size
+
+
+def _unlikely_losses(chance: float) -> int:
+    """Losses in a row that chance hardly brings about when it brings about one with that probability."""
+    least, most = MAX_PROBES
+    return max(least, min(most, ceil(log(MISTAKEN_REFUSAL) / log(chance))))
 
 
 class PathMtu:
@@ -214,6 +220,10 @@ class PathMtu:
         """The probe timeout fired, `pto_count` times in a row."""
         if pto_count < BLACK_HOLE_TIMEOUTS or self.size <= BASE_PLPMTU or self.state is SearchState.DISABLED:
             return
+        # Lost so far: what was outstanding, and a pair of probes each time before. Or what acknowledged them.
+        chance = 1.0 - (1.0 - self._loss_rate) ** 2
+        if 2 * pto_count - 1 < _unlikely_losses(chance):
+            return
         if any(_largest(train) > BASE_PLPMTU and not train.mtu_probe for train in outstanding):
             self._on_black_hole(now)
 
@@ -313,10 +323,12 @@ class PathMtu:
     @property
     def max_probes(self) -> int:
         """Losses in a row that refuse a size, by the loss rate seen: MAX_PROBES of RFC 8899, adapted."""
+        return _unlikely_losses(self._loss_rate)
+
+    @property
+    def _loss_rate(self) -> float:
         # Few packets say little: with none yet, a loss rate of 25 % is taken.
-        rate = (self._lost + 1) / (self._lost + self._acked + 4)
-        least, most = MAX_PROBES
-        return max(least, min(most, ceil(log(MISTAKEN_REFUSAL) / log(rate))))
+        return (self._lost + 1) / (self._lost + self._acked + 4)
 
     # -- black holes --------------------------------------------------------------------------------------------
 

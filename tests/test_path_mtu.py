@@ -303,6 +303,21 @@ class TestBlackHole:
         link.machine.on_probe_timeout(BLACK_HOLE_TIMEOUTS, outstanding, link.now)
         assert link.machine.size == BASE_PLPMTU
 
+    @pytest.mark.parametrize(("rate", "timeouts"), [(0.01, 2), (0.04, 2), (0.1, 3), (0.15, 4), (0.6, 6)])
+    def test_more_probe_timeouts_where_chance_often_brings_them_about(self, rate: float, timeouts: int) -> None:
+        """Each time but the first a pair of probes is lost, or its acknowledgement."""
+        random = Random(7)
+        link = Link(1472).settled()
+        link.lost = lambda train: random.random() < rate
+        for _ in range(200):
+            link.round()
+        outstanding = [link.packet(1472)]
+        for count in range(1, timeouts):
+            link.machine.on_probe_timeout(count, outstanding, link.now)
+        assert not link.machine.black_holes
+        link.machine.on_probe_timeout(timeouts, outstanding, link.now)
+        assert link.machine.black_holes == 1
+
     def test_the_short_last_packet_of_a_train_is_no_evidence(self) -> None:
         link = Link(1472).settled()
         train = SentTrain(1000, 10, link.now, 1472, 300)

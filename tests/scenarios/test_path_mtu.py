@@ -79,6 +79,14 @@ def test_lost_probes_cut_no_window_and_count_as_no_loss(congestion: str) -> None
     assert congestion != "new_reno" or stats.ssthresh is None
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_loss_that_makes_windows_small_is_no_black_hole(seed: int) -> None:
+    """With a window of a few packets a whole flight, and the probes after it, are often lost by chance."""
+    stats = transfer(seed, Mtu(1500), loss=0.2, size=300_000, config=Config(congestion="cubic")).stats
+    assert stats is not None
+    assert (stats.path_mtu_black_holes, stats.max_datagram_size) == (0, 1472)
+
+
 def test_a_window_that_loss_made_small_carries_packets_that_became_large() -> None:
     """A probe leaves while the window has room for it, and is acknowledged when it has none any more."""
     config = Config(datagram_size_limit=16000, congestion="new_reno")
