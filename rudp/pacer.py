@@ -76,7 +76,7 @@ class Pacer:
         self._rate = new_rate
         self._max_datagram_size = max_datagram_size
         self._size_bucket()
-        self._tokens = min(self._tokens, self.burst)
+        self._tokens = max(min(self._tokens, self.burst), -self.burst)
 
     def allowance(self, now: float) -> int:
         """Return the bytes that may leave now: 0, or at least a quantum; `UNPACED` without a rate."""

@@ -86,6 +86,13 @@ def test_probes_overdraw_by_one_burst_at_most() -> None:
     assert release == pytest.approx(12 * SIZE / 1e6)
 
 
+def test_what_was_overdrawn_at_a_fast_rate_is_no_more_than_a_burst_of_the_slow_one() -> None:
+    pacer = paced(1e8)
+    pacer.on_sent(1_000_000, 0.0)
+    pacer.set_rate(1e5, SIZE, 0.0)
+    assert pacer.release_time(0.0) == pytest.approx(11 * SIZE / 1e5)
+
+
 def test_time_does_not_run_backwards() -> None:
     pacer = paced(1e6)
     pacer.on_sent(10 * SIZE, 1.0)
