@@ -212,6 +212,21 @@ def test_a_loss_that_was_none_is_undone() -> None:
     assert bench.bbr.congestion_window >= 0.95 * window
 
 
+def test_what_a_loss_undoes_is_what_held_before_it_and_not_before_an_earlier_one() -> None:
+    """After an undo the next loss begins another episode, whenever its packets were sent."""
+    bench = Bench()
+    bench.run(4.0)
+    bbr, now = bench.bbr, bench.world.now
+    event = LossEvent(now, PACKET, now - 0.01, 10 * PACKET, 11 * PACKET)
+    bbr.path.inflight_longterm = INFINITY
+    bbr.on_loss(event)
+    bbr.on_loss_undone(now)
+    bbr.path.inflight_longterm = 50.0 * PACKET
+    bbr.on_loss(event._replace(now=now + 0.01))
+    bbr.on_loss_undone(now + 0.02)
+    assert bbr.path.inflight_longterm == 50.0 * PACKET
+
+
 def test_a_probe_ended_by_a_loss_that_was_none_begins_again() -> None:
     bench = Bench(queue_bdp=0.1)
     bench.lose_a_probe()

@@ -170,11 +170,13 @@ class Bbr(CongestionController):
 
     def on_persistent_congestion(self, now: float) -> None:  # noqa: ARG002
         """OnEnterRTO: begin again from the least window; the model stays."""
+        self._episode_start = -INFINITY
         self._save_state()
         self.congestion_window = super().minimum_window
 
     def on_loss_undone(self, now: float) -> None:
         """HandleSpuriousLossDetection."""
+        self._episode_start = -INFINITY
         self.congestion_window = max(self.congestion_window, self._prior_window)
         self.path.undo()
         self._reset_full_bw()
