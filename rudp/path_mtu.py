@@ -92,6 +92,8 @@ def _largest(train: SentTrain) -> int:
 def _unlikely_losses(chance: float) -> int:
     """Losses in a row that chance hardly brings about when it brings about one with that probability."""
     least, most = MAX_PROBES
+    if not 0.0 < chance < 1.0:
+        return most if chance else least
     return max(least, min(most, ceil(log(MISTAKEN_REFUSAL) / log(chance))))
 
 
@@ -220,9 +222,10 @@ class PathMtu:
         """The probe timeout fired, `pto_count` times in a row."""
         if pto_count < BLACK_HOLE_TIMEOUTS or self.size <= BASE_PLPMTU or self.state is SearchState.DISABLED:
             return
-        # Lost so far: what was outstanding, and a pair of probes each time before. Or what acknowledged them.
-        chance = 1.0 - (1.0 - self._loss_rate) ** 2
-        if 2 * pto_count - 1 < _unlikely_losses(chance):
+        # Lost so far: what was outstanding, and a pair of probes each time before. Or what acknowledged them. Before a
+        # loss was seen chance has no part in it: a first size that is too large should be left soon.
+        passed = self._acked / (self._acked + self._lost) if self._lost else 1.0
+        if 2 * pto_count - 1 < _unlikely_losses(1.0 - passed**2):
             return
         if any(_largest(train) > BASE_PLPMTU and not train.mtu_probe for train in outstanding):
             self._on_black_hole(now)
@@ -323,12 +326,8 @@ class PathMtu:
     @property
     def max_probes(self) -> int:
         """Losses in a row that refuse a size, by the loss rate seen: MAX_PROBES of RFC 8899, adapted."""
-        return _unlikely_losses(self._loss_rate)
-
-    @property
-    def _loss_rate(self) -> float:
         # Few packets say little: with none yet, a loss rate of 25 % is taken.
-        return (self._lost + 1) / (self._lost + self._acked + 4)
+        return _unlikely_losses((self._lost + 1) / (self._lost + self._acked + 4))
 
     # -- black holes --------------------------------------------------------------------------------------------
 

@@ -318,6 +318,21 @@ class TestBlackHole:
         link.machine.on_probe_timeout(timeouts, outstanding, link.now)
         assert link.machine.black_holes == 1
 
+    def test_a_first_size_that_is_too_large_is_left_at_the_second(self) -> None:
+        link = Link(1472, initial=9000)
+        assert link.machine.size == 9000
+        link.machine.on_probe_timeout(BLACK_HOLE_TIMEOUTS, [link.packet(9000)], link.now)
+        assert link.machine.size == BASE_PLPMTU
+
+    def test_when_all_is_lost_six_probe_timeouts_are_enough(self) -> None:
+        link = Link(1472, initial=9000)
+        link.resolve([link.packet(9000)], [False])
+        for count in range(1, 6):
+            link.machine.on_probe_timeout(count, [link.packet(9000)], link.now)
+        assert not link.machine.black_holes
+        link.machine.on_probe_timeout(6, [link.packet(9000)], link.now)
+        assert link.machine.black_holes == 1
+
     def test_the_short_last_packet_of_a_train_is_no_evidence(self) -> None:
         link = Link(1472).settled()
         train = SentTrain(1000, 10, link.now, 1472, 300)
