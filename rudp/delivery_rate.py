@@ -9,9 +9,14 @@ at one time, so they share one snapshot.
 
 from __future__ import annotations
 
+from typing import Final
+
 from rudp.sent_packets import SentTrain
 
 __all__ = ["DeliveryRate"]
+
+# Seconds: less than this passes between two looks at a clock, or is rounding where a clock is coarse.
+CLOCK_GRAIN: Final = 1e-6
 
 
 class DeliveryRate:
@@ -48,6 +53,6 @@ class DeliveryRate:
         """Bytes a second over the flight of `newest`, or None if that was too short to tell (section 3.3)."""
         self.first_sent_time = newest.time_sent
         interval = max(newest.time_sent - newest.first_sent_time, now - newest.delivered_time)
-        if interval <= 0.0 or interval < min_rtt:
+        if interval < CLOCK_GRAIN or interval < min_rtt:
             return None
         return (self.delivered - newest.delivered) / interval

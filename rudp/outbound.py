@@ -28,6 +28,8 @@ __all__ = ["Outbound"]
 ACKS_PER_WINDOW: Final = 8
 # Below this many packets a window the receiver's own pace of acknowledging serves.
 LEAST_WINDOW_PACKETS: Final = 160
+# The most that the frame can say. A window may be any number where a controller is the user's own.
+LARGEST_THRESHOLD: Final = 2**32 - 1
 # A probe of the path MTU may exceed what window and pacer allow by a packet or by this part of the window. It counts
 # as in flight, so what follows waits.
 PROBE_SHARE: Final = 8
@@ -161,7 +163,7 @@ class Outbound:
         old = self._ack_threshold
         if packets < LEAST_WINDOW_PACKETS and not old:
             return
-        threshold = max(2, packets // ACKS_PER_WINDOW)
+        threshold = min(max(2, packets // ACKS_PER_WINDOW), LARGEST_THRESHOLD)
         if old and old < threshold * 2 and threshold < old * 2:
             return
         self._ack_threshold = threshold

@@ -91,6 +91,11 @@ class LossBased(CongestionController):
         return self._prr.active
 
     @property
+    def _target(self) -> int:
+        """The window to come to by the end of a recovery period. Packets may have become larger since it began."""
+        return max(int(self.ssthresh), self.minimum_window)
+
+    @property
     def pacing_gain(self) -> float:
         """Windows a round trip at which packets are let go (RFC 9002 section 7.7)."""
         return PACING_GAIN_SLOW_START if self.in_slow_start else PACING_GAIN_CONGESTION_AVOIDANCE
@@ -107,7 +112,7 @@ class LossBased(CongestionController):
         if self._prr.active:
             if sample.newest_time_sent > self._recovery_start_time:
                 self._prr.end()
-                self.congestion_window = int(self.ssthresh)
+                self.congestion_window = self._target
             else:
                 self._reduce_gradually(sample.acked_bytes, sample.bytes_in_flight)
         if sample.oldest_time_sent > self._recovery_start_time:
@@ -153,7 +158,7 @@ class LossBased(CongestionController):
         window = self.congestion_window
         if self._prr.active:
             self._prr.end()
-            window = int(self.ssthresh)
+            window = self._target
         self._undo = None
         restart_window = initial_window(self.max_datagram_size)
         if window > restart_window and self.ssthresh < float("inf"):
@@ -167,7 +172,7 @@ class LossBased(CongestionController):
             return
         if self._prr.active:
             self._prr.end()
-            self.congestion_window = int(self.ssthresh)
+            self.congestion_window = self._target
         self._undo = (self.congestion_window, self.ssthresh, self._recovery_start_time, self._remember())
         self._recovery_start_time = now
         self._reduce()
@@ -175,7 +180,7 @@ class LossBased(CongestionController):
 
     def _reduce_gradually(self, delivered_bytes: int, bytes_in_flight: int) -> None:
         packet = self.max_datagram_size
-        window = self._prr.window(delivered_bytes, bytes_in_flight, int(self.ssthresh), packet)
+        window = self._prr.window(delivered_bytes, bytes_in_flight, self._target, packet)
         self.congestion_window = max(window, self.minimum_window)
 
     def _is_underutilized(self, sample: AckSample) -> bool:

@@ -1,0 +1,109 @@
+"""A sender against a peer that lies about what arrived, and when: it neither stands still, nor grows, nor works more.
+
+The peer is that of `test_hostile`. Counted in packets, bytes and objects, never in seconds of a real clock.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from rudp import wire
+from rudp.config import Config
+from rudp.congestion.new_reno import NewReno
+from tests.test_hostile import Peer
+
+CONTROLLERS = ("model", "cubic", "new_reno", "bbr")
+
+
+def acknowledge(peer: Peer, first: int = 0) -> list[bytes]:
+    """Acknowledge all that was sent from `first` on; what comes back."""
+    sent = peer.server._recovery.next_packet_number
+    return peer.send(wire.Ack(sent - 1, 0.0, ((first, sent),), None))
+
+
+def pass_time(peer: Peer, seconds: float) -> list[bytes]:
+    """Let time pass; what the server sends at its end."""
+    peer.now += seconds
+    peer.endpoint.handle_timeout(peer.now)
+    return peer.answers()
+
+
+@pytest.mark.parametrize("congestion", CONTROLLERS)
+def test_a_large_probe_acknowledged_after_the_window_fell_leaves_room_for_a_packet(congestion: str) -> None:
+    peer = Peer(Config(congestion=congestion, datagram_size_limit=65507))
+    server = peer.server
+    recovery, mtu = server._recovery, server._paths.mtu
+    server.send(0, bytes(40 << 20))
+    peer.answers()
+    pass_time(peer, 0.02)
+    while not (probe := next((t for t in recovery.sent_packets if t.mtu_probe and t.size > 20_000), None)):
+        acknowledge(peer)
+        pass_time(peer, 0.02)
+    # Silence; then the newest packet alone, and all the others, the probe among them, once the window has fallen.
+    for _ in range(4):
+        due = peer.endpoint.next_timeout()
+        assert due is not None
+        pass_time(peer, due - peer.now)
+    acknowledge(peer, recovery.next_packet_number - 1)
+    peer.now += 0.001
+    acknowledge(peer, probe.first)
+    unsent = server.unsent(0)
+    for _ in range(20):
+        pass_time(peer, 0.1)
+        acknowledge(peer)
+        assert recovery.congestion.congestion_window >= mtu.size
+    assert server.unsent(0) < unsent - 100_000
+
+
+@pytest.mark.parametrize("congestion", CONTROLLERS)
+def test_acknowledgements_in_no_time_make_no_rate(congestion: str) -> None:
+    peer = Peer(Config(congestion=congestion))
+    server = peer.server
+    server.send(0, bytes(1 << 20))
+    peer.answers()
+    peer.now = 1e6
+    acknowledge(peer)
+    for _ in range(50):
+        # The least by which a clock of twelve days can differ.
+        peer.now += 1.2e-10
+        acknowledge(peer)
+        window = server._recovery.congestion.congestion_window
+        assert window <= 1 << 24
+        rate = server._recovery.pacer.rate
+        assert rate is None or rate < 1e16
+
+
+class Boundless(NewReno):
+    """A user's own controller that knows no measure."""
+
+    name = "boundless"
+
+    def on_ack(self, sample: object) -> None:
+        self.congestion_window = 1 << 80
+
+
+def test_a_window_of_any_size_can_be_told_to_the_peer() -> None:
+    peer = Peer(Config(congestion=Boundless))
+    peer.server.send(0, bytes(1 << 20))
+    peer.answers()
+    pass_time(peer, 0.02)
+    acknowledge(peer)
+    assert peer.server.unsent(0) == 0
+
+
+@pytest.mark.parametrize("congestion", ["cubic", "new_reno"])
+def test_a_recovery_that_ends_with_larger_packets_leaves_room_for_them(congestion: str) -> None:
+    peer = Peer(Config(congestion=congestion))
+    recovery = peer.server._recovery
+    peer.server.send(0, bytes(1 << 20))
+    peer.answers()
+    # The window comes down to two packets of 1,200 bytes.
+    for _ in range(20):
+        pass_time(peer, 0.02)
+        acknowledge(peer, recovery.next_packet_number - 1)
+    assert recovery.congestion.ssthresh < 4000
+    recovery.set_max_datagram_size(9000, peer.now)
+    for _ in range(5):
+        pass_time(peer, 0.02)
+        acknowledge(peer)
+        assert recovery.congestion.congestion_window >= 9000
