@@ -16,7 +16,7 @@ counts lost packets where the draft counts lost ranges, which trains make few of
 as limited by the application, but the two estimators that could mistake them are not asked. State is saved for undo
 once a loss episode (RFC 9002 section 7.3.2), not once a round, or the second round would save what the first one cut.
 After persistent congestion (the draft's RTO) the window is RFC 9002's minimum and grows by what is acknowledged.
-A cautious probe compares the flight before an ACK with its bound, not the one after: an ACK is of an eighth of a window.
+A cautious probe compares the flight before an ACK with its bound, not the one after: an ACK is of many packets.
 """
 
 from __future__ import annotations
