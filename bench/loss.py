@@ -121,7 +121,7 @@ def measure(cell: Cell) -> Row:
     bound = capacity(cell.rate, result) * (1 - cell.loss / 100)
     waits = sorted(seconds for at, seconds in outcome.queue if at >= cell.steady_from)
     rounds, lost = _start_up(outcome, result, cell)
-    return Row(
+    row = Row(
         cell,
         share=result.goodput(cell.steady_from, cell.seconds) / bound,
         whole=result.goodput(0.0, cell.seconds) / bound,
@@ -135,6 +135,8 @@ def measure(cell: Cell) -> Row:
         start_up_lost=lost,
         error=None if result.error is None else f"{type(result.error).__name__}: {result.error}",
     )
+    # As the file keeps it, or what is shown from that would be rounded twice.
+    return Row.from_dict(row.as_dict())
 
 
 def _flow(cell: Cell, size: int | None = None) -> Flow:
