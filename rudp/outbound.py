@@ -95,6 +95,8 @@ class Outbound:
             train = self._mtu_probe(now)
             if train is not None:
                 return train
+        if self._recovery.skips(self.packetizer.next_packet_number):
+            self.packetizer.next_packet_number += 1
         return self._data_train(now)
 
     def _data_train(self, now: float) -> Train | None:

@@ -288,6 +288,10 @@ class Recovery:
                 packets -= train.count
         return found
 
+    def skips(self, packet_number: int) -> bool:
+        """Whether `packet_number` is to be left out, so that a peer which acknowledges it is known to lie."""
+        return self._random is not None and self._unresolved.skips(packet_number, self._random)
+
     @property
     def next_packet_number(self) -> int:
         """The lowest packet number that wasn't used or skipped."""

@@ -4,6 +4,7 @@ Knows: what is outstanding, what was declared lost lately and may yet be acknowl
 which ranges the last ACK had. Refuses to know: why a packet is lost, and whom it concerns.
 
     on_sent     O(1)
+    skips       O(1)
     take        O(new ACK ranges + pieces resolved); ranges below all unresolved are skipped, so are repeated ones
     forget      O(entries forgotten)
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from rudp.congestion import RandomBits
 from rudp.errors import ErrorCode, ProtocolError
 from rudp.ranges import RangeSet
 from rudp.sent_packets import SentPackets, SentTrain
@@ -29,6 +31,9 @@ MAX_REMEMBERED: Final = 512
 MAX_REMEMBERED_IDLE: Final = 16
 # Runs of skipped packet numbers the peer is checked against (RFC 9000 section 21.4).
 MAX_SKIPPED: Final = 32
+# Bits of the packets between two skipped numbers: 512 to 1,023. A peer that acknowledges what never came, to be sent
+# more than the path carries, can't know which to leave out. A connection of less than 512 packets skips none.
+SKIP_BITS: Final = 9
 
 _NO_RANGES: Final[frozenset[tuple[int, int]]] = frozenset()
 
@@ -36,7 +41,7 @@ _NO_RANGES: Final[frozenset[tuple[int, int]]] = frozenset()
 class Unresolved:
     """The packet numbers of one connection whose fate is open. `outstanding` and `remembered` hold the trains."""
 
-    __slots__ = ("_seen_ranges", "next_packet_number", "outstanding", "remembered", "skipped")
+    __slots__ = ("_seen_ranges", "next_packet_number", "outstanding", "remembered", "skip_at", "skipped")
 
     def __init__(self) -> None:
         self.next_packet_number = 0
@@ -44,6 +49,16 @@ class Unresolved:
         self.remembered = SentPackets()
         self.skipped = RangeSet()
         self._seen_ranges = _NO_RANGES
+        # The number that is skipped next; 0 before it was drawn.
+        self.skip_at = 0
+
+    def skips(self, packet_number: int, random: RandomBits) -> bool:
+        """Whether `packet_number`, the next in line, is to be skipped (RFC 9000 section 21.4)."""
+        if packet_number < (self.skip_at or 1 << SKIP_BITS):
+            return False
+        skips = self.skip_at > 0
+        self.skip_at = packet_number + (1 << SKIP_BITS) + random.getrandbits(SKIP_BITS)
+        return skips
 
     def on_sent(self, train: SentTrain) -> None:
         """File a train; the numbers left out since the one before count as skipped."""

@@ -10,6 +10,8 @@ import pytest
 from rudp import wire
 from rudp.config import Config
 from rudp.congestion.new_reno import NewReno
+from rudp.ranges import RangeSet
+from rudp.state import State
 from tests.test_hostile import Peer
 
 CONTROLLERS = ("model", "cubic", "new_reno", "bbr")
@@ -107,3 +109,36 @@ def test_a_recovery_that_ends_with_larger_packets_leaves_room_for_them(congestio
         pass_time(peer, 0.02)
         acknowledge(peer)
         assert recovery.congestion.congestion_window >= 9000
+
+
+def test_a_peer_that_acknowledges_whatever_is_sent_is_found_out() -> None:
+    peer = Peer(Config(congestion="cubic"))
+    server = peer.server
+    server.send(0, bytes(1 << 24))
+    peer.answers()
+    for _ in range(100):
+        if not peer.endpoint.connections:
+            break
+        pass_time(peer, 0.02)
+        acknowledge(peer)
+    assert server.state is State.ABORTED
+    assert server._recovery.next_packet_number < 8 * 1024
+
+
+def test_a_peer_that_acknowledges_what_came_is_sent_all_of_it() -> None:
+    peer = Peer(Config(congestion="cubic"))
+    server = peer.server
+    server.send(0, bytes(1 << 24))
+    came: list[int] = []
+    datagrams = peer.answers()
+    while datagrams:
+        for data in datagrams:
+            came += wire.read_headers(memoryview(data), len(data))[2]
+        ranges = RangeSet()
+        for number in came[-4096:]:
+            ranges.add(number, number + 1)
+        newest = tuple(zip(reversed(ranges.starts[-128:]), reversed(ranges.stops[-128:]), strict=True))
+        datagrams = peer.send(wire.Ack(ranges.stops[-1] - 1, 0.0, newest, None)) + pass_time(peer, 0.02)
+    assert server.send_buffered == 0
+    skipped = set(range(came[-1])) - set(came)
+    assert len(came) // 1024 - 1 <= len(skipped) <= len(came) // 512
