@@ -12,6 +12,7 @@ import pytest
 
 import rudp
 from rudp.aio import client as client_module
+from rudp.aio import driver as driver_module
 from rudp.errors import ConnectionClosed, StreamClosed, StreamReset
 from rudp.sim import SimulatedLoop
 from tests.test_aio import HOST, pair, run, settle
@@ -388,3 +389,21 @@ def test_what_was_written_before_aclose_reaches_a_callback_s_reader():
         await server.wait_closed()
 
     run(main())
+
+
+def test_what_the_socket_has_read_ahead_is_taken_without_another_datagram(monkeypatch):
+    monkeypatch.setattr(driver_module, "BUFFERS_PER_WAKEUP", 2)
+
+    async def main():
+        endpoint = await rudp.Endpoint.bind(HOST, 0)
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        # The second is received with a look at the third, which doesn't go with it.
+        for size in (30, 30, 40):
+            sender.sendto(bytes(size), endpoint.local_address)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert endpoint.stats().datagrams_received == 3
+        sender.close()
+        await endpoint.close()
+
+    asyncio.run(main())

@@ -684,6 +684,13 @@ def test_datagrams_that_wait_are_merged_from_the_second_on(opened: Opened) -> No
     assert server.receive() is None
 
 
+def test_no_more_datagrams_are_merged_than_the_kernel_would(opened: Opened) -> None:
+    client, server = opened(), opened()
+    for _ in range(200):
+        assert client.send(train(server.local_address, b"x", 1))
+    assert [len(receive(server).data) for _ in range(4)] == [1, 64, 64, 64]
+
+
 def test_merged_datagrams_fit_one_buffer(opened: Opened) -> None:
     client, server = opened(), opened()
     for number in range(120):

@@ -126,6 +126,9 @@ class Driver:
                 break
             size += len(received[0])
             core.receive(*received, now)
+        else:
+            # What the socket has read ahead doesn't make it readable.
+            self.loop.call_soon(self._on_readable)
         if self._watcher is None:
             self._gather(size, now)
         # Whoever is woken by this runs before the flush, so that answers and fresh credit share packets with the ACK.
@@ -138,6 +141,8 @@ class Driver:
         if self._gathering.on_received(size, now):
             if not was_active:
                 self.loop.remove_reader(self._fd)
+            if self._gather_timer is not None:
+                self._gather_timer.cancel()
             self._gather_timer = self.loop.call_later(GATHER_TIME, self._on_gathered)
         elif was_active:
             self.loop.add_reader(self._fd, self._on_readable)
