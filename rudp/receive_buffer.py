@@ -29,8 +29,9 @@ __all__ = ["FragmentSpace", "ReceiveBuffer"]
 # of a connection.
 FRAGMENT_OVERHEAD: Final = 200
 LEAST_FRAGMENT_SPACE: Final = 256 * 1024
-# Fragments of a stream, whatever its window: one that comes in between moves all those behind it.
+# Fragments of a stream, or one for so many bytes of its window: one that comes in between moves all those behind it.
 MAX_FRAGMENTS: Final = 8192
+FRAGMENT_WINDOW: Final = 8192
 # A chunk from this size on (bytes) is handed to the reader as it is, smaller ones are joined.
 LARGE_CHUNK: Final = 16 * 1024
 # So many chunks in order in a row that are each smaller than TINY_CHUNK become one.
@@ -265,7 +266,8 @@ class ReceiveBuffer:
     def _check_space(self, held: int) -> None:
         """Raise BufferFull when there is no room for one more than `held` fragments."""
         space = max(self.window, LEAST_FRAGMENT_SPACE)
-        if (held + 1) * FRAGMENT_OVERHEAD > space or held >= MAX_FRAGMENTS or self._shared.full:
+        most = max(MAX_FRAGMENTS, self.window // FRAGMENT_WINDOW)
+        if (held + 1) * FRAGMENT_OVERHEAD > space or held >= most or self._shared.full:
             raise BufferFull(f"{held} fragments out of order are held already, {self._shared.held} by all streams")
 
     def _join_tiny(self, index: int, offset: int, fragment: bytes) -> bool:

@@ -235,6 +235,10 @@ class SendBuffer:
             self._lost_size += sum(b - a for a, b in self._lost.missing(low, high))
             self._lost.add(low, high)
 
+    def repeat_first(self, size: int) -> None:
+        """The first `size` bytes that are not acknowledged are sent again, if they were sent."""
+        self.on_lost(self.acked_up_to, min(self.acked_up_to + size, self.sent_up_to), False)
+
     def _close_tail(self) -> None:
         tail = self._tail
         self._chunks.append(tail[0] if len(tail) == 1 else b"".join(tail))

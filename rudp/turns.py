@@ -110,9 +110,15 @@ class Turns:
             self._ready.rotate(1)
 
     def prefer(self, stream: Stream) -> None:
-        """Let a stream that waits for a turn have the next one: for probes, O(streams that wait) in C."""
+        """Let a stream that waits for a turn have the next one, and its first bytes go first: for probes.
+
+        A receiver that holds all it may beyond a gap takes nothing but what fills the gap, whichever packet is the
+        oldest. O(streams that wait) in C.
+        """
         if stream.queued:
             assert self._ready is not None
+            assert stream.send is not None
+            stream.send.repeat_first(COMMON_PACKET)
             self._ready.remove(stream)
             self._ready.appendleft(stream)
 

@@ -159,3 +159,26 @@ def streams_in(pair: Pair, datagrams: list[Datagram]) -> list[wire.Stream]:
 
 def end_of(frames: list[wire.Stream]) -> int:
     return max(frame.offset + len(frame.data) for frame in frames)
+
+
+def test_a_probe_carries_what_fills_the_gap() -> None:
+    """The receiver took nothing more beyond the gap, and what would fill it isn't the oldest packet on its way."""
+    pair = Pair()
+    sent: list[int] = []
+    probed: list[float] = []
+
+    def fate(datagram: Datagram) -> list[tuple[float, bytes]]:
+        if pair.client.stats(pair.now).pto_count:
+            probed.append(pair.now)
+        if datagram.sender == "server" or not datagram.is_data:
+            return [(pair.delay, datagram.data)]
+        sent.append(datagram.number)
+        # The first is lost, the next five tell so, and nothing that is sent before the probe timeout arrives.
+        return [(pair.delay, datagram.data)] if 2 <= len(sent) <= 6 or probed else []
+
+    pair.fate = fate
+    pair.client.send(0, bytes(30_000))
+    pair.run(2.0)
+    assert pair.client.stats(pair.now).packets_lost
+    assert pair.sent("client", wire.Stream, probed[0])[0].offset == 0
+    assert len(read_all(pair.server, 0)) == 30_000
