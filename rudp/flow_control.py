@@ -8,12 +8,12 @@ over its streams, kept by the caller; one pair of classes serves both.
     SendWindow      credit granted by the peer, and how much of it is used
 
 Everything is O(1). The receive window is sized as in dynamic right-sizing (Fisk and Feng, 2001): what the
-application reads in one round trip is bandwidth times delay as it is now. When that is more than half of the
-window, the window becomes four times it: new credit takes a round trip to show, and a sender in slow start
-doubles in that time, and again in the next. So a window ends at two to four times bandwidth times delay. What waits
-beyond a gap counts as well: where much is lost, a window that holds only bandwidth times delay is full while
-the gap is mended. An application that reads slowly gets no larger one, nor does a path that the window
-doesn't limit.
+application reads in one round trip is bandwidth times delay as it is now. When that is more than a quarter of
+the window, the window becomes eight times it: new credit takes a round trip to show, and a sender in slow start
+doubles in that time, and again in the next, so that with less it would wait for credit. So a window ends at four to
+eight times bandwidth times delay. What waits beyond a gap counts as well: where much is lost, a packet is lost again
+when it is repeated, and a window that holds less than some round trips is full while the gap is mended. An
+application that reads slowly gets no larger one, nor does a path that the window doesn't limit.
 
 Sources: RFC 9000 section 4 (flow control), RFC 9293 section 3.8.6.2.2 (receiver's silly window avoidance).
 """
@@ -79,8 +79,8 @@ class ReceiveWindow:
         self._round_start = now
         self._round_consumed = self.consumed
         needed = bandwidth_delay + ahead
-        if needed * 2 > self.window:
-            self.window = min(max(int(needed * 4), self.window), self.window * 4, self.maximum)
+        if needed * 4 > self.window:
+            self.window = min(max(int(needed * 8), self.window), self.window * 4, self.maximum)
 
     def on_discarded(self, size: int) -> None:
         """`size` bytes were dropped unread: credit for them comes back, and the window doesn't grow by it."""

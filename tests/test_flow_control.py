@@ -113,11 +113,11 @@ def test_a_reader_that_takes_byte_by_byte_causes_few_updates(window_size: int) -
     assert 4 <= updates <= max(4 * window_size // max(1, window_size // 4), 16)
 
 
-def test_window_grows_to_the_path_and_stays_within_four_times_of_it() -> None:
+def test_window_grows_to_the_path_and_stays_within_eight_times_of_it() -> None:
     window = ReceiveWindow(64 * KIB, 64 * MIB)
     rate, rtt = 50e6, 0.1
     read = transfer(window, rate=rate, rtt=rtt, seconds=3.0)
-    assert 2 * rate * rtt <= window.window <= 4 * rate * rtt
+    assert 4 * rate * rtt <= window.window <= 8 * rate * rtt
     # From 64 KiB to 5 MB are four growths of two round trips each.
     assert read > rate * (3.0 - 10 * rtt)
 
@@ -129,7 +129,7 @@ def test_growth_is_at_most_fourfold_a_round() -> None:
         window.on_consumed(10_000_000, now, 0.125)
         sizes.append(window.window)
         now += 0.125
-    assert sizes == [100_000, 400_000, 1_600_000, 6_400_000, 25_600_000] + [25_600_000] * 3
+    assert sizes == [100_000, 400_000, 1_600_000, 6_400_000, 25_600_000] + [64 * MIB] * 3
 
 
 def test_window_never_exceeds_its_maximum() -> None:
@@ -179,7 +179,7 @@ def test_a_very_short_path_is_measured_by_the_grain_of_timers() -> None:
     for tick in range(1000):
         window.on_consumed(64 * KIB, tick * 0.0001, 0.00005)
     per_round = 64 * KIB * LEAST_ROUND / 0.0001
-    assert 2 * per_round <= window.window <= 4.1 * per_round
+    assert 4 * per_round <= window.window <= 8.1 * per_round
 
 
 def test_bytes_dropped_give_credit_back_without_growth() -> None:
@@ -242,7 +242,7 @@ def test_what_waits_beyond_gaps_widens_the_window() -> None:
     window = ReceiveWindow(MIB, 64 * MIB)
     for tick in range(1, 20):
         window.on_consumed(100 * KIB, tick * 0.1, 0.1, ahead=900 * KIB)
-    assert window.window == 4 * (100 + 900) * KIB
+    assert window.window == 4 * MIB, "a thousand KiB were needed: a quarter of that, and no more"
 
 
 def test_a_gap_widens_no_window_while_nothing_is_read() -> None:

@@ -18,9 +18,11 @@ CONTROLLERS = ("model", "cubic", "new_reno", "bbr")
 
 
 def acknowledge(peer: Peer, first: int = 0) -> list[bytes]:
-    """Acknowledge all that was sent from `first` on; what comes back."""
-    sent = peer.server._recovery.next_packet_number
-    return peer.send(wire.Ack(sent - 1, 0.0, ((first, sent),), None))
+    """Acknowledge all that was sent from `first` on, but no number that was skipped; what comes back."""
+    recovery = peer.server._recovery
+    sent = recovery.next_packet_number
+    ranges = recovery._unresolved.skipped.missing(first, sent)
+    return peer.send(wire.Ack(ranges[-1][1] - 1, 0.0, tuple(reversed(ranges)), None))
 
 
 def pass_time(peer: Peer, seconds: float) -> list[bytes]:
@@ -120,7 +122,8 @@ def test_a_peer_that_acknowledges_whatever_is_sent_is_found_out() -> None:
         if not peer.endpoint.connections:
             break
         pass_time(peer, 0.02)
-        acknowledge(peer)
+        sent = server._recovery.next_packet_number
+        peer.send(wire.Ack(sent - 1, 0.0, ((0, sent),), None))
     assert server.state is State.ABORTED
     assert server._recovery.next_packet_number < 8 * 1024
 

@@ -1,32 +1,33 @@
-"""The rate model, name "model": send at the rate the path delivers, keep in flight what that rate needs.
+"""The rate model, name "model": a short queue of one's own as the sign that the path is full, whatever is lost.
 
-Knows two things about the path, both measured: the highest delivery rate of this and the previous probing
-cycle, and the lowest RTT of the last ten seconds. Their product (BDP) is what fills the path without a queue.
-Everything is paced; the window is only a cap. It works by rounds, one round trip each:
+Knows three things about the path, all measured: the RTT without a queue (`base_rtt`), the rate at which it delivers,
+and what it loses though it isn't full (`background_loss`). Everything is paced; it works by rounds, one RTT each:
 
-    STARTUP     2.77 times the rate, until three rounds bring no quarter more, or one that met a queue all
-                along, or a round shows congestion
-    DRAIN       below the rate, until what is in flight fits the path
-    BELOW       0.9 times the rate to the end of the round, only if packets were lost lately: what is lost
-                while the path isn't full is no congestion of ours (the background loss)
-    CRUISE      the rate, divided by the share that survives the background loss
-    UP          1.25 times that for a round, to find more; then DRAIN again
-    PROBE_RTT   half a BDP, when ten seconds have passed without an RTT close to the minimum
+    STARTUP     doubles the rate each round, until three samples in a row show a queue, three rounds bring no quarter
+                more, or losses or CE marks come with a round that brought none
+    DRAIN       sends nothing until what is in flight fits the path
+    STEADY      the delay law: of its window, the share 1 - base / RTT is queued; the window moves by half of what
+                that is short of, or above, the queue a flow is to hold, `_own_queue`. Each flow keeps its own few
+                packets queued, so flows come to equal rates. Of the RTTs of a round the lowest counts: trains and
+                jitter make the others. Faster when it went one way for rounds, faster still when the queue is empty
+    PROBE_RTT   every three seconds, and soon after something new: drains its own queue for a moment, to see the base
+                RTT; flows that share a queue do so together (`base_rtt`)
 
-What makes it back off, since random loss does not:
+Random loss plays no role in that. What makes it back off, besides the queue:
 
-  - a round, not one of DRAIN or BELOW, that loses significantly more than the background or has CE marks:
-    `inflight_bound` falls to 0.85 of what was in flight, and regrows by a quarter with each probe; probes
-    come less often until one does no harm;
-  - a round that loses more than 30 % (two in a row without a queue): the model is disproved; the rate becomes
-    what was delivered in that round, and the background must be measured anew;
-  - persistent congestion: the minimum window, and all but the RTT is forgotten.
+  - a round that loses significantly more than the background, or has CE marks: a ceiling, 0.85 of the window, which
+    rises slowly while rounds are clean
+  - a round that loses 30 % more: the window becomes what was delivered
+  - a queue that its own drain doesn't empty: others fill it, and it behaves as one CUBIC flow (`competition`)
+  - persistent congestion: the minimum window, and all but the RTT is forgotten
 
-Samples taken while the application held back can raise the rate, never lower it. Every call costs O(1).
+The background is measured in rounds that could not overflow a queue: whose RTTs are those of an empty one, and which
+were sent by half a flight, while the rate still doubled, after a cut that took delivery down with it, or with no more
+than half of a queue that was there before. Every call costs O(1).
 
-Sources: draft-ietf-ccwg-bbr; draft-cheng-iccrg-delivery-rate-estimation; RFC 9002. Own: the background loss
-and its compensation, and the tests of significance, which let one rule serve rounds of ten packets and of ten
-thousand.
+Sources: FAST TCP (Wei, Jin, Low and Hegde 2006: the law), Vegas (Brakmo 1994), Copa (NSDI 2018), Swift (SIGCOMM 2020:
+a target that falls with the root of the window), draft-ietf-ccwg-bbr (rounds, STARTUP, PROBE_RTT), RFC 9002, RFC 9438,
+draft-cheng-iccrg-delivery-rate-estimation. Own: the background loss and the tests of significance.
 """
 
 from __future__ import annotations
@@ -35,161 +36,159 @@ from enum import Enum
 from math import sqrt
 from typing import Final
 
-from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits
+from rudp.congestion.background_loss import BackgroundLoss
+from rudp.congestion.base_rtt import INTERVAL, BaseRtt
+from rudp.congestion.competition import Competition
+from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits, initial_window
+from rudp.congestion.rounds import GRAIN, INFINITY, JITTER_SPREAD, Round, round_trip_noise
 
 STARTUP_GAIN: Final = 2.77
 """4 ln 2: the least that doubles the delivered rate every round (draft-ietf-ccwg-bbr section 2.4)."""
-
-UP_GAIN: Final = 1.25
-DRAIN_GAIN: Final = 0.75
-BELOW_GAIN: Final = 0.9
-QUEUE_GAIN: Final = 0.95
-"""Gain of cruising while a queue stands: the highest of many samples is a little too high."""
-WINDOW_GAIN: Final = 2.0
-"""BDPs the window allows: room for delayed ACKs and for losses not yet detected."""
-
+STARTUP_PACE: Final = 2.0
+STARTUP_WINDOW: Final = 2.2
+"""BDPs in flight at most: a rate that doubles needs two, and a queue of one BDP holds no more."""
+STARTUP_RTT: Final = 1 + 1 / 16
+STARTUP_GRAIN: Final = 0.001
+STARTUP_BURST: Final = 4
+STARTUP_SAMPLES: Final = 3
+"""So many samples in a row above STARTUP_RTT base RTTs, a millisecond and four packets are a queue (after RFC 9406)."""
 FULL_PIPE_GROWTH: Final = 1.25
 FULL_PIPE_ROUNDS: Final = 3
-UP_GROWTH: Final = 1.1
-"""Growth that makes the next probe follow at once."""
 
-DRAIN_ROUNDS: Final = 4
-"""Rounds that draining takes at most, if the rate is right and nobody else fills the queue."""
-DRAIN_DELIVERS: Final = 0.9
-"""Share of what was sent that must have been delivered for the rate to be believed."""
+QUEUE_PACKETS: Final = 1.0
+QUEUE_ROOT: Final = 0.9
+QUEUE_MOST: Final = 1 / 14
+"""A flow holds one packet and 0.9 of the root of its window queued, 1/14 of the window at most: 5 packets of 50, 19 of
+400, 91 of 10,000. Less drowns in jitter and is lost beside CUBIC."""
+GAIN: Final = 0.5
+"""Of FAST's gamma: stable with feedback a round old."""
+SAME_ROUNDS: Final = 4
+SAME_GAIN: Final = 0.5
+SAME_MOST: Final = 6.0
+"""After four steps one way each goes half a step further than the last, six steps at most."""
+EMPTY_ROUNDS: Final = 3
+"""And after three rounds without a queue it doubles each round."""
+STEP_UP: Final = 1.25
+STEP_DOWN: Final = 0.5
+WINDOW_GAIN: Final = 2.0
+BACKGROUND_TRUSTED: Final = 0.4
+"""No window is above twice what was delivered in an RTT and the background made up for, up to 40 % of it."""
+PACE: Final = 1.1
+"""The window is the control; the pacer only spreads it."""
 
-CRUISE_ROUNDS: Final = 5
-"""Rounds between drain and the next probe, plus 0 to 3 drawn at random so that flows don't probe in step."""
+LONG_RTT: Final = 0.1
+"""Seconds of base RTT from which only every second drain may be deep."""
+DRAIN_SHARE: Final = 0.8
+DRAIN_SHARE_DOUBT: Final = 0.5
+DRAIN_TIME: Final = 0.1
+DRAIN_TIME_DOUBT: Final = 0.2
+"""Share of one's own part of the path that a drain keeps in flight, and seconds for which, one RTT at least."""
+JUMP: Final = 1.5
+"""A queue so many times the usual is something new: a flow has come, or the rate has changed."""
 
-HARMFUL_PROBES_MAX: Final = 2
-"""Each probe that ended in congestion doubles the rounds to the next one, this many times at most."""
-
-MIN_RTT_WINDOW: Final = 10.0
-"""Seconds after which the minimum RTT must have been seen again, or is measured anew."""
-
-MIN_RTT_CLOSE: Final = 1.02
-"""An RTT within 2 % of the minimum confirms it."""
-
-PROBE_RTT_TIME: Final = 0.2
-"""Seconds for which the flight stays halved, long enough for flows to overlap; four RTTs if that is less."""
-
-QUEUE_RTT: Final = 1.25
-QUEUE_RTT_GRAIN: Final = 0.001
-"""A round whose lowest RTT exceeds QUEUE_RTT minimum RTTs plus this timer grain (seconds) met a queue."""
-
-EMPTY_QUEUE_RTT: Final = 1.1
-"""Stricter, but with room for a train: only a round without anyone's queue may count as background."""
+CEILING_CUT: Final = 0.85
+CEILING_GROWTH: Final = 1 / 800
+"""The n-th clean round raises a ceiling by n / 800: back after 16 rounds."""
+EXPLAINED: Final = 0.85
+"""Part of the loss that made a ceiling that must be found to be the path's own for the ceiling to go."""
+TOLERANCE: Final = 0.01
+DEVIATIONS: Final = 4.0
+"""Loss above the background that a round may have: 1 %, and what chance does once in ten thousand rounds."""
+SPARE_PACKETS: Final = 2
+"""Nor do two packets make congestion where nobody competes."""
+OVERLOAD: Final = 0.3
+CALM_RTT: Final = 1.05
+SHALLOW: Final = 0.5
+DEEP: Final = 1 / 8
+DEEP_GRAIN: Final = 0.003
+"""A queue that was 1/8 base RTT and 3 ms deep doesn't overflow at half of that."""
 
 QUANTUM_TIME: Final = 0.001
 QUANTUM_PACKETS: Final = 2
 QUANTUM_BYTES: Final = 65_536
 ALLOWANCE_TRAINS: Final = 3
-"""The window also holds three trains (one being built, one on the way, one being read), each of one
-millisecond's worth as the pacer lets it go, two packets at least and 64 KiB at most."""
-
-EXCESS_LOSS: Final = 0.01
-"""Loss above the background that a round may have, beyond chance."""
-CHANCE_DEVIATIONS: Final = 3.0
-CHANCE_PACKETS: Final = 2
-"""Chance is three standard deviations, and two packets more: short rounds don't lose normally distributed."""
-
-OVERLOAD_LOSS: Final = 0.30
-BACKGROUND_MAX: Final = 0.25
-BACKGROUND_PACKETS: Final = 1_000
-"""Packets over which the background loss is averaged."""
-BACKGROUND_PRIOR_PACKETS: Final = 10
-"""Packets assumed not lost before any was counted: a short round doesn't make a background."""
-
-BACK_OFF: Final = 0.85
-QUEUELESS_FLOOR: Final = 0.5
-CLEAN_GROWTH: Final = 1.02
-"""Growth of a bound below the BDP in each round without congestion."""
+"""The window holds three trains at least (one being built, one on the way, one being read), each of one millisecond's
+worth as the pacer lets it go, two packets at least and 64 KiB at most."""
 MINIMUM_WINDOW_PACKETS: Final = 4
 """Fewer in flight can't carry an ACK clock past delayed ACKs (draft-ietf-ccwg-bbr section 2.8)."""
-
-INFINITY: Final = float("inf")
+IDLE_FORGETS: Final = 10.0
+"""Seconds of silence after which the path may have another RTT: it is empty, so the next sample is a probe."""
 
 
 class Phase(Enum):
-    """Where the controller is in its cycle; see the module's docstring."""
+    """Where the controller is; see the module's docstring."""
 
     STARTUP = "startup"
     DRAIN = "drain"
-    BELOW = "below"
-    CRUISE = "cruise"
-    UP = "up"
+    STEADY = "steady"
     PROBE_RTT = "probe_rtt"
 
 
 class Model(CongestionController):
-    """Model-based, paced, loss-tolerant."""
+    """Delay-based, paced, loss-tolerant."""
 
     # fmt: off
     __slots__ = (
-        "_app_limited", "_background_acked", "_background_lost", "_cruise_rounds", "_cycle_lost",
-        "_cycle_proven", "_epoch_acked", "_epoch_start", "_extra_before", "_extra_now",
-        "_full_rate", "_full_rounds", "_gain", "_harmful_probes", "_measured", "_min_rtt_time", "_overloads",
-        "_path_min_rtt", "_probe_min_rtt", "_probe_stop", "_random", "_rate_before", "_rate_now",
-        "_round_acked", "_round_ce", "_round_gain", "_round_lost", "_round_min_rtt", "_round_peak",
-        "_round_rate", "_round_stop", "_rounds", "_sent_gain", "_sent_peak", "background_loss",
-        "inflight_bound", "min_rtt", "phase",
+        "_above", "_background", "_base", "_clean", "_competition", "_cut_loss", "_cut_peak", "_cut_rate", "_deepest",
+        "_drain_min", "_drain_queue", "_drain_stop", "_drain_target", "_drained", "_drains", "_empty", "_full_rate",
+        "_full_rounds", "_low_before", "_queue", "_rate", "_rate_before", "_rising", "_round", "_round_peak", "_round_stop",
+        "_rounds", "_same", "_sent_peak", "_skip", "_usual_queue", "_velocity", "_window", "ceiling", "phase",
     )
     # fmt: on
 
     name = "model"
 
     phase: Phase
-    min_rtt: float
-    """Lowest RTT of about the last ten seconds; infinity before the first."""
-    background_loss: float
-    """Share of packets lost though the path wasn't full, 0 to BACKGROUND_MAX."""
-    inflight_bound: float
-    """Bytes in flight that congestion taught not to exceed; infinity if none."""
-    _rounds: int
-    _round_acked: int
-    _round_lost: int
-    _round_ce: int
-    _round_rate: float
-    _round_min_rtt: float
+    ceiling: float
+    """Bytes of window that congestion taught not to exceed; infinity if none."""
 
     def __init__(self, max_datagram_size: int, random: RandomBits | None = None) -> None:
         super().__init__(max_datagram_size, random)
-        self._random = random
-        self._app_limited = False
-        self.min_rtt = INFINITY
-        self._path_min_rtt = INFINITY
-        self._min_rtt_time = 0.0
-        self._probe_min_rtt = INFINITY
-        self._probe_stop = INFINITY
+        self._base = BaseRtt()
         self._round_stop = 0
         self._forget()
 
     def _forget(self) -> None:
-        """Start from nothing but the minimum RTT."""
-        self._rate_now = self._rate_before = 0.0
-        self._extra_now = self._extra_before = 0.0
-        self._epoch_acked = 0
-        self._epoch_start = 0.0
-        self._full_rate = 0.0
-        self._full_rounds = 0
-        self._overloads = 0
-        self._cruise_rounds = CRUISE_ROUNDS
-        self._harmful_probes = 0
-        self._cycle_proven = False
-        self._cycle_lost = 0
-        self._background_acked = self._background_lost = 0.0
-        self.background_loss = 0.0
-        self._measured = False
-        self.inflight_bound = INFINITY
-        self._sent_gain = self._round_gain = STARTUP_GAIN
+        """Start from nothing but the base RTT and the window."""
+        self.phase = Phase.STARTUP
+        self.ceiling = INFINITY
+        self._background = BackgroundLoss()
+        self._competition = Competition()
+        self._round = Round()
+        self._window = float(self.congestion_window)
+        self._rate = self._rate_before = self._full_rate = 0.0
+        self._full_rounds = self._above = 0
+        self._rounds = self._skip = 0
         self._sent_peak = self._round_peak = 0
-        self._clear_round()
-        self._enter(Phase.STARTUP, STARTUP_GAIN)
+        self._queue = self._usual_queue = self._deepest = 0.0
+        self._rising = self._drained = False
+        self._drains = 0
+        self._low_before = INFINITY
+        self._same = self._empty = self._clean = 0
+        self._velocity = 1.0
+        self._cut_peak = self._cut_rate = self._cut_loss = 0.0
+        self._drain_target = self._drain_queue = 0.0
+        self._drain_stop = self._drain_min = INFINITY
 
     @property
     def delivery_rate(self) -> float:
-        """The highest rate at which the path delivered in this and the previous cycle, bytes a second."""
-        return max(self._rate_now, self._rate_before)
+        """The highest rate at which the path delivered in the latest round, bytes a second."""
+        return self._rate
+
+    @property
+    def min_rtt(self) -> float:
+        """Lowest RTT of about the last ten seconds; infinity before the first."""
+        return self._base.value
+
+    @property
+    def background_loss(self) -> float:
+        """Share of packets that the path loses by itself."""
+        return self._background.share
+
+    @property
+    def is_competing(self) -> bool:
+        """Whether others keep the queue filled, so that the window is CUBIC's."""
+        return self._competition.is_on
 
     @property
     def minimum_window(self) -> int:
@@ -198,303 +197,304 @@ class Model(CongestionController):
 
     # Inputs
 
-    def on_sent(self, sent_bytes: int, bytes_in_flight: int, now: float) -> None:
-        """Note the peak of the flight; restart from idle at the rate itself, neither above nor below it."""
+    def on_sent(self, sent_bytes: int, bytes_in_flight: int, now: float) -> None:  # noqa: ARG002
+        """Note the peak of the flight."""
         self._sent_peak = max(self._sent_peak, bytes_in_flight + sent_bytes)
-        if bytes_in_flight == 0 and self._app_limited:
-            self._epoch_start, self._epoch_acked = now, 0
-            if now - self._min_rtt_time > MIN_RTT_WINDOW:
-                self.min_rtt = INFINITY  # the path is empty: the next sample is as good as a probe
-            if self.phase in (Phase.UP, Phase.DRAIN, Phase.BELOW):
-                self._enter_cruise()
-                self._set_rate_and_window(0)
-        self._app_limited = False
-
-    def on_app_limited(self, now: float) -> None:  # noqa: ARG002
-        """Note that the flight may run empty for want of data."""
-        self._app_limited = True
 
     def on_loss(self, event: LossEvent) -> None:
         """Count; rounds are judged as a whole when they end."""
-        self._round_lost += event.lost_bytes
-        self._cycle_lost += event.lost_bytes
+        self._round.lost += event.lost_bytes
 
     def on_spurious_loss(self, spurious_bytes: int, now: float) -> None:  # noqa: ARG002
-        """Take back what was counted as lost, in this round or the one before: reordering is no loss."""
-        self._round_lost, earlier = max(self._round_lost - spurious_bytes, 0), spurious_bytes - self._round_lost
-        if self._measured and earlier > 0:  # the last round counted as background
-            self._background_lost = max(self._background_lost - earlier, 0.0)
+        """Take back what was counted as lost, in this round or before: reordering is no loss."""
+        told = self._round
+        told.lost, earlier = max(told.lost - spurious_bytes, 0), spurious_bytes - told.lost
+        if earlier > 0:
+            self._background.take_back(earlier, self.max_datagram_size)
 
     def on_persistent_congestion(self, now: float) -> None:  # noqa: ARG002
         """Start over from the least window (RFC 9002 section 7.6.2)."""
-        self._forget()
         self.congestion_window = super().minimum_window
         self.pacing_rate = None
+        self._forget()
+
+    def on_idle_restart(self, idle_seconds: float, now: float) -> None:  # noqa: ARG002
+        """Go on where sending stopped; what a long pause makes doubtful is measured anew."""
+        if self.phase is Phase.PROBE_RTT:
+            self.phase = Phase.STEADY
+            self._skip = 1
+        if idle_seconds > IDLE_FORGETS:
+            self._base.forget()
 
     def on_ack(self, sample: AckSample) -> None:
         """Take one ACK's sample, judge the round if this ends it, and set the rate and the window."""
         if sample.prior_delivered >= self._round_stop:
             self._end_round(sample)
-        self._round_acked += sample.acked_bytes
-        self._round_ce += sample.ecn_ce
-        rate = sample.delivery_rate
-        if rate is not None:
-            if not sample.is_app_limited:
-                self._cycle_proven = True
-                self._round_rate = max(self._round_rate, rate)
-                self._rate_now = max(self._rate_now, rate)
-            elif rate > self.delivery_rate:
-                self._rate_now = rate
-        self._measure_aggregation(sample)
-        self._update_min_rtt(sample)
-        self._advance(sample)
-        self._set_rate_and_window(sample.acked_bytes, sample.smoothed_rtt)
-
-    # Measuring
-
-    def _measure_aggregation(self, sample: AckSample) -> None:
-        """How far ACKs ran ahead of the rate: the flight must cover the silence before them."""
-        expected = self.delivery_rate * (sample.now - self._epoch_start)
-        if self._epoch_acked <= expected:
-            self._epoch_start, self._epoch_acked, expected = sample.now, 0, 0.0
-        self._epoch_acked += sample.acked_bytes
-        self._extra_now = max(self._extra_now, min(self._epoch_acked - expected, self._inflight(1.0)))
-
-    def _update_min_rtt(self, sample: AckSample) -> None:
+        self._round.add(sample, self._rate)
         rtt = sample.latest_rtt
-        if rtt is None:
-            return
-        self._path_min_rtt = sample.min_rtt
-        self._round_min_rtt = min(self._round_min_rtt, rtt)
-        self._probe_min_rtt = min(self._probe_min_rtt, rtt)
-        if rtt <= self.min_rtt * MIN_RTT_CLOSE:
-            self.min_rtt = min(self.min_rtt, rtt)
-            self._min_rtt_time = sample.now
+        if rtt is not None:
+            self._base.update(rtt, sample.now)
+            self._drain_min = min(self._drain_min, rtt)
+        if self.phase is Phase.STARTUP:
+            self._start(sample)
+        elif self.phase is Phase.DRAIN:
+            self._rate = max(self._rate, self._round.rate)
+            self._window = self._full_window()
+            if sample.bytes_in_flight <= self._window:
+                self._enter_steady(sample)
+        elif self.phase is Phase.PROBE_RTT:
+            self._advance_drain(sample)
+        elif self._base.is_due(sample.now) and not self._round.is_app_limited:
+            self._begin_drain()
+        self._set_rate_and_window(sample.smoothed_rtt)
+
+    # Starting
+
+    def _start(self, sample: AckSample) -> None:
+        self._rate = max(self._rate, self._round.rate)
+        # What was lost counts too: it left the path, and without a queue it doesn't say that the path is full.
+        self._window += sample.acked_bytes + sample.lost_bytes
+        if self._rate:
+            most = STARTUP_WINDOW * self._rate * self._base.value / (1.0 - self._background.share)
+            self._window = min(self._window, max(most, initial_window(self.max_datagram_size)))
+        rtt = sample.latest_rtt
+        if rtt is not None:
+            grain = STARTUP_GRAIN + STARTUP_BURST * self.max_datagram_size / self._rate if self._rate else INFINITY
+            self._above = self._above + 1 if rtt > self._base.value * STARTUP_RTT + grain else 0
+            if self._above >= STARTUP_SAMPLES:
+                self._leave_startup(sample)
+
+    def _leave_startup(self, sample: AckSample) -> None:
+        self.phase = Phase.DRAIN
+        self._base.want(sample.now)
+
+    def _full_window(self) -> float:
+        """What fills the path at the highest rate seen, and our own queue."""
+        bdp = self._rate * self._base.value / (1.0 - self._background.share)
+        return max(bdp + self._own_queue(bdp), self.minimum_window)
+
+    def _enter_steady(self, sample: AckSample) -> None:
+        self.phase = Phase.STEADY
+        self._restart_round(sample)
+        self._skip = 1
+
+    def _restart_round(self, sample: AckSample) -> None:
+        self._round_stop = sample.delivered
+        self._rounds = 0
+        self._sent_peak = sample.bytes_in_flight
+
+    # Rounds
 
     def _end_round(self, sample: AckSample) -> None:
-        """Judge the round's feedback, which speaks of what was sent a round earlier at `_round_gain`."""
-        self._measured = self._round_gain <= BELOW_GAIN and self._round_min_rtt <= self._empty_queue_rtt()
-        if self._measured:
-            self._measure_background()
-        self._judge_loss()
-        self._rounds += 1
-        sent_gain = self._sent_gain
-        self._next_phase(sample)
-        self._round_stop = sample.delivered
-        self._round_gain, self._sent_gain = sent_gain, self._gain
-        self._round_peak, self._sent_peak = self._sent_peak, sample.bytes_in_flight
-        self._clear_round()
-
-    def _clear_round(self) -> None:
-        self._round_acked = self._round_lost = self._round_ce = 0
-        self._round_rate = 0.0
-        self._round_min_rtt = INFINITY
-
-    def _queue_stands(self) -> bool:
-        return INFINITY > self._round_min_rtt > self.min_rtt * QUEUE_RTT + QUEUE_RTT_GRAIN
-
-    def _empty_queue_rtt(self) -> float:
-        """The RTT up to which nobody, we or others, keeps a queue that could overflow.
-
-        The path's RTT, not the window's, which a queue that stands long enough makes its own.
-        """
-        own = self._quantum() / self.delivery_rate if self.delivery_rate else 0.0
-        return self._path_min_rtt * EMPTY_QUEUE_RTT + QUEUE_RTT_GRAIN + own
-
-    def _measure_background(self) -> None:
-        self._background_acked += self._round_acked
-        self._background_lost += self._round_lost
-        total = self._background_acked + self._background_lost
-        prior = BACKGROUND_PRIOR_PACKETS * self.max_datagram_size
-        self.background_loss = min(self._background_lost / (total + prior), BACKGROUND_MAX)
-        if total > BACKGROUND_PACKETS * self.max_datagram_size:
-            self._background_acked /= 2
-            self._background_lost /= 2
-
-    # Backing off
-
-    def _judge_loss(self) -> None:
-        queue_stands = self._queue_stands()
-        if self._lost_more_than(OVERLOAD_LOSS):
-            self._overloads += 1
-            if queue_stands or self._overloads >= 2:
-                self._back_off_rate()
-                return
-        else:
-            self._overloads = 0
-        if self._round_gain <= BELOW_GAIN:
-            return  # what we still see is the queue that this round was sent to drain
-        excessive = self._lost_more_than(self.background_loss + EXCESS_LOSS)
-        if self._round_ce or excessive:
-            self._back_off_flight(queue_stands)
-        elif self._round_gain > 1.0:
-            self._harmful_probes = 0
-        elif self.inflight_bound < self._bdp() + self._quantum():
-            self.inflight_bound *= CLEAN_GROWTH
-
-    def _lost_more_than(self, share: float) -> bool:
-        """Whether the round lost more packets than chance explains if `share` of all are lost on average."""
-        expected = share * (self._round_acked + self._round_lost) / self.max_datagram_size
-        chance = CHANCE_DEVIATIONS * sqrt(expected * (1.0 - share)) + CHANCE_PACKETS
-        return self._round_lost / self.max_datagram_size > expected + chance
-
-    def _back_off_rate(self) -> None:
-        """More is lost than the model may make up for: believe what was delivered now, and nothing older."""
-        rate = self._round_rate or self.delivery_rate / 2
-        self._rate_now = min(rate, self.delivery_rate)
-        self._rate_before = 0.0
-        self._background_acked = self._background_lost = 0.0
-        self.background_loss = 0.0
-        self._enter(Phase.DRAIN, DRAIN_GAIN)
-
-    def _back_off_flight(self, queue_stands: bool) -> None:
-        """Hold the flight below what it was, with a floor that depends on how plain the evidence is.
-
-        What only a probe did, without a queue that others would feel, never asks for less than a BDP. Loss
-        without a queue, which bursts into a short buffer cause at any rate, asks for no less than half a BDP,
-        and the background is measured anew at once.
-        """
+        """Judge the round's feedback, which speaks of what was sent a round earlier."""
+        told, self._rounds = self._round, self._rounds + 1
+        if told.rtt_min < INFINITY:
+            self._note_queue(sample.now)
+        if told.acked:
+            self._judge_loss(sample.now)
         if self.phase is Phase.STARTUP:
-            self._full_rounds = FULL_PIPE_ROUNDS if self._full_rounds else self._full_rounds
-            return
-        probe_only = self._round_gain > 1.0 and (self._round_ce or not queue_stands)
-        floor: float = self.minimum_window
-        if probe_only:
-            floor = self._bdp() + self._quantum()
-        elif not queue_stands and not self._round_ce:
-            floor = max(self._bdp() * QUEUELESS_FLOOR, floor)
-        bound = min(self.inflight_bound, max(self._round_peak, self.minimum_window)) * BACK_OFF
-        self.inflight_bound = max(bound, floor)
-        self._harmful_probes = min(self._harmful_probes + 1, HARMFUL_PROBES_MAX)
-        if self.phase is Phase.UP or (self.phase is Phase.CRUISE and not self._round_ce):
-            self._enter(Phase.DRAIN, DRAIN_GAIN)
-
-    # The cycle
-
-    def _next_phase(self, sample: AckSample) -> None:
-        """Leave a phase that lasts whole rounds."""
-        phase = self.phase
-        if phase is Phase.STARTUP:
             self._check_full_pipe(sample)
-        elif phase is Phase.UP:
-            self._enter(Phase.DRAIN, DRAIN_GAIN)
-        elif self._round_gain == UP_GAIN and self._probe_found_more():
-            self._enter_up()
-        elif phase is Phase.DRAIN and self._rounds >= DRAIN_ROUNDS:
-            self._give_up_draining()
-        elif phase is Phase.BELOW:
-            self._enter_cruise()
-        elif phase is Phase.CRUISE:
-            if self._rounds >= self._cruise_rounds:
-                self._enter_up()
-            else:
-                self._gain = QUEUE_GAIN if self._queue_stands() else 1.0
+        elif self.phase is Phase.STEADY:
+            self._rate_before, self._rate = self._rate, told.rate or self._rate
+            if self._skip:
+                self._skip -= 1
+            elif told.acked and told.rtt_min < INFINITY:
+                self._move(sample.now)
+        self._round_stop = sample.delivered
+        self._round_peak, self._sent_peak = self._sent_peak, sample.bytes_in_flight
+        told.clear()
 
-    def _give_up_draining(self) -> None:
-        """Somebody keeps the queue full: others, or we, if the path doesn't deliver even the lower rate."""
-        if 0.0 < self._round_rate < self._gain * self.delivery_rate * DRAIN_DELIVERS:
-            self._rate_now, self._rate_before = self._round_rate, 0.0
-            self._rounds = 0
-        else:
-            self._enter_cruise()
-
-    def _probe_found_more(self) -> bool:
-        found = self.delivery_rate >= self._full_rate * UP_GROWTH
-        return found and not self._harmful_probes and not self._queue_stands()
+    def _note_queue(self, now: float) -> None:
+        base = self._base
+        told = self._round
+        grain = round_trip_noise(told, base.value, self._window / self.max_datagram_size)
+        wide = told.rtt_max - told.rtt_min > JITTER_SPREAD * base.value
+        low = min(told.rtt_min, self._low_before) if wide else told.rtt_min
+        self._low_before = told.rtt_min if wide else INFINITY
+        queue = self._queue = max(low - base.value - grain, 0.0)
+        self._deepest = max(self._deepest, told.rtt_max - base.value)
+        if self._deep_queue_seen():
+            self._background.trust()
+        falls = self._competition.queue_falls(queue)
+        if self.phase is Phase.STEADY:
+            if queue > JUMP * self._usual_queue + 2 * GRAIN and not self._skip:
+                base.want(now)
+            if falls:
+                base.want_now(now, INTERVAL / 2)
+        self._usual_queue += (queue - self._usual_queue) / 8
 
     def _check_full_pipe(self, sample: AckSample) -> None:
-        if self._full_rounds < FULL_PIPE_ROUNDS:
-            if self.delivery_rate >= self._full_rate * FULL_PIPE_GROWTH:
-                self._full_rate, self._full_rounds = self.delivery_rate, 0
-            elif self._queue_stands():
-                self._full_rounds = FULL_PIPE_ROUNDS  # no growth but the queue's; what follows would be loss
-            elif not sample.is_app_limited:
-                self._full_rounds += 1
+        if self._rate >= self._full_rate * FULL_PIPE_GROWTH:
+            self._full_rate, self._full_rounds = self._rate, 0
+        elif not self._round.is_app_limited:
+            self._full_rounds += 1
         if self._full_rounds >= FULL_PIPE_ROUNDS:
-            self._enter(Phase.DRAIN, 1.0 / STARTUP_GAIN)
+            self._leave_startup(sample)
 
-    def _advance(self, sample: AckSample) -> None:
-        """Leave a phase that lasts until the flight or the clock says so."""
-        if self.phase is Phase.PROBE_RTT:
-            self._advance_probe_rtt(sample)
-        elif sample.now - self._min_rtt_time > MIN_RTT_WINDOW and self.phase is not Phase.STARTUP:
-            self._probe_min_rtt = INFINITY
-            self._probe_stop = INFINITY
-            self._enter(Phase.PROBE_RTT, 1.0)
-        elif self.phase is Phase.DRAIN and sample.bytes_in_flight <= self._bdp() + self._quantum():
-            if self._cycle_lost:
-                self._enter(Phase.BELOW, BELOW_GAIN)
-            else:
-                self._enter_cruise()
+    # Losses and marks
 
-    def _advance_probe_rtt(self, sample: AckSample) -> None:
-        if self._probe_stop == INFINITY:
-            if sample.bytes_in_flight <= self._probe_rtt_window():
-                self._rounds = 0
-                self._probe_min_rtt = INFINITY if sample.latest_rtt is None else sample.latest_rtt
-                self._probe_stop = sample.now + min(PROBE_RTT_TIME, 4 * sample.smoothed_rtt)
-        elif sample.now >= self._probe_stop and self._rounds >= 1:
-            self.min_rtt = min(self._probe_min_rtt, sample.smoothed_rtt)
-            self._min_rtt_time = sample.now
-            self._enter_cruise()
+    def _judge_loss(self, now: float) -> None:
+        told = self._round
+        if not told.marked and self._is_background():
+            if self._drained:
+                self._background.check(told.acked, told.lost, self.max_datagram_size)
+            self._background.add(told.acked, told.lost, self.max_datagram_size)
+            self._drained = False
+            self._raise_ceiling()
+        elif self.phase is Phase.STARTUP:
+            if told.marked or (self._full_rounds and self._exceeds(TOLERANCE, DEVIATIONS)):
+                self._full_rounds = FULL_PIPE_ROUNDS
+        elif self.phase is Phase.STEADY and not self._skip:
+            self._answer_loss(now)
 
-    def _enter(self, phase: Phase, gain: float) -> None:
-        self.phase = phase
-        self._gain = gain
-        self._rounds = 0
-        self._sent_gain = max(self._sent_gain, gain)
+    def _is_background(self) -> bool:
+        """Whether the round could not have overflowed a queue, so that its losses are the path's own."""
+        told, base = self._round, self._base.value
+        if told.rtt_min > base * CALM_RTT + GRAIN:
+            return False
+        if self.phase is Phase.STARTUP:
+            return 0.0 < self._full_rate * FULL_PIPE_GROWTH <= told.rate
+        if not self._deep_queue_seen():
+            return self._drained
+        if self._drained or told.rtt_max - base < SHALLOW * self._deepest:
+            return True
+        return self._round_peak <= 0.8 * self._cut_peak and told.rate <= 0.75 * self._cut_rate
 
-    def _enter_cruise(self) -> None:
-        draw = self._random.getrandbits(2) if self._random is not None else 1
-        self._cruise_rounds = (CRUISE_ROUNDS << self._harmful_probes) + draw
-        self._enter(Phase.CRUISE, 1.0)
+    def _deep_queue_seen(self) -> bool:
+        return self._deepest > DEEP * self._base.value + DEEP_GRAIN
 
-    def _enter_up(self) -> None:
-        """Begin a cycle. Only one that proved the path's rate may push an older one out of the filter."""
-        if self._cycle_proven:
-            self._rate_before, self._rate_now = self._rate_now, 0.0
-        self._full_rate = self.delivery_rate
-        self._extra_before, self._extra_now = self._extra_now, 0.0
-        self._cycle_proven = False
-        self._cycle_lost = 0
-        self.inflight_bound *= UP_GAIN
-        if self.inflight_bound > self._inflight(WINDOW_GAIN):
-            self.inflight_bound = INFINITY
-        self._enter(Phase.UP, UP_GAIN)
+    def _answer_loss(self, now: float) -> None:
+        told = self._round
+        if self._competition.is_on:
+            if told.marked or self._exceeds(0.0, DEVIATIONS / 2):
+                self._competition.loss_window.cut(now)
+                self._window = self._competition.loss_window.window * self.max_datagram_size
+                self._base.want_now(now, INTERVAL)
+                self._skip = 2
+        elif self._exceeds(OVERLOAD, DEVIATIONS):
+            self._cut_peak, self._cut_rate = self._round_peak, told.rate
+            self._window = max(told.rate * self._base.value, self.minimum_window)
+            self._skip = 2
+        elif told.marked or self._exceeds(TOLERANCE, DEVIATIONS):
+            self._clean = 0
+            self._cut_loss = INFINITY if told.marked else told.lost / (told.acked + told.lost)
+            self.ceiling = max(CEILING_CUT * min(self._window, self._round_peak, self.ceiling), self.minimum_window)
+            self._window = min(self._window, self.ceiling)
+            self._skip = 2
+        else:
+            self._raise_ceiling()
+
+    def _raise_ceiling(self) -> None:
+        """Take a round without congestion."""
+        self._clean += 1
+        self.ceiling *= 1.0 + CEILING_GROWTH * self._clean
+        # A loss that turns out to be the path's own was no congestion.
+        if self._background.share >= EXPLAINED * self._cut_loss or self.ceiling > 2 * self._window:
+            self.ceiling = INFINITY
+
+    def _exceeds(self, tolerance: float, deviations: float) -> bool:
+        told = self._round
+        lost = told.lost
+        if not self._competition.is_on:
+            lost = max(lost - SPARE_PACKETS * self.max_datagram_size, 0)
+        return self._background.exceeds(
+            told.acked, lost, self.max_datagram_size, tolerance=tolerance, deviations=deviations
+        )
+
+    # The delay law
+
+    def _own_queue(self, window: float) -> float:
+        """Bytes a flow with that window is to keep queued."""
+        packets = window / self.max_datagram_size
+        return (QUEUE_PACKETS + min(QUEUE_ROOT * sqrt(packets), QUEUE_MOST * packets)) * self.max_datagram_size
+
+    def _move(self, now: float) -> None:
+        """One step of the delay law, or of the window that losses move."""
+        told, window = self._round, self._window
+        idle = told.is_app_limited or self._round_peak < 0.7 * window
+        if self._competition.is_on:
+            if not idle:
+                self._competition.loss_window.grow(now, told.rtt_min)
+            self._window = self._competition.loss_window.window * self.max_datagram_size
+            return
+        wanted = self._own_queue(window)
+        queued = window * self._queue / told.rtt_min if told.rtt_min else 0.0
+        step = GAIN * (wanted - queued)
+        if told.is_app_limited or (step > 0.0 and idle):
+            return
+        self._same = self._same + 1 if (step > 0.0) == self._rising else 0
+        self._rising = step > 0.0
+        step *= min(1.0 + max(self._same - SAME_ROUNDS, 0) * SAME_GAIN, SAME_MOST)
+        self._empty = self._empty + 1 if queued < wanted / 4 else 0
+        self._velocity = min(self._velocity * 2.0, 1e6) if self._empty > EMPTY_ROUNDS else 1.0
+        window = max(min(window + step * self._velocity, window * STEP_UP), window * STEP_DOWN)
+        made_up = 1.0 - min(self._background.share, BACKGROUND_TRUSTED)
+        rate = max(self._rate, self._rate_before) / made_up
+        most = WINDOW_GAIN * rate * told.rtt_min + ALLOWANCE_TRAINS * self._quantum()
+        self._window = max(min(window, max(most, self._window * STEP_DOWN), self.ceiling), self.minimum_window)
+
+    # Draining
+
+    def _begin_drain(self) -> None:
+        self.phase = Phase.PROBE_RTT
+        rtt = self._round.rtt_min if self._round.rtt_min < INFINITY else self._base.value + self._queue
+        # A queue too short to be seen may be what loses, and only half the flight tells; on a long path that is dear.
+        self._drains += 1
+        turn = self._base.value < LONG_RTT or self._drains % 2 == 1
+        deep = self._competition.in_doubt or (turn and not self._deep_queue_seen())
+        share = DRAIN_SHARE_DOUBT if deep else DRAIN_SHARE
+        share *= self._base.value / rtt if rtt else 1.0
+        self._drain_target = max(share * self._window, self.minimum_window)
+        self._drain_queue = rtt - self._base.value
+        self._drain_stop = INFINITY
+
+    def _advance_drain(self, sample: AckSample) -> None:
+        """Wait for the flight to fall, then for an RTT of what was sent since, then for the others to drain too."""
+        if self._drain_stop == INFINITY:
+            if sample.bytes_in_flight <= self._drain_target:
+                self._drain_stop = sample.now + (DRAIN_TIME_DOUBT if self._competition.in_doubt else DRAIN_TIME)
+                self._restart_round(sample)
+            return
+        if self._rounds == 1:
+            self._rounds = 2
+            self._drain_min = INFINITY if sample.latest_rtt is None else sample.latest_rtt
+            self._drain_stop = max(self._drain_stop, sample.now + sample.smoothed_rtt / 4)
+        if self._rounds >= 2 and sample.now >= self._drain_stop and self._drain_min < INFINITY:
+            self._end_drain(sample)
+
+    def _end_drain(self, sample: AckSample) -> None:
+        competition, base, packet = self._competition, self._base, self.max_datagram_size
+        competed = competition.is_on
+        left = self._drain_min - base.value
+        ours = (self._window / packet, self._rate / packet)
+        competition.drained(left, self._drain_queue, *ours, base.value, sample.now)
+        if competition.is_on and not competed:
+            self.ceiling = INFINITY
+            self._window = competition.loss_window.window * packet
+        base.drained(self._drain_min, sample.now, in_doubt=competition.in_doubt)
+        if competition.in_doubt and not competition.is_on:
+            base.want(sample.now)
+        self._drained = True
+        self._enter_steady(sample)
 
     # Answers
 
-    def _send_rate(self) -> float:
-        """The rate that delivers `delivery_rate` after background loss."""
-        return self.delivery_rate / (1.0 - self.background_loss)
-
-    def _bdp(self) -> float:
-        return self._send_rate() * self.min_rtt if self.min_rtt < INFINITY else 0.0
-
     def _quantum(self) -> float:
-        least = QUANTUM_PACKETS * self.max_datagram_size
-        return max(least, min(self._send_rate() * QUANTUM_TIME, QUANTUM_BYTES))
+        return max(QUANTUM_PACKETS * self.max_datagram_size, min(self._rate * QUANTUM_TIME, QUANTUM_BYTES))
 
-    def _inflight(self, gain: float) -> float:
-        return gain * self._bdp() + ALLOWANCE_TRAINS * self._quantum()
-
-    def _probe_rtt_window(self) -> float:
-        return max(self._bdp() / 2, self._quantum(), self.minimum_window)
-
-    def _set_rate_and_window(self, acked_bytes: int, smoothed_rtt: float = 0.0) -> None:
-        starting = self.phase is Phase.STARTUP
-        rate = self._gain * (self.delivery_rate if self._gain < 1.0 else self._send_rate())
-        if starting:
-            if self.pacing_rate is None and smoothed_rtt > 0.0:
-                self.pacing_rate = STARTUP_GAIN * self.congestion_window / smoothed_rtt
-            self.pacing_rate = max(rate, self.pacing_rate or 0.0) or None
-            if self.congestion_window < self._inflight(WINDOW_GAIN):
-                self.congestion_window += acked_bytes
-            return
-        if rate > 0.0:
-            self.pacing_rate = rate
+    def _set_rate_and_window(self, smoothed_rtt: float) -> None:
+        window = self._window
+        if smoothed_rtt > 0.0:
+            if self.phase is Phase.STARTUP:
+                self.pacing_rate = STARTUP_PACE * window / smoothed_rtt
+                if self._rate:
+                    most = STARTUP_GAIN * self._rate / (1.0 - self._background.share)
+                    least = STARTUP_PACE * self.minimum_window / smoothed_rtt
+                    self.pacing_rate = min(self.pacing_rate, max(most, least))
+            else:
+                self.pacing_rate = PACE * window / smoothed_rtt
         if self.phase is Phase.PROBE_RTT:
-            window = self._probe_rtt_window()
-        else:
-            window = self._inflight(WINDOW_GAIN) + max(self._extra_now, self._extra_before)
-        self.congestion_window = int(max(min(window, self.inflight_bound), self.minimum_window))
+            window = min(window, self._drain_target)
+        elif self.phase is Phase.STEADY:
+            window = max(window, ALLOWANCE_TRAINS * self._quantum())
+        self.congestion_window = int(max(window, super().minimum_window))

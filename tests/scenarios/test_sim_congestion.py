@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.flows import Flow, Run, payload_rate, run
 from bench.loss import Cell, Row, measure
 from bench.simulated import Pair
 from rudp.config import Config
@@ -45,3 +46,67 @@ def test_late_packets_on_top_of_loss_cost_no_more_than_the_loss(seed: int) -> No
     assert not outcome.problems
     # 0.9 (1 - p) C in payload bytes would be 1.58 MB/s over a long transfer; start-up takes its part of five seconds.
     assert 10 / outcome.transfer_seconds >= 1.4, outcome.stats
+
+
+MBIT = 125_000
+
+
+def jain(shares: list[float]) -> float:
+    return sum(shares) ** 2 / len(shares) / sum(share * share for share in shares)
+
+
+def shares(outcome: Run, start: float, stop: float) -> list[float]:
+    line = payload_rate(outcome.bottleneck.bytes_per_second)
+    return [result.goodput(start, stop) / line for result in outcome.results]
+
+
+def queue_p95(outcome: Run, start: float) -> float:
+    waits = sorted(wait for at, wait in outcome.queue if at >= start)
+    return waits[len(waits) * 95 // 100]
+
+
+@pytest.mark.parametrize(
+    ("mbit", "rtt", "loss", "least"),
+    [
+        (100, 0.05, 0.0, 0.95),
+        (100, 0.05, 0.2, 0.8),
+        (10, 0.01, 0.05, 0.95),
+        (10, 0.2, 0.01, 0.9),
+        (100, 0.01, 0.1, 0.9),
+    ],
+)
+def test_alone_it_fills_the_link_and_keeps_the_queue_short(mbit: int, rtt: float, loss: float, least: float) -> None:
+    rate = mbit * MBIT
+    outcome = run([Flow(rtt=rtt, loss=loss)], rate=rate, queue_bytes=int(rate * rtt), seconds=10.0, seed=1)
+    assert shares(outcome, 5.0, 10.0)[0] >= least * (1 - loss)
+    assert queue_p95(outcome, 5.0) <= max(rtt / 4, 0.01)
+
+
+def test_start_up_loses_next_to_nothing_in_a_queue_of_one_bdp() -> None:
+    outcome = run([Flow()], rate=100 * MBIT, queue_bytes=int(5 * MBIT), seconds=1.0, seed=1)
+    assert outcome.bottleneck.dropped <= 0.001 * outcome.bottleneck.received
+    assert shares(outcome, 0.6, 1.0)[0] > 0.9
+
+
+@pytest.mark.parametrize(("count", "apart"), [(2, 4.0), (4, 1.0), (16, 0.05)])
+def test_equal_flows_get_equal_shares(count: int, apart: float) -> None:
+    flows = [Flow(start=index * apart) for index in range(count)]
+    last = flows[-1].start
+    outcome = run(flows, rate=100 * MBIT, queue_bytes=5 * MBIT, seconds=last + 15.0, seed=1)
+    found = shares(outcome, last + 10.0, last + 15.0)
+    assert jain(found) >= 0.95, found
+    assert sum(found) > 0.95, found
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_beside_cubic_each_gets_its_part(first: int) -> None:
+    flows = [Flow("model", rtt=0.04, start=2.0 * first), Flow("cubic", rtt=0.04, start=2.0 * (1 - first))]
+    outcome = run(flows, rate=50 * MBIT, queue_bytes=2 * MBIT, seconds=50.0, seed=1)
+    found = shares(outcome, 12.0, 50.0)
+    assert min(found) >= 0.25, found
+
+
+@pytest.mark.parametrize("part", [0.01, 0.1])
+def test_late_packets_without_loss_cost_nothing(part: float) -> None:
+    outcome = run([Flow(forth=[Reorder(part, 0.005)])], rate=100 * MBIT, queue_bytes=5 * MBIT, seconds=8.0, seed=1)
+    assert shares(outcome, 3.0, 8.0)[0] >= 0.95

@@ -1,0 +1,84 @@
+"""How much a path loses though it isn't full, and whether a round lost more than that explains.
+
+Knows: bytes acknowledged and lost in rounds that could not have overflowed a queue. Refuses to know: which rounds
+those are, and what to do about the others.
+
+    add         O(1)    count a round that met no congestion
+    check       O(1)    forget what a round disproves
+    exceeds     O(1)    whether a round lost significantly more than this path does by itself
+
+The estimate is a mean that forgets; the test is one of a Poisson count against it, so that one rule serves rounds
+of ten packets and of ten thousand. Source: own.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Final
+
+MEMORY_PACKETS: Final = 4_000
+"""Packets over which the loss is averaged: 1 % is known to within a fifth of itself."""
+PRIOR_PACKETS: Final = 10
+"""Packets assumed not lost before any was counted: a short round doesn't make a background."""
+MAXIMUM: Final = 0.6
+"""No path is believed to lose more than this by itself."""
+
+UNTRUSTED: Final = 0.1
+"""Nor more than this where the queue is too short to be seen: many flows that overflow it lose as if at random, and
+what each made up for, all would lose."""
+
+
+class BackgroundLoss:
+    """The share of packets a path loses by itself. All amounts in bytes."""
+
+    __slots__ = ("_acked", "_lost", "_most", "share")
+
+    share: float
+    """0 to MAXIMUM, or to UNTRUSTED."""
+
+    def __init__(self) -> None:
+        self._acked = self._lost = 0.0
+        self._most = UNTRUSTED
+        self.share = 0.0
+
+    def trust(self) -> None:
+        """Believe large values: the path has a queue that can be seen to be empty."""
+        self._most = MAXIMUM
+
+    def add(self, acked: int, lost: int, packet: int) -> None:
+        """Count what a round without congestion brought."""
+        self._acked += acked
+        self._lost += lost
+        self._update(packet)
+
+    def take_back(self, spurious: float, packet: int) -> None:
+        """Count bytes as received that were counted as lost."""
+        self._lost = max(self._lost - spurious, 0.0)
+        self._update(packet)
+
+    def check(self, acked: int, lost: int, packet: int) -> None:
+        """Forget all if a round with half the flight lost significantly less: what was counted was overflow."""
+        total = (acked + lost) / packet
+        expected = self.share * total
+        if lost / packet < expected - 3.0 * sqrt(expected):
+            self._acked = self._lost = 0.0
+
+    def _update(self, packet: int) -> None:
+        total = self._acked + self._lost
+        self.share = min(self._lost / (total + PRIOR_PACKETS * packet), self._most)
+        if total > MEMORY_PACKETS * packet:
+            self._acked /= 2
+            self._lost /= 2
+
+    def exceeds(self, acked: int, lost: int, packet: int, *, tolerance: float, deviations: float) -> bool:
+        """Whether a round lost more than the background, `tolerance` (a share) and chance explain.
+
+        The background is uncertain too: its own deviation counts as the round's.
+        """
+        total = (acked + lost) / packet
+        known = (self._acked + self._lost) / packet + PRIOR_PACKETS
+        expected = self.share * total
+        variance = expected * (1.0 - self.share) * (1.0 + total / known)
+        # Small counts are skewed: what chance may do to a mean of nearly none is one packet, at three deviations.
+        skew = deviations / 3.0 if variance > 0.0 else 0.0
+        return lost / packet > expected + tolerance * total + deviations * sqrt(variance) + skew

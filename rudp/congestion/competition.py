@@ -1,0 +1,97 @@
+"""Whether somebody keeps the queue filled on purpose, and the window to hold against that.
+
+Knows: how much queue was left when we drained ours. Others of our kind drain at the same time, so that little is left;
+a flow that only losses stop leaves its queue standing. Refuses to know: the delay law it replaces meanwhile.
+
+    queue_falls    O(1)    note a round's queueing delay; True if others seem to drain just now
+    drained        O(1)    note what a drain of our own left
+
+Two drains in a row that leave a queue make the path contested: the window is then CUBIC's (`loss_window`). Three that
+leave nearly none end that. Meanwhile drains are deeper and follow each other's dips, so that flows of our kind that
+took each other for the competition fall into step, see the queue empty and stop competing.
+
+Source: Copa (Arun and Balakrishnan, NSDI 2018, section 2.2): compete while the queue doesn't get nearly empty. Own: to
+ask by drains of our own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rudp.congestion.loss_window import LossWindow
+
+CONTESTED_DRAINS: Final = 2
+UNCONTESTED_DRAINS: Final = 3
+CONTESTED_SHARE: Final = 0.25
+"""Share of the queue whose staying through a drain makes it somebody else's."""
+CONTESTED_LEAST: Final = 0.05
+"""And the part of the base RTT that it must be: who fills a queue on purpose doesn't leave it nearly empty."""
+UNCONTESTED_SHARE: Final = 0.1
+"""Share of the highest queue that counts as nearly empty (Copa)."""
+GRAIN: Final = 0.0015
+"""Seconds of queue that trains, cards and timers make."""
+BURST_PACKETS: Final = 2.0
+BURST_MOST: Final = 0.003
+"""Packets that may stand in the queue because of how they were sent, and what they may take in seconds."""
+ASKED_BACK: Final = 1.0
+"""Share of the window before that a competition begins with: beside CUBIC a smaller one takes a minute to grow back."""
+FAIR_MEMORY: Final = 0.97
+"""What is left, a drain later, of the memory of a larger window: a slow loss to others is one too."""
+DIP_SHARE: Final = 0.1
+DIP_GRAIN: Final = 0.0015
+"""A queue that falls by a tenth and 1.5 ms from one round to the next is being drained."""
+
+
+class Competition:
+    """Times in seconds, windows in packets, rates in packets a second."""
+
+    __slots__ = ("_doubts", "_fair", "_highest", "_queue", "is_on", "loss_window")
+
+    is_on: bool
+
+    def __init__(self) -> None:
+        self.loss_window = LossWindow()
+        self.is_on = False
+        self._doubts = 0
+        self._fair = 0.0
+        self._queue = self._highest = 0.0
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the path is contested, or may be, or may be no longer."""
+        return self.is_on or self._doubts > 0
+
+    def queue_falls(self, queue: float) -> bool:
+        """Note a round's queueing delay; whether it fell as if others drained."""
+        dip = self._queue - queue
+        falls = dip > DIP_GRAIN and dip > DIP_SHARE * self._queue
+        self._queue = queue
+        self._highest = max(self._highest, queue)
+        return falls and self.in_doubt
+
+    def drained(self, left: float, before: float, window: float, rate: float, base: float, now: float) -> None:
+        """Note that a drain left `left` of the `before` seconds of queue; `window` and `rate` are ours.
+
+        `base` is the RTT without a queue.
+        """
+        left -= GRAIN + (min(BURST_PACKETS / rate, BURST_MOST) if rate else BURST_MOST)
+        if self.is_on:
+            nearly_empty = left <= UNCONTESTED_SHARE * self._highest
+            self._doubts = self._doubts + 1 if nearly_empty else 0
+            if self._doubts >= UNCONTESTED_DRAINS:
+                self.is_on = False
+                self._doubts = CONTESTED_DRAINS - 1  # who comes back is known at once
+            self._highest *= 0.9
+        elif left > max(CONTESTED_SHARE * before, CONTESTED_LEAST * base):
+            self._doubts += 1
+            if self._doubts >= CONTESTED_DRAINS:
+                self.is_on = True
+                self._doubts = 0
+                # Most of what the delay law has yielded meanwhile is asked back.
+                window = max(window, self._fair * ASKED_BACK)
+                self.loss_window.start(window, window, now)
+        elif self._doubts:
+            self._doubts -= 1
+        else:
+            self._fair = max(window, self._fair * FAIR_MEMORY)
+            self._highest = 0.0
