@@ -106,7 +106,7 @@ def test_an_empty_queue_puts_a_drain_off() -> None:
 
 def drain(competition: Competition, left: float) -> None:
     competition.queue_falls(0.03)
-    competition.drained(left, 0.03, 100.0, 5_000.0, 0.05, 0.0)
+    competition.drained(left, 0.03, 100.0, 5_000.0, base=0.05, now=0.0)
 
 
 def test_two_drains_that_leave_a_queue_begin_a_competition_and_three_that_do_not_end_it() -> None:

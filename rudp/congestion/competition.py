@@ -69,7 +69,7 @@ class Competition:
         self._highest = max(self._highest, queue)
         return falls and self.in_doubt
 
-    def drained(self, left: float, before: float, window: float, rate: float, base: float, now: float) -> None:
+    def drained(self, left: float, before: float, window: float, rate: float, *, base: float, now: float) -> None:
         """Note that a drain left `left` of the `before` seconds of queue; `window` and `rate` are ours.
 
         `base` is the RTT without a queue.

@@ -131,8 +131,8 @@ class Model(CongestionController):
     __slots__ = (
         "_above", "_background", "_base", "_clean", "_competition", "_cut_loss", "_cut_peak", "_cut_rate", "_deepest",
         "_drain_min", "_drain_queue", "_drain_stop", "_drain_target", "_drained", "_drains", "_empty", "_full_rate",
-        "_full_rounds", "_low_before", "_queue", "_rate", "_rate_before", "_rising", "_round", "_round_peak", "_round_stop",
-        "_rounds", "_same", "_sent_peak", "_skip", "_usual_queue", "_velocity", "_window", "ceiling", "phase",
+        "_full_rounds", "_low_before", "_queue", "_rate", "_rate_before", "_rising", "_round", "_round_peak",
+        "_round_stop", "_rounds", "_same", "_sent_peak", "_skip", "_usual_queue", "_velocity", "_window", "ceiling", "phase",
     )
     # fmt: on
 
@@ -467,7 +467,7 @@ class Model(CongestionController):
         competed = competition.is_on
         left = self._drain_min - base.value
         ours = (self._window / packet, self._rate / packet)
-        competition.drained(left, self._drain_queue, *ours, base.value, sample.now)
+        competition.drained(left, self._drain_queue, *ours, base=base.value, now=sample.now)
         if competition.is_on and not competed:
             self.ceiling = INFINITY
             self._window = competition.loss_window.window * packet
