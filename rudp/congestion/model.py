@@ -132,7 +132,8 @@ class Model(CongestionController):
         "_above", "_background", "_base", "_clean", "_competition", "_cut_loss", "_cut_peak", "_cut_rate", "_deepest",
         "_drain_min", "_drain_queue", "_drain_stop", "_drain_target", "_drained", "_drains", "_empty", "_full_rate",
         "_full_rounds", "_low_before", "_queue", "_rate", "_rate_before", "_rising", "_round", "_round_peak",
-        "_round_stop", "_rounds", "_same", "_sent_peak", "_skip", "_usual_queue", "_velocity", "_window", "ceiling", "phase",
+        "_round_stop", "_rounds", "_same", "_sent_peak", "_skip", "_usual_queue", "_velocity", "_window", "ceiling",
+        "phase",
     )
     # fmt: on
 
