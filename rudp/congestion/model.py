@@ -442,8 +442,8 @@ class Model(CongestionController):
         # A queue too short to be seen may be what loses, and only half the flight tells; on a long path that is dear.
         self._drains += 1
         turn = self._base.value < LONG_RTT or self._drains % 2 == 1
-        deep = self._competition.in_doubt or (turn and not self._deep_queue_seen())
-        share = DRAIN_SHARE_DOUBT if deep else DRAIN_SHARE
+        deep = turn and not self._deep_queue_seen()
+        share = DRAIN_SHARE_DOUBT if deep or self._competition.in_doubt else DRAIN_SHARE
         share *= self._base.value / rtt if rtt else 1.0
         self._drain_target = max(share * self._window, self.minimum_window)
         self._drain_queue = rtt - self._base.value
@@ -466,9 +466,8 @@ class Model(CongestionController):
     def _end_drain(self, sample: AckSample) -> None:
         competition, base, packet = self._competition, self._base, self.max_datagram_size
         competed = competition.is_on
-        left = self._drain_min - base.value
-        ours = (self._window / packet, self._rate / packet)
-        competition.drained(left, self._drain_queue, *ours, base=base.value, now=sample.now)
+        window, rate, left = self._window / packet, self._rate / packet, self._drain_min - base.value
+        competition.drained(left, self._drain_queue, window, rate, base=base.value, now=sample.now)
         if competition.is_on and not competed:
             self.ceiling = INFINITY
             self._window = competition.loss_window.window * packet
