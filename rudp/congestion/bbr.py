@@ -175,7 +175,7 @@ class Bbr(CongestionController):
         self._save_state()
         self.congestion_window = super().minimum_window
 
-    def on_loss_undone(self, now: float) -> None:
+    def on_loss_undone(self, now: float) -> None:  # noqa: ARG002
         """HandleSpuriousLossDetection."""
         self._episode_start = -INFINITY
         self.congestion_window = max(self.congestion_window, self._prior_window)
@@ -190,7 +190,7 @@ class Bbr(CongestionController):
                 self.state = State.STARTUP
         elif self.state is not State.PROBE_RTT:
             self._start_refill()
-        self._bound_window(now)
+        self._bound_window()
 
     def on_ack(self, sample: AckSample) -> None:
         """UpdateModelAndState, then UpdateControlParameters."""
@@ -458,9 +458,9 @@ class Bbr(CongestionController):
             self.congestion_window = int(min(window, most))
         elif self.congestion_window < most or sample.delivered < initial_window(self.max_datagram_size):
             self.congestion_window = window
-        self._bound_window(sample.now)
+        self._bound_window()
 
-    def _bound_window(self, now: float) -> None:  # noqa: ARG002
+    def _bound_window(self) -> None:
         """BoundCwndForProbeRTT and BoundCwndForModel."""
         state, path = self.state, self.path
         cap = INFINITY
