@@ -187,11 +187,6 @@ class Model(CongestionController):
         return self._background.share
 
     @property
-    def is_competing(self) -> bool:
-        """Whether others keep the queue filled, so that the window is CUBIC's."""
-        return self._competition.is_on
-
-    @property
     def minimum_window(self) -> int:
         """Bytes below which the window never falls but for persistent congestion."""
         return MINIMUM_WINDOW_PACKETS * self.max_datagram_size
