@@ -8,6 +8,7 @@ of timers. Refuses to know: sockets, clocks, what goes on inside a connection.
     datagrams_to_send(now)                        trains, one by one; may be left and taken up again
     next_timeout(), handle_timeout(now)           one timer for all connections
     next_event()                                  (connection, event), oldest first
+    next_stray(), receive_forwarded(...)          what came here and is for another worker, and the other way round
 
 After each input and each command on a connection a driver does three things: send all trains, re-arm one timer at
 `next_timeout()`, drain `next_event()`. docs/SANS_IO.md has the whole of it with a runnable driver.
@@ -34,6 +35,7 @@ from rudp.lingering import Lingering
 from rudp.path import Path, RandomSource
 from rudp.state import CLOSED_STATES, State
 from rudp.stats import EndpointStats
+from rudp.steering import Stray, Strays
 from rudp.train import Address, Train
 
 __all__ = ["Endpoint"]
@@ -48,9 +50,14 @@ RESET_SIZE: Final = len(wire.encode_opening(wire.Reset(0, bytes(wire.RESET_TOKEN
 
 
 class Endpoint:
-    """Connections that share one local socket. `accept` says whether SYNs are welcome."""
+    """Connections that share one local socket. `accept` says whether SYNs are welcome.
 
-    def __init__(self, config: Config | None = None, *, random: RandomSource, accept: bool = False) -> None:
+    `workers` endpoints share one port: `config.worker` is this one's index, and what is for another one is a stray.
+    """
+
+    def __init__(
+        self, config: Config | None = None, *, random: RandomSource, accept: bool = False, workers: int = 1
+    ) -> None:
         self._config = config or Config()
         # A name that nobody has must not wait for the first SYN to be found out.
         congestion.by_name(self._config.congestion)
@@ -67,6 +74,7 @@ class Endpoint:
         # By a keyed hash of the peer's id and token: how long a look-up takes tells nothing about tokens.
         self._by_reset_token: dict[bytes, Connection] = {}
         self._lingering = Lingering()
+        self._strays = Strays(self._config.worker, workers) if workers > 1 else None
         self._ready: OrderedDict[int, Connection] = OrderedDict()
         # (when, id). Entries of ended connections are dropped when they come to the top or get to be the most.
         self._timers: list[tuple[float, int]] = []
@@ -109,6 +117,7 @@ class Endpoint:
             retries_sent=self._retries,
             resets_sent=self._resets,
             refused=self._refused,
+            strays=self._strays.count if self._strays is not None else 0,
         )
 
     # -- commands -----------------------------------------------------------------------------------------------
@@ -168,11 +177,11 @@ class Endpoint:
             return
         self._received += len(columns[0])
         touched: dict[int, Connection] = {}
-        for start, count in split_runs(*columns):
+        for start, count in wire.split_runs(*columns):
             view = data[start * segment_size : (start + count) * segment_size]
             kind = wire.DATA_TYPES.get(columns[0][start])
             if kind is None:
-                self._receive_opening(view, source, now)
+                self._receive_opening(view, columns[1][start], source, now)
                 continue
             connection = self._connections.get(columns[1][start])
             if connection is None:
@@ -184,6 +193,14 @@ class Endpoint:
             connection.end_of_buffer(now)
             self._collect(connection)
 
+    def receive_forwarded(  # noqa: PLR0917
+        self, data: memoryview, segment_size: int, remote: Address, local: Address | None, ecn: int, now: float
+    ) -> None:
+        """`receive` for what another worker handed on: it stays here, whoever it is for."""
+        strays, self._strays = self._strays, None
+        self.receive(data, segment_size, remote, local, ecn, now)
+        self._strays = strays
+
     def _receive_singly(
         self, data: memoryview, segment_size: int, source: tuple[Address, Address | None, int], now: float
     ) -> None:
@@ -192,8 +209,12 @@ class Endpoint:
             datagram = data[at : at + segment_size]
             self.receive(datagram, len(datagram), *source, now)
 
-    def _receive_opening(self, view: memoryview, source: tuple[Address, Address | None, int], now: float) -> None:
+    def _receive_opening(
+        self, view: memoryview, destination_id: int, source: tuple[Address, Address | None, int], now: float
+    ) -> None:
         """A datagram that is not DATA."""
+        if self._strays is not None and self._strays.take(view[0], destination_id, view, len(view), source):
+            return
         try:
             packet = wire.decode_opening(view)
         except DecodeError:
@@ -208,6 +229,8 @@ class Endpoint:
             if connection is not None:
                 connection.receive_reset()
                 self._collect(connection)
+            elif self._strays is not None and self._reset_limit.allows(now):
+                self._strays.take_for_all(view, source)
         else:
             connection = self._connections.get(packet.destination_id)
             if connection is None or not connection.is_client:
@@ -312,7 +335,9 @@ class Endpoint:
         source: tuple[Address, Address | None, int],
         now: float,
     ) -> None:
-        """DATA for a connection that has ended, or that this endpoint never had: one answer a run at most."""
+        """DATA for another worker, or for a connection that has ended or never was: one answer a run at most."""
+        if self._strays is not None and self._strays.take(view[0], connection_id, view, segment_size, source):
+            return
         self._dropped += -(-len(view) // segment_size)
         longest = min(segment_size, len(view))
         if connection_id in self._lingering:
@@ -451,6 +476,10 @@ class Endpoint:
             return lingering
         return first
 
+    def next_stray(self) -> Stray | None:
+        """The oldest datagrams that another worker is to get; to be asked for each wake-up."""
+        return self._strays.next() if self._strays is not None else None
+
     def next_event(self) -> tuple[Connection, Event] | None:
         """The oldest event not yet taken."""
         return self._events.popleft() if self._events else None
@@ -460,33 +489,3 @@ class Endpoint:
         for connection in self.connections:
             connection.abort(0, reason)
             self._collect(connection)
-
-
-def split_runs(types: tuple[int, ...], ids: tuple[int, ...], numbers: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Cut the packets of a buffer into runs (start, count) of one type, one id and consecutive numbers.
-
-    A whole train is recognised in C; otherwise O(packets). What is not DATA comes one by one.
-    """
-    count = len(types)
-    first = numbers[0]
-    if (
-        types[0] in wire.DATA_TYPES
-        and types.count(types[0]) == count
-        and ids.count(ids[0]) == count
-        and (count == 1 or numbers == tuple(range(first, first + count)))
-    ):
-        return [(0, count)]
-    runs: list[tuple[int, int]] = []
-    start = 0
-    for index in range(1, count + 1):
-        if (
-            index < count
-            and types[index] == types[start]
-            and ids[index] == ids[start]
-            and numbers[index] == numbers[index - 1] + 1
-            and types[index] in wire.DATA_TYPES
-        ):
-            continue
-        runs.append((start, index - start))
-        start = index
-    return runs

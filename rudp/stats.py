@@ -103,6 +103,7 @@ class EndpointStats:
     retries_sent: int
     resets_sent: int
     refused: int
+    strays: int
 
 
 def gather(  # noqa: PLR0917

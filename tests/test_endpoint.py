@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rudp import wire
 from rudp.config import Config
 from rudp.connection import Connection
-from rudp.endpoint import RESET_BURST, RESET_SIZE, Endpoint, split_runs
+from rudp.endpoint import RESET_BURST, RESET_SIZE, Endpoint
 from rudp.errors import ConnectionAborted, ConnectionRefused, ConnectionReset
 from rudp.events import Connected, StreamReadable
 from rudp.protection import by_name
@@ -318,7 +318,7 @@ def test_junk_costs_no_memory() -> None:
 def test_runs_cover_the_buffer_and_are_of_one_kind(packets: list[tuple[int, int, int]]) -> None:
     types, ids, numbers = zip(*[(kind, who, number % 2**32) for kind, who, number in packets], strict=True)
     at = 0
-    for start, count in split_runs(types, ids, numbers):
+    for start, count in wire.split_runs(types, ids, numbers):
         assert start == at
         assert count == 1 or types[start] in wire.DATA_TYPES
         assert set(types[start : start + count]) == {types[start]}

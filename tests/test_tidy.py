@@ -32,8 +32,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli", "__main__"),
     ("__init__",),
     ("aio", "blocking"),
-    ("sim", "udp", "udp_errors", "udp_options"),
-    ("endpoint", "admission"),
+    ("sim", "udp", "udp_errors", "udp_group", "udp_options"),
+    ("endpoint", "admission", "steering"),
     ("connection", "deadlines", "inbound", "outbound", "stats"),
     (
         "handshake",

@@ -22,6 +22,7 @@ from rudp.wire.data import (
     read_canonical,
     read_destination_id,
     read_headers,
+    split_runs,
 )
 from rudp.wire.frames import (
     STREAM_HEADER_SIZE,
@@ -88,6 +89,7 @@ __all__ = [
     "read_canonical",
     "read_destination_id",
     "read_headers",
+    "split_runs",
     "STREAM_HEADER_SIZE",
     "decode_frames",
     "encode_ack",

@@ -4,6 +4,7 @@ Knows: the header of DATA and the canonical packet, whose layout is the same in 
 Refuses to know: other packets and frames, connections, recovery of truncated packet numbers.
 
     read_headers      one sweep over a received buffer         O(packets) in C
+    split_runs        where one connection's packets end       O(1) for a whole train, else O(packets)
     read_canonical    payloads of a run, neighbours merged     O(packets) in C, O(runs) in Python
     canonical_headers headers of a train                       one comprehension
 """
@@ -196,3 +197,33 @@ def _merge(
         ended = kind == _STREAM_FIN
     merged.append(Stream(current, start, b"".join(parts), ended))
     return merged
+
+
+def split_runs(types: tuple[int, ...], ids: tuple[int, ...], numbers: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Cut the packets of a buffer into runs (start, count) of one type, one id and consecutive numbers.
+
+    A whole train is recognised in C; otherwise O(packets). What is not DATA comes one by one.
+    """
+    count = len(types)
+    first = numbers[0]
+    if (
+        types[0] in DATA_TYPES
+        and types.count(types[0]) == count
+        and ids.count(ids[0]) == count
+        and (count == 1 or numbers == tuple(range(first, first + count)))
+    ):
+        return [(0, count)]
+    runs: list[tuple[int, int]] = []
+    start = 0
+    for index in range(1, count + 1):
+        if (
+            index < count
+            and types[index] == types[start]
+            and ids[index] == ids[start]
+            and numbers[index] == numbers[index - 1] + 1
+            and types[index] in DATA_TYPES
+        ):
+            continue
+        runs.append((start, index - start))
+        start = index
+    return runs
