@@ -9,6 +9,7 @@ open.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TypeAlias
 
 from rudp import wire
@@ -77,12 +78,12 @@ class ControlQueue:
         if self._pending:
             self._pending.pop((kind, stream_id), None)
 
-    def take(self, room: int) -> list[tuple[Frame, bytes]]:
-        """Remove and return, with their encoding, the oldest frames that fit into `room` bytes together."""
+    def take(self, room: int, most: int = wire.MAX_FRAMES) -> list[tuple[Frame, bytes]]:
+        """Remove and return, with their encoding, the `most` oldest frames that fit into `room` bytes together."""
         taken: list[tuple[Frame, bytes]] = []
         if not self._pending:
             return taken
-        for key in list(self._pending)[: max(1, room)]:
+        for key in list(islice(self._pending, most)):
             encoded = wire.encode_frame(self._pending[key])
             if len(encoded) > room:
                 break

@@ -148,7 +148,7 @@ class Packetizer:
             if not self._small_fits(streams.turns, control, allowance):
                 return self._finish(head, [], now) if head.parts else None
             packets = 1
-        for frame, encoded in control.take(head.room):
+        for frame, encoded in control.take(head.room, wire.MAX_FRAMES - len(head.content)):
             head.add(frame, encoded)
         stream = streams.turns.next_ready()
         if stream is not None and (head.parts or self._is_shared(streams.turns, stream)):
@@ -178,7 +178,7 @@ class Packetizer:
 
     def _fill_head(self, head: _Head, turns: Turns) -> Stream | None:
         """Fill the first packet with stream data; the stream that filled it to the brim, if it can go on."""
-        while head.room > wire.STREAM_HEADER_SIZE:
+        while head.room > wire.STREAM_HEADER_SIZE and len(head.content) < wire.MAX_FRAMES:
             stream = turns.next_ready()
             if stream is None:
                 return None

@@ -223,10 +223,21 @@ def data(datagram: bytes, overhead: int) -> Decoded:
         return found
     require(fields.left > 0, "no frames")
     frames = []
+    counted = acks = 0
+    run: set[int] = set()  # one-byte frames since the last other one
     while fields.left:
         frame_type = fields.number(8)
         require(frame_type in FRAMES, "a frame type that is unknown, reserved or has no place here")
         frames.append({"frame": frame_type, **FRAMES[frame_type](frame_type, fields)})
+        if frame_type not in (0x00, 0x01, 0x21):
+            run.clear()
+            counted += 1
+            acks += frame_type in (0x02, 0x03)
+        elif frame_type and frame_type not in run:
+            run.add(frame_type)
+            counted += 1
+    require(counted <= 32, "more than 32 frames")
+    require(acks <= 1, "more than one ACK")
     found["frames"] = frames
     return found
 

@@ -199,9 +199,9 @@ def test_fragments_are_bounded_over_all_streams_together() -> None:
     peer = Peer(config)
     window = peer.server._streams.receive_window.window
     most = max(window, LEAST_FRAGMENT_SPACE) // FRAGMENT_OVERHEAD + 1
-    for at in range(2, 400, 100):
+    for at in range(2, 400, 66):
         for number in range(config.max_streams_bidi):
-            frames = [wire.Stream(number << 2, at + 2 * i, b"x", fin=False) for i in range(48)]
+            frames = [wire.Stream(number << 2, at + 2 * i, b"x", fin=False) for i in range(wire.MAX_FRAMES)]
             peer.send(*frames)
     assert peer.server.state is State.ESTABLISHED
     assert most - 50 <= peer.fragments() <= most
@@ -221,8 +221,8 @@ def test_fragments_are_bounded_over_all_streams_together() -> None:
 
 def test_fragments_given_up_by_the_peer_count_no_more() -> None:
     peer = Peer()
-    peer.send(*[wire.Stream(4, 2 + 2 * i, b"x", fin=False) for i in range(40)])
-    assert peer.server._streams._fragments.held == 40
+    peer.send(*[wire.Stream(4, 2 + 2 * i, b"x", fin=False) for i in range(30)])
+    assert peer.server._streams._fragments.held == 30
     peer.send(wire.ResetStream(4, 1, 81))
     assert peer.server._streams._fragments.held == 0
 
@@ -283,7 +283,7 @@ def test_challenges_and_hops_hold_one_candidate_and_amplify_nothing() -> None:
     peer = Peer()
     for number in range(300):
         remote = (f"192.0.2.{number % 250}", 1000 + number)
-        datagram = peer.packet(*[wire.PathChallenge(bytes(8))] * 100)
+        datagram = peer.packet(*[wire.PathChallenge(bytes(8))] * wire.MAX_FRAMES)
         peer.arrive(datagram, remote)
         assert sum(map(len, peer.answers())) <= 3 * len(datagram)
         peer.now += 0.001

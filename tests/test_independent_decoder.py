@@ -79,7 +79,7 @@ def test_it_reads_every_opening_packet(packet: wire.Opening) -> None:
 
 
 @given(
-    st.lists(values.FRAMES, min_size=1, max_size=5),
+    values.packets(5),
     st.sampled_from(protection.names()),
     st.integers(0, 2**64 - 1),
     st.sampled_from(sorted(wire.DATA_TYPES)).filter(lambda byte: not byte & 1),
@@ -158,7 +158,7 @@ def understood(datagram: bytes) -> bool:
 @given(st.data())
 @settings(deadline=None, max_examples=300)
 def test_it_refuses_what_rudp_refuses(data: st.DataObject) -> None:
-    frames = data.draw(st.lists(values.FRAMES, min_size=1, max_size=2))
+    frames = data.draw(values.packets(2))
     ordinary = wire.data_header(wire.DATA, ID, 1) + b"".join(map(wire.encode_frame, frames))
     (header,) = wire.canonical_headers(ID, 1, 1, 4, 5, 1, True)
     opening = wire.encode_opening(data.draw(values.OPENINGS))

@@ -219,3 +219,21 @@ def test_whatever_is_due_leaves_in_consistent_trains(
     assert sender.streams.turns.unsent == 0
     assert sender.streams.turns.ready_count == 0
     assert not sender.control
+
+
+def test_what_needs_more_frames_than_a_packet_may_have_goes_in_several() -> None:
+    sender = Sender(size=9000)
+    ids = [sender.streams.open(False) for _ in range(3 * wire.MAX_FRAMES)]
+    for stream_id in ids:
+        sender.streams.write(stream_id, b"little", False)
+    for number in range(40):
+        sender.control.put(wire.StopSending(1 + 4 * number, 0))
+    seen: list[int] = []
+    while (packets := sender.fill()) is not None:
+        sender.check(packets)
+        for datagram in sender.datagrams(packets):
+            found = wire.decode_frames(datagram[wire.DATA_HEADER_SIZE :]) if not datagram[0] & 1 else []
+            seen += [frame.stream_id for frame in found if isinstance(frame, wire.Stream | wire.StopSending)]
+            found = wire.read_canonical(datagram, len(datagram), 0) if datagram[0] & 1 else []
+            seen += [frame.stream_id for frame in found if isinstance(frame, wire.Stream)]
+    assert sorted(seen) == sorted([*ids, *range(1, 161, 4)])

@@ -282,7 +282,7 @@ def test_the_largest_parameters_of_a_syn_leave_room_for_the_largest_cookie() -> 
 # --- frames
 
 
-@given(st.lists(values.FRAMES, min_size=1, max_size=6), st.lists(st.integers(0, 3), min_size=7, max_size=7))
+@given(values.packets(6), st.lists(st.integers(0, 3), min_size=7, max_size=7))
 @settings(deadline=None)
 def test_frames_come_back_as_they_were(frames: list[wire.Frame], padding: list[int]) -> None:
     parts = [bytes(size) + wire.encode_frame(frame) for size, frame in zip(padding, frames, strict=False)]
@@ -303,7 +303,7 @@ def test_a_single_frame_has_one_form(frame: wire.Frame) -> None:
 @given(st.data())
 @settings(deadline=None)
 def test_mutated_frames_fare_as_with_construct(data: st.DataObject) -> None:
-    frames = data.draw(st.lists(values.FRAMES, min_size=1, max_size=3))
+    frames = data.draw(values.packets(3))
     mutated = data.draw(values.mutations(b"".join(map(wire.encode_frame, frames))))
     assert outcome(frames_of, mutated) == outcome(oracle_frames, mutated)
 
@@ -463,3 +463,23 @@ def test_one_byte_frames_make_few_values_and_few_steps() -> None:
         sys.setprofile(None)
     assert typed(found) == typed([wire.Ping(), wire.ImmediateAck()])
     assert steps < 50
+
+
+def test_a_packet_has_so_many_frames_and_no_more() -> None:
+    some = wire.encode_frame(wire.MaxData(1))
+    assert len(wire.decode_frames(memoryview(some * wire.MAX_FRAMES))) == wire.MAX_FRAMES
+    # PADDING isn't counted, wherever it is, nor are PINGs repeated; so a packet of any size may be filled up.
+    padded = b"\0" + some * (wire.MAX_FRAMES - 1) + b"\1\0" * 20_000
+    assert len(wire.decode_frames(memoryview(padded))) == wire.MAX_FRAMES
+    for excess in (some * (wire.MAX_FRAMES + 1), (b"\1" + some) * 17, some * 7_000, some * 32 + b"\0\1"):
+        with pytest.raises(DecodeError, match="more than 32 frames"):
+            wire.decode_frames(memoryview(excess))
+
+
+def test_a_packet_has_one_ack_at_most() -> None:
+    ack = wire.encode_ack(wire.Ack(7, 0.0, ((7, 8),), None), 100)
+    marked = wire.encode_ack(wire.Ack(7, 0.0, ((7, 8),), (1, 0, 0)), 100)
+    assert len(wire.decode_frames(memoryview(b"\1" + marked + b"\1"))) == 3
+    for two in (ack + ack, ack + marked, marked + b"\0\1" + ack):
+        with pytest.raises(DecodeError, match="more than one ACK"):
+            wire.decode_frames(memoryview(two))

@@ -83,16 +83,26 @@ def frames(data: bytes) -> list[wire.Frame]:
     """As `wire.decode_frames`, with every PADDING left out but every PING and IMMEDIATE_ACK kept."""
     stream = io.BytesIO(data)
     found: list[wire.Frame] = []
+    repeated, run = 0, set[int]()
     if not data:
         raise DecodeError
     try:
         while stream.tell() < len(data):
             declaration = d.FRAMES[FrameType(data[stream.tell()])]
             value = declaration.parse_stream(stream)
-            if value.type != FrameType.PADDING:
-                found.append(_frame(value))
+            if value.type == FrameType.PADDING:
+                continue
+            found.append(_frame(value))
+            if value.type not in (FrameType.PING, FrameType.IMMEDIATE_ACK):
+                run.clear()
+            elif value.type in run:
+                repeated += 1
+            else:
+                run.add(value.type)
     except (c.ConstructError, ValueError, KeyError) as error:
         raise DecodeError from error
+    if len(found) - repeated > wire.MAX_FRAMES or sum(isinstance(frame, wire.Ack) for frame in found) > 1:
+        raise DecodeError
     return found
 
 

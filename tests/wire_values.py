@@ -63,6 +63,14 @@ FRAMES: st.SearchStrategy[wire.Frame] = st.one_of(
     st.just(wire.ImmediateAck()),
 )
 
+
+def packets(most: int) -> st.SearchStrategy[list[wire.Frame]]:
+    """The frames of a packet: one ACK at most."""
+    return st.lists(FRAMES, min_size=1, max_size=most).filter(
+        lambda frames: sum(isinstance(frame, wire.Ack) for frame in frames) <= 1
+    )
+
+
 _UNKNOWN = st.dictionaries(st.integers(12, 2**16 - 1) | st.just(0), st.binary(max_size=20), max_size=3)
 
 

@@ -41,6 +41,7 @@ from rudp.wire.opening import (
 from rudp.wire.values import (
     MAX_ACK_RANGES,
     MAX_COOKIE_SIZE,
+    MAX_FRAMES,
     MAX_REASON_SIZE,
     MAX_SYN_PARAMETERS_SIZE,
     MIN_DATAGRAM_SIZE,
@@ -102,6 +103,7 @@ __all__ = [
     "read_version_invariants",
     "MAX_ACK_RANGES",
     "MAX_COOKIE_SIZE",
+    "MAX_FRAMES",
     "MAX_REASON_SIZE",
     "MAX_SYN_PARAMETERS_SIZE",
     "MIN_DATAGRAM_SIZE",

@@ -25,6 +25,7 @@ from rudp.wire.declarations import ACK_RANGE, FRAMES
 from rudp.wire.layout import Layout, struct_format
 from rudp.wire.values import (
     MAX_ACK_RANGES,
+    MAX_FRAMES,
     POSITION_LIMIT,
     Ack,
     AckFrequency,
@@ -184,17 +185,23 @@ def decode_frames(view: memoryview) -> list[Frame]:
     """The frames between header and trailer of a packet that isn't canonical, in order. Raises DecodeError.
 
     PADDING is left out. Within a run of one-byte frames a repeated PING or IMMEDIATE_ACK is left out too, so
-    that a packet full of them costs no more than one full of others.
+    that a packet full of them costs no more than one full of others. More than MAX_FRAMES, or a second ACK, is an
+    error.
     """
     frames: list[Frame] = []
     size = len(view)
     if not size:
         raise DecodeError("a packet without frames")
-    position = 0
+    position = acks = 0
     try:
         while position < size:
+            if len(frames) > MAX_FRAMES:
+                break
             decode = _DECODERS.get(view[position])
             if decode is not None:
+                acks += decode is _decode_ack
+                if acks > 1:
+                    raise DecodeError("more than one ACK in a packet")
                 frame, position = decode(view, position)
                 frames.append(frame)
                 continue
@@ -205,6 +212,8 @@ def decode_frames(view: memoryview) -> list[Frame]:
             position = run.end()
     except struct_error as error:
         raise DecodeError("a frame goes beyond its packet") from error
+    if len(frames) > MAX_FRAMES:
+        raise DecodeError(f"more than {MAX_FRAMES} frames in a packet")
     return frames
 
 

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 __all__ = [
     "MAX_ACK_RANGES",
     "MAX_COOKIE_SIZE",
+    "MAX_FRAMES",
     "MAX_REASON_SIZE",
     "MAX_SYN_PARAMETERS_SIZE",
     "MIN_DATAGRAM_SIZE",
@@ -56,6 +57,9 @@ OPENING_SIZE: Final = 1200  # bytes of a SYN or SYN_ACK: both directions are the
 MIN_DATAGRAM_SIZE: Final = OPENING_SIZE  # nobody may ask for less than an opening packet takes
 POSITION_LIMIT: Final = 1 << 62  # offsets, final sizes and limits stay below (RFC 9000 section 4.5)
 MAX_ACK_RANGES: Final = 128
+# Frames of a packet, PADDING and repeated one-byte frames aside: what a packet costs its receiver has a bound, whatever
+# its size. A full packet of one stream has one, one of small writes as many as there are streams.
+MAX_FRAMES: Final = 32
 # Seconds: the largest ack_delay that its field holds.
 UNKNOWN_ACK_DELAY: Final = (2**32 - 1) / 1_000_000
 MAX_REASON_SIZE: Final = 1024  # bytes of UTF-8
