@@ -338,19 +338,19 @@ class Connection:
         view: memoryview,
         segment_size: int,
         kind: wire.DataType,
-        truncated: int,
+        ranges: tuple[tuple[int, int], ...],
         count: int,
         source: tuple[Address, Address | None, int],
         now: float,
     ) -> None:
-        """A run of DATA packets with consecutive numbers; `source` is (remote, local, ECN mark)."""
+        """A run of `count` DATA packets; `ranges` of truncated numbers, `source` is (remote, local, ECN mark)."""
         self._now = now
         if self.state not in OPEN_STATES and self.state is not State.SYN_RECEIVED:
             return
         if kind.epoch or kind.key_phase:
             self._counters.datagrams_corrupt += count
             return
-        for numbers, part in self._inbound.fresh(view, segment_size, truncated, count):
+        for numbers, part in self._inbound.fresh(view, segment_size, ranges, count):
             self._accept(part, segment_size, kind.canonical, numbers, source)
         self._wake()
 
@@ -363,14 +363,14 @@ class Connection:
         view: memoryview,
         segment_size: int,
         canonical: bool,
-        numbers: range,
+        numbers: list[tuple[int, int]],
         source: tuple[Address, Address | None, int],
     ) -> None:
-        """A run of packets, intact and new."""
+        """A run of packets, intact and new; `numbers` are their ranges."""
         if self.state in CLOSED_STATES:
             return
         now = self._now
-        newest = numbers[-1] > self._received.largest
+        newest = numbers[-1][1] > self._received.largest + 1
         if self.state is State.SYN_RECEIVED:
             self._opening.on_first_data(now)
             self._life.connect(Input.FIRST_DATA)
@@ -384,7 +384,7 @@ class Connection:
             self._life.abort(broken(ProtocolError(ErrorCode.FRAME_ENCODING_ERROR, str(error))), now)
         except ProtocolError as error:
             self._life.abort(broken(error), now)
-        self._counters.packets_received += len(numbers)
+        self._counters.packets_received += -(-len(view) // segment_size)
         self._counters.bytes_received += len(view)
         self._liveness.on_received(now)
         remote, local, _ = source

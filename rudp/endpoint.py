@@ -33,6 +33,7 @@ from rudp.events import Event
 from rudp.handshake import ClientHandshake, ServerHandshake, chosen_protocol, local_parameters, refusal
 from rudp.lingering import Lingering
 from rudp.path import Path, RandomSource
+from rudp.runs import split_runs
 from rudp.state import CLOSED_STATES, State
 from rudp.stats import EndpointStats
 from rudp.steering import Stray, Strays
@@ -177,7 +178,7 @@ class Endpoint:
             return
         self._received += len(columns[0])
         touched: dict[int, Connection] = {}
-        for start, count in wire.split_runs(*columns):
+        for start, count, ranges in split_runs(*columns):
             view = data[start * segment_size : (start + count) * segment_size]
             kind = wire.DATA_TYPES.get(columns[0][start])
             if kind is None:
@@ -187,7 +188,7 @@ class Endpoint:
             if connection is None:
                 self._receive_unknown(view, segment_size, columns[1][start], source, now)
                 continue
-            connection.receive_run(view, segment_size, kind, columns[2][start], count, source, now)
+            connection.receive_run(view, segment_size, kind, ranges, count, source, now)
             touched[connection.id] = connection
         for connection in touched.values():
             connection.end_of_buffer(now)

@@ -11,7 +11,8 @@ Refuses to know: the connection's state, who may connect, what is sent in answer
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from itertools import chain, starmap
+from typing import Any, Final, TypeAlias
 
 from rudp import packet_number, wire
 from rudp.closing import Closing
@@ -29,6 +30,9 @@ from rudp.streams import Streams
 from rudp.train import Address
 
 __all__ = ["Inbound"]
+
+# Ranges [first, stop) of packet numbers, and the packets, one behind another.
+Part: TypeAlias = tuple[list[tuple[int, int]], memoryview]
 
 # PADDING aside, what RFC 9000 section 13.2 calls not ack-eliciting.
 _QUIET_FRAMES: Final = (wire.Ack, wire.Close)
@@ -77,23 +81,40 @@ class Inbound:
         self._source: tuple[Address, Address | None, int] = (("", 0), None, 0)
 
     def fresh(
-        self, view: memoryview, segment_size: int, truncated: int, count: int
-    ) -> Iterator[tuple[range, memoryview]]:
+        self, view: memoryview, segment_size: int, truncated: tuple[tuple[int, int], ...], count: int
+    ) -> list[Part]:
         """The parts of a run of `count` packets that are intact and no duplicates, in order."""
-        first = packet_number.recover(truncated, self._received.largest)
-        if first + count > packet_number.LIMIT:
+        largest = self._received.largest
+        shift = packet_number.recover(truncated[0][0], largest) - truncated[0][0]
+        ranges = [(first + shift, stop + shift) for first, stop in truncated] if shift else list(truncated)
+        if ranges[-1][1] > packet_number.LIMIT:
             # Numbers are not used twice, so a connection that has come to the last of them hears no more.
             self._counters.datagrams_corrupt += count
-            return
-        bad = self._protection.open(view, segment_size, first)
+            return []
+        pieces: list[tuple[memoryview, tuple[int, ...]]] = []
+        at = 0
+        for first, stop in ranges:
+            piece = view[at : (at := at + (stop - first) * segment_size)]
+            pieces.append((piece, self._protection.open(piece, segment_size, first)))
+        if ranges[0][0] > largest and not any(bad for _, bad in pieces):
+            return [(ranges, view)]
+        parts: list[Part] = []
+        for (first, stop), (piece, bad) in zip(ranges, pieces, strict=True):
+            parts += self._fresh_of_range(piece, segment_size, first, stop, bad)
+        return parts
+
+    def _fresh_of_range(
+        self, view: memoryview, segment_size: int, first: int, end: int, bad: tuple[int, ...]
+    ) -> Iterator[Part]:
+        """The same of packets [first, end), of which those at the places `bad` are damaged."""
         self._counters.datagrams_corrupt += len(bad)
         start = first
-        for stop in [*(first + index for index in bad), first + count]:
+        for stop in [*(first + index for index in bad), end]:
             if start < stop:
                 new = self._received.filter_new(start, stop)
                 self._counters.packets_duplicate += stop - start - sum(b - a for a, b in new)
                 for a, b in new:
-                    yield range(a, b), view[(a - first) * segment_size : (b - first) * segment_size]
+                    yield [(a, b)], view[(a - first) * segment_size : (b - first) * segment_size]
             start = stop + 1
 
     def take(  # noqa: PLR0917
@@ -101,40 +122,44 @@ class Inbound:
         view: memoryview,
         segment_size: int,
         canonical: bool,
-        numbers: range,
+        numbers: list[tuple[int, int]],
         source: tuple[Address, Address | None, int],
         now: float,
     ) -> wire.Close | None:
-        """The packets of a run; a CLOSE ends it and is returned. What memory has no room for stays unacknowledged.
+        """The packets of a run, whose ranges of numbers are `numbers`; a CLOSE ends it and is returned.
 
-        Raises DecodeError and ProtocolError. A run leaves the state that its packets, one by one, would leave: when
-        it can't be taken as a whole, its packets are.
+        What memory has no room for stays unacknowledged. Raises DecodeError and ProtocolError. A run leaves the state
+        that its packets, one by one, would leave: when it can't be taken as a whole, its packets are.
         """
         self._now = now
         self._source = source
-        if canonical and len(numbers) > 1:
+        if canonical and len(view) > segment_size:
             try:
                 self._take_canonical(view, segment_size, numbers)
             except (DecodeError, ProtocolError, BufferFull):
                 pass
             else:
                 return None
-        for at, number in zip(range(0, len(view), segment_size), numbers, strict=True):
+        every = chain.from_iterable(starmap(range, numbers))
+        for at, number in zip(range(0, len(view), segment_size), every, strict=True):
             packet = view[at : at + segment_size]
             try:
                 if canonical:
-                    self._take_canonical(packet, len(packet), range(number, number + 1))
+                    self._take_canonical(packet, len(packet), [(number, number + 1)])
                 elif (close := self._take_frames(packet, number)) is not None:
                     return close
             except BufferFull:
                 self._counters.packets_refused += 1
         return None
 
-    def _take_canonical(self, view: memoryview, segment_size: int, numbers: range) -> None:
+    def _take_canonical(self, view: memoryview, segment_size: int, numbers: list[tuple[int, int]]) -> None:
         overhead = self._protection.overhead
         for stream_id, offset, data, fin in wire.read_canonical(view, segment_size, overhead):
             self._streams.on_stream_data(stream_id, offset, data, fin)
-        self._received.on_received(numbers.start, numbers.stop, self._now, True, self._source[2])
+        if len(numbers) == 1:
+            self._received.on_received(*numbers[0], self._now, True, self._source[2])
+        else:
+            self._received.on_received_with_gaps(numbers, self._now, self._source[2])
 
     def _take_frames(self, packet: memoryview, number: int) -> wire.Close | None:
         ack_eliciting = False

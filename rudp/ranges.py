@@ -8,6 +8,7 @@ never touch: starts[0] < stops[0] < starts[1] < stops[1] < ... So every position
 an empty set costs two empty lists.
 
     add        O(log n + joined), O(1) when it extends, repeats or follows the last range (arrival in order)
+    extend     O(added) in C
     remove     O(log n + touched)
     contains, covers  O(log n);  missing, overlap  O(log n + returned)
     first, last, len, bool  O(1);  pop_first, remove_below  O(log n + removed);  total  O(n) in C
@@ -55,6 +56,20 @@ class RangeSet:
             stop = max(stop, stops[j - 1])
         starts[i:j] = (start,)
         stops[i:j] = (stop,)
+
+    def extend(self, ranges: list[tuple[int, int]]) -> int:
+        """Put in ascending ranges that don't touch one another and begin above all that is in; how many integers."""
+        starts = [start for start, _ in ranges]
+        stops = [stop for _, stop in ranges]
+        if self.stops and starts[0] <= self.stops[-1]:
+            assert starts[0] == self.stops[-1], f"{ranges[0]} is not above the set"
+            self.stops[-1] = stops[0]
+            self.starts += starts[1:]
+            self.stops += stops[1:]
+        else:
+            self.starts += starts
+            self.stops += stops
+        return sum(stops) - sum(starts)
 
     def remove(self, start: int, stop: int) -> None:
         """Take [start, stop) out of the set; what is not in the set is ignored."""

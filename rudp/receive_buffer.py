@@ -3,7 +3,7 @@
 Knows: offsets, the bytes, where they end, and how many fragments it may hold.
 Refuses to know: packets, credit (the caller compares `highest` with what it granted), stream ids, who waits.
 
-    insert   O(1) in order, and keeps the object given; out of order O(log n + fragments touched)
+    insert   O(1) in order or behind all there is, and keeps the object given; else O(log n + fragments touched)
     read     O(chunks taken): one large chunk as it is, or small ones joined
     discard  O(1)
 
@@ -136,8 +136,15 @@ class ReceiveBuffer:
         if fin or self.final_size is not None:
             self._check_final_size(stop, fin)
         if stop > self.contiguous and not self.is_discarded:
-            if offset == self.contiguous and not self._offsets:
+            offsets = self._offsets
+            if offset == self.contiguous and not offsets:
                 self._append(data)
+            elif offset > (offsets[-1] + len(self._fragments[-1]) if offsets else self.contiguous):
+                # Behind a gap, as it comes in order after a loss.
+                self._check_space(len(self._fragments) - self._fragments_head)
+                offsets.append(offset)
+                self._fragments.append(data)
+                self._shared.held += 1
             else:
                 held = self.fragments
                 self._insert_out_of_order(offset, stop, data)

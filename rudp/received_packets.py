@@ -114,20 +114,28 @@ class ReceivedPackets:
         if first >= stop:
             return
         late = first < self.largest
+        self.ranges.add(first, stop)
+        self._note(stop - first, stop, late, now, ack_eliciting, ecn)
+
+    def on_received_with_gaps(self, numbers: list[tuple[int, int]], now: float, ecn: int) -> None:
+        """The same of ack-eliciting packets in ascending ranges, all above `largest`."""
+        assert numbers[0][0] > self.largest
+        self._note(self.ranges.extend(numbers), numbers[-1][1], False, now, True, ecn)
+
+    def _note(self, count: int, stop: int, late: bool, now: float, ack_eliciting: bool, ecn: int) -> None:  # noqa: PLR0917
         if stop > self.largest:
             self.largest = stop - 1
             self.largest_time = now
-        self.ranges.add(first, stop)
-        if len(self.ranges) > MAX_RANGES:
+        while len(self.ranges) > MAX_RANGES:
             self.floor = self.ranges.first()[1]
             self.ranges.remove_below(self.floor)
         self._changed = True
         if ecn:
-            self._count_ecn(stop - first, ecn)
+            self._count_ecn(count, ecn)
         if not ack_eliciting:
             return
-        self._waiting += stop - first
-        self._total += stop - first
+        self._waiting += count
+        self._total += count
         # RFC 9000 section 13.2.1: what the sender wants to know soon.
         if ecn == CE:
             self._urgent = True

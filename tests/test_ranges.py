@@ -41,6 +41,18 @@ class AgainstASet(RuleBasedStateMachine):
         self.ranges.add(start, start + length)
         self.model |= set(range(start, start + length))
 
+    @rule(parts=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3)), min_size=1, max_size=4))
+    def extend(self, parts: list[tuple[int, int]]) -> None:
+        added = []
+        stop = max(self.model, default=-1) + 1
+        for number, (gap, length) in enumerate(parts):
+            start = stop + gap + (number > 0)
+            stop = start + length
+            added.append((start, stop))
+        assert self.ranges.extend(added) == sum(length for _, length in parts)
+        for start, stop in added:
+            self.model |= set(range(start, stop))
+
     @rule(bounds=BOUNDS)
     def remove(self, bounds: tuple[int, int]) -> None:
         self.ranges.remove(*bounds)

@@ -345,6 +345,40 @@ def test_a_floor_raised_by_the_packets_own_frames(receiver: Receiver) -> None:
     assert receiver.ack().ranges == ((59, 62),)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_buffer_with_gaps_counts_as_its_ranges_one_by_one(seed: int) -> None:
+    random = Random(seed)
+    whole, single = Receiver(), Receiver()
+    at = 0
+    for _ in range(60):
+        if random.random() < 0.3:
+            frequency = AckFrequency(random.randrange(50), random.randrange(30), 0.01, random.randrange(4))
+            for receiver in (whole, single):
+                receiver.received.on_ack_frequency(frequency)
+        numbers = []
+        # Sometimes one behind the other, as a buffer that goes on where the last one ended.
+        at += random.choice([0, 0, 1, 2])
+        for _ in range(random.randrange(1, 12)):
+            stop = at + random.randrange(1, 5)
+            numbers.append((at, stop))
+            at = stop + random.randrange(1, 4)
+        at = numbers[-1][1]
+        ecn = random.choice([0, 0, 0, ECT0, CE])
+        whole.received.on_received_with_gaps(numbers, whole.now, ecn)
+        for first, stop in numbers:
+            single.received.on_received(first, stop, single.now, True, ecn)
+        told = []
+        for receiver in (whole, single):
+            received = receiver.received
+            received.end_of_buffer(receiver.now)
+            state = [list(received.ranges), received.floor, received.largest, received.next_timeout()]
+            if received.ack_due(receiver.now):
+                state.append(receiver.ack())
+            told.append(state)
+            receiver.now += 0.004
+        assert told[0] == told[1]
+
+
 def test_numbers_cross_32_bits(receiver: Receiver) -> None:
     base = 2**32
     receiver.receive(base - 3, base + 3)

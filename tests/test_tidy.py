@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("aio", "blocking"),
     ("sim", "udp", "udp_errors", "udp_group", "udp_options"),
     ("endpoint", "admission", "steering"),
-    ("connection", "deadlines", "inbound", "outbound", "stats"),
+    ("connection", "deadlines", "inbound", "outbound", "runs", "stats"),
     (
         "handshake",
         "stream",

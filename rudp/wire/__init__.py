@@ -22,7 +22,6 @@ from rudp.wire.data import (
     read_canonical,
     read_destination_id,
     read_headers,
-    split_runs,
 )
 from rudp.wire.frames import (
     STREAM_HEADER_SIZE,
@@ -90,7 +89,6 @@ __all__ = [
     "read_canonical",
     "read_destination_id",
     "read_headers",
-    "split_runs",
     "STREAM_HEADER_SIZE",
     "decode_frames",
     "encode_ack",

@@ -4,7 +4,6 @@ Knows: the header of DATA and the canonical packet, whose layout is the same in 
 Refuses to know: other packets and frames, connections, recovery of truncated packet numbers.
 
     read_headers      one sweep over a received buffer         O(packets) in C
-    split_runs        where one connection's packets end       O(1) for a whole train, else O(packets)
     read_canonical    payloads of a run, neighbours merged     O(packets) in C, O(runs) in Python
     canonical_headers headers of a train                       one comprehension
 """
@@ -13,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
-from itertools import chain, product, repeat, starmap
+from itertools import chain, groupby, product, repeat, starmap
+from operator import sub
 from struct import Struct as Packer
 from typing import Any, Final
 
@@ -169,7 +169,24 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
     ):
         data = payloads[0] if count == 1 else b"".join(payloads)
         return [Stream(stream_ids[0], first, data, last == _STREAM_FIN)]
+    if kinds.count(_STREAM) == count and stream_ids.count(first_id := stream_ids[0]) == count and stride and not rest:
+        return _join(first_id, stride, offsets, payloads)
     return _merge(kinds, stream_ids, offsets, payloads)
+
+
+def _join(stream_id: int, stride: int, offsets: tuple[int, ...], payloads: tuple[bytes, ...]) -> list[Stream]:
+    """Full packets of one stream with gaps between them, as loss leaves them and as lost ranges are sent again."""
+    if max(offsets) + stride >= POSITION_LIMIT:
+        raise DecodeError("a stream goes beyond 2^62 bytes")
+    joined: list[Stream] = []
+    at = 0
+    # What an offset is ahead of its place: the same as far as packets follow one another.
+    for _, group in groupby(map(sub, offsets, range(0, stride * len(offsets), stride))):
+        stop = at + len(list(group))
+        data = payloads[at] if stop == at + 1 else b"".join(payloads[at:stop])
+        joined.append(Stream(stream_id, offsets[at], data, False))
+        at = stop
+    return joined
 
 
 def _merge(
@@ -197,33 +214,3 @@ def _merge(
         ended = kind == _STREAM_FIN
     merged.append(Stream(current, start, b"".join(parts), ended))
     return merged
-
-
-def split_runs(types: tuple[int, ...], ids: tuple[int, ...], numbers: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Cut the packets of a buffer into runs (start, count) of one type, one id and consecutive numbers.
-
-    A whole train is recognised in C; otherwise O(packets). What is not DATA comes one by one.
-    """
-    count = len(types)
-    first = numbers[0]
-    if (
-        types[0] in DATA_TYPES
-        and types.count(types[0]) == count
-        and ids.count(ids[0]) == count
-        and (count == 1 or numbers == tuple(range(first, first + count)))
-    ):
-        return [(0, count)]
-    runs: list[tuple[int, int]] = []
-    start = 0
-    for index in range(1, count + 1):
-        if (
-            index < count
-            and types[index] == types[start]
-            and ids[index] == ids[start]
-            and numbers[index] == numbers[index - 1] + 1
-            and types[index] in DATA_TYPES
-        ):
-            continue
-        runs.append((start, index - start))
-        start = index
-    return runs

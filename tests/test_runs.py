@@ -1,0 +1,60 @@
+"""How a buffer falls into runs: by type, connection and order; gaps of lost packets don't count."""
+
+from __future__ import annotations
+
+from itertools import chain, pairwise, starmap
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rudp import wire
+from rudp.runs import MAX_SPREAD, Run, split_runs
+
+PACKETS = st.lists(
+    st.tuples(
+        st.sampled_from([0x50, 0x54, 0x60, 0x61, 0x70, 0x99]), st.integers(0, 2), st.integers(2**32 - 3, 2**32 + 3)
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+def numbers_of(run: Run) -> list[int]:
+    return list(chain.from_iterable(starmap(range, run.ranges)))
+
+
+@given(PACKETS)
+def test_runs_cover_the_buffer_and_are_of_one_kind(packets: list[tuple[int, int, int]]) -> None:
+    types, ids, numbers = zip(*[(kind, who, number % 2**32) for kind, who, number in packets], strict=True)
+    at = 0
+    for run in split_runs(types, ids, numbers):
+        stop = run.start + run.size
+        assert run.start == at
+        assert run.size == 1 or types[at] in wire.DATA_TYPES
+        assert set(types[at:stop]) == {types[at]}
+        assert set(ids[at:stop]) == {ids[at]}
+        assert numbers_of(run) == list(numbers[at:stop])
+        assert all(a[1] < b[0] for a, b in pairwise(run.ranges))
+        at = stop
+    assert at == len(packets)
+
+
+@given(st.integers(0, 2**32 - 200), st.sets(st.integers(0, 99), min_size=1))
+def test_what_loss_leaves_of_a_train_is_one_run(first: int, kept: set[int]) -> None:
+    numbers = tuple(first + index for index in sorted(kept))
+    count = len(numbers)
+    (run,) = split_runs((wire.DATA_CANONICAL,) * count, (7,) * count, numbers)
+    assert (run.start, run.size) == (0, count)
+    assert numbers_of(run) == list(numbers)
+
+
+def test_out_of_order_packets_are_runs_of_their_own() -> None:
+    runs = split_runs((wire.DATA,) * 5, (7,) * 5, (10, 11, 9, 13, 12))
+    assert [run.ranges for run in runs] == [((10, 12),), ((9, 10),), ((13, 14),), ((12, 13),)]
+
+
+def test_numbers_far_apart_are_not_of_one_run() -> None:
+    far = MAX_SPREAD + Random(1).randrange(1000)
+    assert len(split_runs((wire.DATA,) * 2, (7,) * 2, (5, 5 + far))) == 2
+    assert len(split_runs((wire.DATA,) * 2, (7,) * 2, (5, 4 + MAX_SPREAD))) == 1
