@@ -1,7 +1,8 @@
-"""What an endpoint can say without holding state: cookies for RETRY and tokens for stateless RESET.
+"""Who may connect, and what an endpoint can say without holding state: cookies and tokens for stateless RESET.
 
-Knows: one secret key, the two keyed hashes made from it, and a rate limit.
-Refuses to know: connections. Every operation costs one hash of a few hundred bytes (BLAKE2b, RFC 7693, keyed).
+Knows: one secret key, the two keyed hashes made from it, a rate limit, what becomes of a SYN from an unknown client.
+Refuses to know: connections. Every operation costs one hash of a few hundred bytes (BLAKE2b, RFC 7693, keyed), `judge`
+also a pass over the client's parameters, once a cookie proved its address or while few are half open.
 
 A cookie proves that a client received what was sent to its address: it is bound to address, port, both ids, the
 parameters and the time (RFC 9293 has none; RFC 9000 section 8.1.2 and RFC 4987 section 3.6 describe the idea).
@@ -13,12 +14,25 @@ from __future__ import annotations
 from hashlib import blake2b
 from hmac import compare_digest
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
+from rudp.config import Config
+from rudp.errors import ErrorCode
+from rudp.handshake import refusal
 from rudp.train import Address
-from rudp.wire import RESET_TOKEN_SIZE, Syn, encode_parameters
+from rudp.wire import (
+    RESET_TOKEN_SIZE,
+    Parameters,
+    Refusal,
+    Retry,
+    Syn,
+    SynAck,
+    UnreadSyn,
+    decode_syn,
+    encode_opening,
+)
 
-__all__ = ["RateLimit", "Secrets"]
+__all__ = ["Admission", "Admitted", "RateLimit", "Secrets"]
 
 # Seconds for which a cookie is good: longer than the longest pause between two SYNs and a slow round trip.
 COOKIE_LIFETIME: Final = 15.0
@@ -47,12 +61,12 @@ class Secrets:
         data = connection_id.to_bytes(8, "big") + token
         return blake2b(data, key=self._fingerprint_key, digest_size=RESET_TOKEN_SIZE).digest()
 
-    def cookie(self, syn: Syn, remote: Address, now: float) -> bytes:
+    def cookie(self, syn: UnreadSyn, remote: Address, now: float) -> bytes:
         """A cookie for this SYN from this address."""
         stamp = _COOKIE_TIME.pack(int(now * 1000))
         return stamp + self._mac(stamp, syn, remote)
 
-    def accepts(self, syn: Syn, remote: Address, now: float) -> bool:
+    def accepts(self, syn: UnreadSyn, remote: Address, now: float) -> bool:
         """Whether the SYN carries a cookie of ours, for that address, and still good."""
         stamp = syn.cookie[: _COOKIE_TIME.size]
         if len(syn.cookie) != _COOKIE_TIME.size + _COOKIE_MAC_SIZE:
@@ -62,15 +76,61 @@ class Secrets:
         fresh = -0.001 <= age <= COOKIE_LIFETIME
         return compare_digest(syn.cookie[_COOKIE_TIME.size :], self._mac(stamp, syn, remote)) and fresh
 
-    def _mac(self, stamp: bytes, syn: Syn, remote: Address) -> bytes:
+    def _mac(self, stamp: bytes, syn: UnreadSyn, remote: Address) -> bytes:
         mac = blake2b(key=self._cookie_key, digest_size=_COOKIE_MAC_SIZE)
         host = remote[0].encode()
         mac.update(stamp)
         mac.update(_IDS.pack(syn.destination_id, syn.source_id, remote[1]))
         mac.update(bytes([len(host)]))
         mac.update(host)
-        mac.update(encode_parameters(syn.parameters))
+        mac.update(syn.parameters)
         return mac.digest()
+
+
+class Admitted(NamedTuple):
+    """A SYN to be answered by a connection; `proven`: its cookie shows that the client has its address."""
+
+    syn: Syn
+    proven: bool
+
+
+class Admission:
+    """What becomes of SYNs from clients that are not known yet. `retries` and `refused` count answers."""
+
+    __slots__ = ("_config", "_secrets", "refused", "retries")
+
+    def __init__(self, config: Config, secrets: Secrets) -> None:
+        self._config = config
+        self._secrets = secrets
+        self.retries = 0
+        self.refused = 0
+
+    def judge(
+        self, unread: UnreadSyn, remote: Address, now: float, *, half_open: int, connections: int
+    ) -> Admitted | bytes | None:
+        """The SYN to open a connection for, or the datagram to answer with; None: nothing.
+
+        While there are many half-open connections a SYN costs a hash and no more until its sender has a cookie.
+        Raises DecodeError for malformed parameters.
+        """
+        config = self._config
+        proven = bool(unread.cookie) and self._secrets.accepts(unread, remote, now)
+        crowded = half_open >= config.max_half_open
+        if not proven and (config.retry == "always" or crowded):
+            if config.retry == "never":
+                return None
+            self.retries += 1
+            cookie = self._secrets.cookie(unread, remote, now)
+            return encode_opening(Retry(unread.source_id, unread.destination_id, cookie))
+        syn = decode_syn(unread)
+        problem = refusal(config, syn.parameters)
+        if problem is None and connections >= config.max_connections:
+            problem = Refusal(ErrorCode.SERVER_BUSY, "the server holds as many connections as it may; try later")
+        if problem is None:
+            return Admitted(syn, proven)
+        self.refused += 1
+        parameters = Parameters(protection=syn.parameters.protection, refused=problem)
+        return encode_opening(SynAck(syn.source_id, 0, syn.try_counter, parameters))
 
 
 class RateLimit:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rudp.errors import ConfigurationError
+from rudp.wire import MAX_PROTOCOLS
 
 __all__ = ["Config"]
 
@@ -235,6 +236,8 @@ def _protocol_names(value: str | tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str) or not 1 <= len(name.encode()) <= 255:
             raise ConfigurationError(f"application_protocol: {name!r} must be a string of 1 to 255 bytes")
+    if len(names) > MAX_PROTOCOLS:
+        raise ConfigurationError(f"application_protocol: {len(names)} names; at most {MAX_PROTOCOLS} go")
     if sum(len(name.encode()) + 1 for name in names) > 512:
         raise ConfigurationError("application_protocol: the names together must stay within 512 bytes")
     return names

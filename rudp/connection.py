@@ -392,7 +392,7 @@ class Connection:
         if newest:
             self._paths.on_newest_packet(remote, local, len(view), now)
 
-    def receive_syn(self, packet: wire.Syn, size: int, now: float) -> None:
+    def receive_syn(self, packet: wire.Syn | wire.UnreadSyn, size: int, now: float) -> None:
         """Server: the client's SYN of `size` bytes, first or again."""
         self._now = now
         self._opening.on_syn(packet, size, now)

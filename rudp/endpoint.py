@@ -25,12 +25,12 @@ from heapq import heapify, heappop, heappush
 from typing import Final
 
 from rudp import congestion, wire
-from rudp.admission import RateLimit, Secrets
+from rudp.admission import Admission, RateLimit, Secrets
 from rudp.config import Config
 from rudp.connection import Connection
-from rudp.errors import ConnectionRefused, DecodeError, ErrorCode
+from rudp.errors import ConnectionRefused, DecodeError
 from rudp.events import Event
-from rudp.handshake import ClientHandshake, ServerHandshake, chosen_protocol, local_parameters, refusal
+from rudp.handshake import ClientHandshake, ServerHandshake, chosen_protocol, local_parameters
 from rudp.lingering import Lingering
 from rudp.path import Path, RandomSource
 from rudp.runs import split_runs
@@ -83,7 +83,8 @@ class Endpoint:
         self._events: deque[tuple[Connection, Event]] = deque()
         self._replies: deque[Train] = deque()
         self._reset_limit = RateLimit(RESETS_PER_SECOND, RESET_BURST)
-        self._received = self._dropped = self._retries = self._resets = self._refused = 0
+        self._admission = Admission(self._config, self._secrets)
+        self._received = self._dropped = self._resets = 0
 
     # -- getters ------------------------------------------------------------------------------------------------
 
@@ -115,9 +116,9 @@ class Endpoint:
             lingering=len(self._lingering),
             datagrams_received=self._received,
             datagrams_dropped=self._dropped,
-            retries_sent=self._retries,
+            retries_sent=self._admission.retries,
             resets_sent=self._resets,
-            refused=self._refused,
+            refused=self._admission.refused,
             strays=self._strays.count if self._strays is not None else 0,
         )
 
@@ -217,21 +218,26 @@ class Endpoint:
         if self._strays is not None and self._strays.take(view[0], destination_id, view, len(view), source):
             return
         try:
+            if view[0] == wire.PacketType.SYN:
+                self._receive_syn(wire.read_syn(view), len(view), source, now)
+                return
             packet = wire.decode_opening(view)
         except DecodeError:
             self._dropped += 1
             self._answer_version(view, source)
             return
+        assert not isinstance(packet, wire.Syn)
         remote, local, _ = source
-        if isinstance(packet, wire.Syn):
-            self._receive_syn(packet, len(view), source, now)
-        elif isinstance(packet, wire.Reset):
+        if isinstance(packet, wire.Reset):
             connection = self._by_reset_token.get(self._secrets.fingerprint(packet.connection_id, packet.token))
             if connection is not None:
                 connection.receive_reset()
                 self._collect(connection)
-            elif self._strays is not None and self._reset_limit.allows(now):
+                return
+            if self._strays is not None and self._reset_limit.allows(now):
                 self._strays.take_for_all(view, source)
+            else:
+                self._dropped += 1
         else:
             connection = self._connections.get(packet.destination_id)
             if connection is None or not connection.is_client:
@@ -259,8 +265,9 @@ class Endpoint:
                 self._reply(reply, source)
 
     def _receive_syn(
-        self, packet: wire.Syn, size: int, source: tuple[Address, Address | None, int], now: float
+        self, packet: wire.UnreadSyn, size: int, source: tuple[Address, Address | None, int], now: float
     ) -> None:
+        """A client's first SYN, or a further one. Raises DecodeError for malformed parameters."""
         remote, local, _ = source
         connection = self._clients.get((remote, packet.source_id))
         if connection is not None:
@@ -269,27 +276,14 @@ class Endpoint:
         if not self._accept:
             self._dropped += 1
             return
-        config = self._config
-        problem = refusal(config, packet.parameters)
-        if problem is None and len(self._connections) >= config.max_connections:
-            problem = wire.Refusal(ErrorCode.SERVER_BUSY, "the server holds as many connections as it may; try later")
-        if problem is not None:
-            self._refused += 1
-            parameters = wire.Parameters(protection=packet.parameters.protection, refused=problem)
-            answer = wire.SynAck(packet.source_id, 0, packet.try_counter, parameters)
-            self._reply(wire.encode_opening(answer), source)
-            return
-        proven = self._secrets.accepts(packet, remote, now) if packet.cookie else False
-        crowded = len(self._half_open) >= config.max_half_open
-        if not proven and (config.retry == "always" or (config.retry == "auto" and crowded)):
-            self._retries += 1
-            cookie = self._secrets.cookie(packet, remote, now)
-            self._reply(wire.encode_opening(wire.Retry(packet.source_id, packet.destination_id, cookie)), source)
-            return
-        if not proven and crowded:
+        half_open, connections = len(self._half_open), len(self._connections)
+        answer = self._admission.judge(packet, remote, now, half_open=half_open, connections=connections)
+        if answer is None:
             self._dropped += 1
-            return
-        self._open(packet, size, remote, local, proven, now)
+        elif isinstance(answer, bytes):
+            self._reply(answer, source)
+        else:
+            self._open(answer.syn, size, remote, local, answer.proven, now)
 
     def _open(  # noqa: PLR0917
         self, packet: wire.Syn, size: int, remote: Address, local: Address | None, proven: bool, now: float

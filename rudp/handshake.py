@@ -20,7 +20,7 @@ from rudp.config import Config
 from rudp.errors import ConnectionRefused, ConnectTimeout, ErrorCode, VersionMismatch
 from rudp.flow_control import connection_window
 from rudp.train import Address
-from rudp.wire import MAX_REASON_SIZE, VERSION_1, Parameters, Refusal, Retry, Syn, SynAck, Version
+from rudp.wire import MAX_REASON_SIZE, VERSION_1, Parameters, Refusal, Retry, Syn, SynAck, UnreadSyn, Version
 
 __all__ = [
     "ClientHandshake",
@@ -38,6 +38,9 @@ __all__ = [
 # of 10 s fail once in 218 openings, four tries once in 15.
 FIRST_RETRY: Final = 0.25
 LONGEST_RETRY: Final = 2.0
+# Seconds between two answers to SYNs of one client: less than between any two of its tries. To ask again under another
+# counter costs a peer far less than the answer.
+LEAST_PAUSE: Final = 0.1
 # try_counter has 8 bits; later tries share the last value and give no RTT sample.
 LAST_TRY: Final = 255
 
@@ -163,9 +166,9 @@ class ServerHandshake:
         self.started = now
         self.due = now
 
-    def on_syn(self, packet: Syn, now: float) -> None:
+    def on_syn(self, packet: Syn | UnreadSyn, now: float) -> None:
         """A further SYN of the same client: answer it, echoing its counter."""
-        if packet.try_counter != self._try:
+        if packet.try_counter != self._try and now - self._sent_at >= LEAST_PAUSE:
             self._try = packet.try_counter
             self._answered = False
             self.due = now

@@ -19,7 +19,7 @@ from rudp.path import Paths
 from rudp.recovery import Recovery
 from rudp.streams import Streams
 from rudp.train import Address
-from rudp.wire import VERSION_1, Parameters, Refusal, Retry, Syn, SynAck, Version
+from rudp.wire import VERSION_1, Parameters, Refusal, Retry, Syn, SynAck, UnreadSyn, Version
 
 __all__ = ["Opening"]
 
@@ -68,7 +68,7 @@ class Opening:
 
     # -- server -------------------------------------------------------------------------------------------------
 
-    def on_syn(self, packet: Syn, size: int, now: float) -> None:
+    def on_syn(self, packet: Syn | UnreadSyn, size: int, now: float) -> None:
         """The client's SYN of `size` bytes, first or again."""
         self._paths.active.bytes_received += size
         if isinstance(self.handshake, ServerHandshake):

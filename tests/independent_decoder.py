@@ -183,6 +183,7 @@ def parameters(data: bytes) -> Decoded:
             skipped[kind] = value
     for name, _ in PARAMETERS.values():
         require(name in found, "a parameter is missing")
+    require(len(skipped) <= 32, "more than 32 unknown parameters")
     found["unknown"] = skipped
     return found
 
@@ -194,6 +195,7 @@ def protocols(data: bytes) -> list[str]:
         size = fields.number(8)
         require(size > 0, "an empty protocol name")
         names.append(text(fields.take(size)))
+    require(len(names) <= 32, "more than 32 protocols")
     require(bool(names), "an empty list of protocols")
     return names
 

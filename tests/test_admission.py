@@ -10,7 +10,7 @@ from rudp.admission import COOKIE_LIFETIME, RateLimit, Secrets
 from tests.pair import CLIENT
 
 KEY = b"k" * 16
-SYN = wire.Syn(1, 2, 0, wire.Parameters(protection=1))
+SYN = wire.UnreadSyn(1, 2, 0, wire.encode_parameters(wire.Parameters(protection=1)), b"")
 
 
 @given(st.floats(0, 1e9), st.floats(0, COOKIE_LIFETIME - 0.01))

@@ -52,6 +52,7 @@ def test_bounds(field: Any) -> None:
         {"application_protocol": "x" * 256},
         {"application_protocol": ("x" * 200, "y" * 200, "z" * 200)},
         {"application_protocol": (5,)},
+        {"application_protocol": tuple("x" * 33)},
         {"initial_receive_window": 8192, "receive_window": 4096},
     ],
 )

@@ -70,6 +70,8 @@ def _parameter(number: int, data: bytes) -> Any:
         names = [declaration.parse_stream(stream).name.decode()]
         while stream.tell() < len(data):
             names.append(declaration.parse_stream(stream).name.decode())
+        if len(names) > wire.MAX_PROTOCOLS:
+            raise DecodeError
         return tuple(names)
     found = c.Struct("value" / declaration, c.Terminated).parse(data).value
     if number == d.REFUSED:

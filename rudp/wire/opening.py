@@ -34,7 +34,9 @@ from rudp.wire.declarations import (
 )
 from rudp.wire.layout import Layout, scalar, struct_format
 from rudp.wire.values import (
+    MAX_PROTOCOLS,
     MAX_REASON_SIZE,
+    MAX_UNKNOWN_PARAMETERS,
     OPENING_SIZE,
     Opening,
     PacketType,
@@ -44,6 +46,7 @@ from rudp.wire.values import (
     Retry,
     Syn,
     SynAck,
+    UnreadSyn,
     Version,
 )
 
@@ -55,6 +58,7 @@ _LAYOUTS: Final[dict[int, Layout]] = {
     PacketType.RESET: Layout(RESET_FIELDS),
 }
 _PADDED: Final = (PacketType.SYN, PacketType.SYN_ACK)
+_ZEROS: Final = bytes(OPENING_SIZE)
 _parameter: Final = Layout(PARAMETER)
 _protocol_name: Final = Layout(PROTOCOL_NAME)
 _refusal: Final = Packer(struct_format(REFUSAL_HEAD))
@@ -109,6 +113,27 @@ def decode_opening(view: memoryview) -> Opening:
 
     A SYN of another version doesn't decode: see `read_version_invariants`.
     """
+    values = _fields(view)
+    return _BUILDERS[view[0]](*values)
+
+
+def read_syn(view: memoryview) -> UnreadSyn:
+    """The SYN that fills `view`, its parameters unread. Raises DecodeError for any other packet, or a broken one."""
+    if len(view) != OPENING_SIZE or view[0] != PacketType.SYN:
+        raise DecodeError("not a SYN")
+    return UnreadSyn(*_fields(view))
+
+
+def decode_syn(unread: UnreadSyn) -> Syn:
+    """The SYN with its parameters read. Raises DecodeError."""
+    found = decode_parameters(unread.parameters)
+    if found.refused is not None:
+        raise DecodeError("only a SYN_ACK refuses")
+    return Syn(unread.destination_id, unread.source_id, unread.try_counter, found, unread.cookie)
+
+
+def _fields(view: memoryview) -> list[Any]:
+    """The fields of the packet that fills `view`, in wire order; all but its parameters is checked."""
     if not len(view):
         raise DecodeError("an empty datagram")
     layout = _LAYOUTS.get(view[0])
@@ -122,14 +147,14 @@ def decode_opening(view: memoryview) -> Opening:
         stop = _check_end(view, stop)
     if stop != len(view):
         raise DecodeError(f"{len(view)} bytes where the packet has {stop}")
-    return _BUILDERS[view[0]](*values)
+    return values
 
 
 def _check_end(view: memoryview, stop: int) -> int:
     """Padding and checksum of the packet whose fields end at `stop`; returns where the packet should end."""
     if view[0] in _PADDED:
         end = OPENING_SIZE - _checksum.size
-        if len(view) == OPENING_SIZE and any(view[stop:end]):
+        if len(view) == OPENING_SIZE and view[stop:end].tobytes() != _ZEROS[stop:end]:
             raise DecodeError("the padding isn't zero")
         stop = end
     if len(view) < stop + _checksum.size:
@@ -139,13 +164,8 @@ def _check_end(view: memoryview, stop: int) -> int:
     return stop + _checksum.size
 
 
-def _build_syn(
-    destination_id: int, source_id: int, try_counter: int, parameters: bytes, cookie: bytes
-) -> Syn:
-    found = decode_parameters(parameters)
-    if found.refused is not None:
-        raise DecodeError("only a SYN_ACK refuses")
-    return Syn(destination_id, source_id, try_counter, found, cookie)
+def _build_syn(*fields: Any) -> Syn:
+    return decode_syn(UnreadSyn(*fields))
 
 
 def _build_syn_ack(destination_id: int, source_id: int, try_counter: int, parameters: bytes) -> SynAck:
@@ -179,6 +199,10 @@ def encode_parameters(parameters: Parameters) -> bytes:
 
 
 def _encode_values(parameters: Parameters) -> dict[int, bytes]:
+    if len(parameters.unknown) > MAX_UNKNOWN_PARAMETERS or len(parameters.application_protocols) > MAX_PROTOCOLS:
+        raise ValueError(
+            f"at most {MAX_PROTOCOLS} application protocols and {MAX_UNKNOWN_PARAMETERS} unknown parameters go"
+        )
     values: dict[int, bytes] = dict(parameters.unknown)
     if len(values) != len(parameters.unknown) or not values.keys().isdisjoint(PARAMETERS):
         raise ValueError("unknown parameters must be unknown and differ in type")
@@ -222,6 +246,8 @@ def decode_parameters(data: bytes) -> Parameters:
                 found[PARAMETERS[number][0]] = _decode_value(number, value)
             else:
                 unknown.append((number, value))
+                if len(unknown) > MAX_UNKNOWN_PARAMETERS:
+                    raise DecodeError(f"more than {MAX_UNKNOWN_PARAMETERS} unknown parameters")
     except struct_error as error:
         raise DecodeError("a parameter is short or long") from error
     for name, _, _, required in PARAMETERS.values():
@@ -252,6 +278,8 @@ def _decode_protocols(data: bytes) -> tuple[str, ...]:
     while position < len(data):
         (name,), position = _protocol_name.decode(data, position)
         names.append(_text(name))
+        if len(names) > MAX_PROTOCOLS:
+            raise DecodeError(f"more than {MAX_PROTOCOLS} application protocols")
     if not names:
         raise DecodeError("an empty list of application protocols")
     return tuple(names)

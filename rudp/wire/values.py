@@ -16,8 +16,10 @@ __all__ = [
     "MAX_ACK_RANGES",
     "MAX_COOKIE_SIZE",
     "MAX_FRAMES",
+    "MAX_PROTOCOLS",
     "MAX_REASON_SIZE",
     "MAX_SYN_PARAMETERS_SIZE",
+    "MAX_UNKNOWN_PARAMETERS",
     "MIN_DATAGRAM_SIZE",
     "OPENING_SIZE",
     "POSITION_LIMIT",
@@ -49,6 +51,7 @@ __all__ = [
     "Stream",
     "Syn",
     "SynAck",
+    "UnreadSyn",
     "Version",
 ]
 
@@ -64,6 +67,9 @@ MAX_FRAMES: Final = 32
 UNKNOWN_ACK_DELAY: Final = (2**32 - 1) / 1_000_000
 MAX_REASON_SIZE: Final = 1024  # bytes of UTF-8
 MAX_COOKIE_SIZE: Final = 256
+# Entries of parameters that anybody may make us read one by one.
+MAX_PROTOCOLS: Final = 32
+MAX_UNKNOWN_PARAMETERS: Final = 32
 MAX_SYN_PARAMETERS_SIZE: Final = OPENING_SIZE - 30 - MAX_COOKIE_SIZE  # leaves room for the largest cookie
 RESET_TOKEN_SIZE: Final = 16
 
@@ -149,6 +155,16 @@ class Syn(NamedTuple):
     try_counter: int
     parameters: Parameters
     cookie: bytes = b""
+
+
+class UnreadSyn(NamedTuple):
+    """A SYN whose parameters are still bytes: enough to ask its sender for a cookie, at little cost."""
+
+    destination_id: int
+    source_id: int
+    try_counter: int
+    parameters: bytes
+    cookie: bytes
 
 
 class SynAck(NamedTuple):
