@@ -74,10 +74,11 @@ class Lingering:
     def add(self, connection_id: int, linger: Linger, now: float) -> None:
         """Remember a connection that closed at `now`."""
         self._entries[connection_id] = _Entry(linger.reply, now, linger.probe_timeout)
-        needed = NEEDED_PROBE_TIMEOUTS * linger.probe_timeout
+        # A peer that answers late makes probe timeouts as long as it likes; nobody is waited for longer than this.
+        needed = min(NEEDED_PROBE_TIMEOUTS * linger.probe_timeout, KEPT_SECONDS)
         self._needed.append((now + needed, connection_id))
         if linger.reply is not None:
-            self._kept.append((now + max(needed, KEPT_SECONDS), connection_id))
+            self._kept.append((now + KEPT_SECONDS, connection_id))
         for queue in (self._needed, self._kept):
             if len(queue) > MAX_LINGERING:
                 self._entries.pop(queue.popleft()[1], None)

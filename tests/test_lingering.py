@@ -59,9 +59,19 @@ def test_a_flood_is_answered_by_pairs_now_and_then() -> None:
 
 def test_an_end_with_a_long_round_trip_is_kept_three_probe_timeouts_at_least() -> None:
     lingering = Lingering()
-    lingering.add(1, Linger(KEPT_SECONDS, b"done"), 0.0)
-    lingering.expire(3 * KEPT_SECONDS - 1)
+    lingering.add(1, Linger(KEPT_SECONDS / 3, b"done"), 0.0)
+    lingering.expire(KEPT_SECONDS - 1)
     assert 1 in lingering
+    assert lingering.needed
+
+
+def test_no_end_is_kept_for_longer_than_a_minute_whatever_its_peer_says_of_round_trips() -> None:
+    lingering = Lingering()
+    lingering.add(1, Linger(200.0, b"done"), 0.0)
+    lingering.add(2, Linger(200.0, None), 0.0)
+    lingering.expire(KEPT_SECONDS)
+    assert not lingering.needed
+    assert len(lingering) == 0
 
 
 def test_the_number_kept_is_bounded_and_the_oldest_give_way() -> None:
