@@ -427,7 +427,7 @@ class Connection:
                 return
             self._life.connect(Input.SYN_ACK)
             self.ping()
-        elif self.is_open and packet.source_id == self.peer_id:
+        elif self.is_open and packet.source_id == self.peer_id and not self._recovery.asked_lately(now):
             self.ping()
 
     def receive_reset(self) -> None:

@@ -194,13 +194,14 @@ class ReceivedPackets:
         """When an ACK becomes due; in the past or now when it already is."""
         return self._deadline
 
-    def build_ack(self, now: float) -> Ack:
-        """Return the ACK frame for now: the newest ranges and how long ago the largest number arrived.
+    def build_ack(self, now: float, most: int = MAX_ACK_RANGES) -> Ack:
+        """Return the ACK frame for now: the `most` newest ranges and how long ago the largest number arrived.
 
         Only when something was received. Nothing is noted until `on_ack_sent`.
         """
         assert self.largest >= 0, "nothing was received"
-        starts, stops = self.ranges.starts[-MAX_ACK_RANGES:], self.ranges.stops[-MAX_ACK_RANGES:]
+        most = min(most, MAX_ACK_RANGES)
+        starts, stops = self.ranges.starts[-most:], self.ranges.stops[-most:]
         ranges = tuple(zip(reversed(starts), reversed(stops), strict=True))
         counts = (self._ect0, self._ect1, self._ce)
         # What is repeated by a probe answers nothing, so nothing should be measured by it.

@@ -274,6 +274,10 @@ class Recovery:
             and now - self._last_ack_eliciting_sent >= self.rtt.smoothed_rtt
         )
 
+    def asked_lately(self, now: float) -> bool:
+        """Whether something that asks for acknowledgement was sent within a probe timeout: no need to ask again."""
+        return now - self._last_ack_eliciting_sent < self.rtt.probe_timeout()
+
     def oldest_unacknowledged(self, packets: int) -> list[SentTrain]:
         """The oldest ack-eliciting packets outstanding, at most so many: what probes may repeat. All stay.
 

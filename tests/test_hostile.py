@@ -9,17 +9,22 @@ from __future__ import annotations
 from random import Random
 from zlib import crc32
 
+import pytest
+
 from rudp import packet_number, wire
 from rudp.config import Config
 from rudp.connection import Connection
 from rudp.endpoint import Endpoint
 from rudp.errors import ErrorCode
+from rudp.lingering import KEPT_SECONDS
 from rudp.opening import MAX_ACK_DELAY
 from rudp.receive_buffer import FRAGMENT_OVERHEAD, LEAST_FRAGMENT_SPACE
 from rudp.state import State
 from rudp.train import Address
 from rudp.turns import UNACKNOWLEDGED_WINDOWS
+from tests.pair import Pair
 
+IP_AND_UDP = 28  # bytes before each datagram
 PEER: Address = ("10.9.9.9", 999)
 SERVER: Address = ("10.0.0.2", 2222)
 LARGEST = wire.POSITION_LIMIT - 1
@@ -305,7 +310,61 @@ def test_a_first_byte_never_acknowledged_makes_the_server_keep_only_so_much() ->
     assert server._streams.turns.send_window.used > most
 
 
+def test_a_server_that_repeats_its_syn_ack_is_answered_no_more_often_than_a_probe_timeout_lets() -> None:
+    network = Pair()
+    client = network.client
+    repeated = network.packets("s", "SYN_ACK")[0].data
+    sent = client.stats(network.now).packets_sent
+    for _ in range(2000):
+        network.endpoints["c"].receive(memoryview(repeated), len(repeated), SERVER, None, 0, network.now)
+        for _ in network.endpoints["c"].datagrams_to_send(network.now):
+            pass
+        network.now += 0.0005
+    assert 1 <= client.stats(network.now).packets_sent - sent <= 20
+    assert len(client._recovery.sent_packets) <= 20
+
+
+def test_a_peer_that_answers_late_is_not_waited_for_at_the_end() -> None:
+    peer = Peer()
+    connection = peer.server
+    for _ in range(12):
+        connection.send(0, b"x")
+        peer.answers()
+        newest = connection._recovery.next_packet_number - 1
+        peer.now += 20.0
+        peer.send(wire.Ack(newest, 0.0, ((newest, newest + 1),), None))
+    assert connection._recovery.rtt.probe_timeout() > 20
+    peer.send(wire.Close(0, "", application=False))
+    peer.now += KEPT_SECONDS
+    peer.endpoint.handle_timeout(peer.now)
+    assert peer.endpoint.is_idle
+
+
 # -- floods -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reordering", [0, 1, 3])
+def test_acknowledgements_of_tiny_packets_with_gaps_are_no_larger_than_what_came(reordering: int) -> None:
+    peer = Peer()
+    peer.send(wire.AckFrequency(1, 1, 0.0, reordering))
+    sent = received = 0
+    for _ in range(2000):
+        peer.number += 1
+        packet = peer.packet(wire.Ping(), wire.ImmediateAck())
+        peer.arrive(packet)
+        answers = peer.answers()
+        sent += len(packet) + IP_AND_UDP
+        received += sum(len(data) + IP_AND_UDP for data in answers)
+        peer.now += 5e-5
+    assert received <= 3 * sent
+    # What is new is told, however many packets come at once.
+    first = peer.number
+    for _ in range(60):
+        peer.number += 1
+        peer.arrive(peer.packet(wire.Ping()))
+    told = [frame for data in peer.answers() for frame in wire.decode_frames(memoryview(data)[13:-4])]
+    ack = next(frame for frame in told if isinstance(frame, wire.Ack))
+    assert {(number, number + 1) for number in range(first + 1, peer.number, 2)} <= set(ack.ranges)
 
 
 def test_challenges_and_hops_hold_one_candidate_and_amplify_nothing() -> None:
