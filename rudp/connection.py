@@ -18,6 +18,7 @@ A received run costs one pass over its parts, an ACK O(ranges + pieces), a train
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from rudp import congestion, protection, wire
@@ -58,7 +59,6 @@ class Connection:
         "_control",
         "_counters",
         "_deadlines",
-        "_events",
         "_inbound",
         "_life",
         "_liveness",
@@ -71,6 +71,7 @@ class Connection:
         "_recovery",
         "_streams",
         "due",
+        "events",
         "id",
         "timers",
     )
@@ -90,9 +91,9 @@ class Connection:
         self.id = connection_id
         self._config, self._ready, self._now = config, ready, now
         self._paths = Paths(path, random, PathMtu.by_config(config))
-        self._events: list[Event] = []
+        self.events: list[Event] = []
         self._control, self._closing, self._counters = ControlQueue(), Closing(), Counters()
-        self._streams = Streams(config, self._control, self._events, is_client=is_client)
+        self._streams = Streams(config, self._control, self.events, is_client=is_client)
         controller = congestion.by_name(config.congestion)
         self._recovery = Recovery(config.max_datagram_size, controller, random, ecn=config.ecn)
         self._received = ReceivedPackets(self._recovery.rtt, config.max_ack_delay)
@@ -116,7 +117,7 @@ class Connection:
             paths=self._paths,
             closing=self._closing,
             counters=self._counters,
-            events=self._events,
+            events=self.events,
         )
         self._outbound = Outbound(
             packetizer=packetizer,
@@ -138,7 +139,7 @@ class Connection:
             rtt=self._recovery.rtt,
             packetizer=packetizer,
             liveness=self._liveness,
-            events=self._events,
+            events=self.events,
         )
         # The endpoint's: `next_timeout` as of the last look, and when its heap will look again, latest first.
         self.due: float | None = None
@@ -345,7 +346,8 @@ class Connection:
     ) -> None:
         """A run of `count` DATA packets; `ranges` of truncated numbers, `source` is (remote, local, ECN mark)."""
         self._now = now
-        if self.state not in OPEN_STATES and self.state is not State.SYN_RECEIVED:
+        state = self._life.state
+        if state not in OPEN_STATES and state is not State.SYN_RECEIVED:
             return
         if kind.epoch or kind.key_phase:
             self._counters.datagrams_corrupt += count
@@ -363,34 +365,32 @@ class Connection:
         view: memoryview,
         segment_size: int,
         canonical: bool,
-        numbers: list[tuple[int, int]],
+        numbers: Sequence[tuple[int, int]],
         source: tuple[Address, Address | None, int],
     ) -> None:
         """A run of packets, intact and new; `numbers` are their ranges."""
-        if self.state in CLOSED_STATES:
+        life, now, size = self._life, self._now, len(view)
+        if life.state in CLOSED_STATES:
             return
-        now = self._now
         newest = numbers[-1][1] > self._received.largest + 1
-        if self.state is State.SYN_RECEIVED:
+        if life.state is State.SYN_RECEIVED:
             self._opening.on_first_data(now)
-            self._life.connect(Input.FIRST_DATA)
+            life.connect(Input.FIRST_DATA)
         try:
             close = self._inbound.take(view, segment_size, canonical, numbers, source, now)
             if close is not None:
-                self._life.on_close(close)
+                life.on_close(close)
                 return
-            self._life.advance(now)
+            life.advance(now)
         except DecodeError as error:
-            self._life.abort(broken(ProtocolError(ErrorCode.FRAME_ENCODING_ERROR, str(error))), now)
+            life.abort(broken(ProtocolError(ErrorCode.FRAME_ENCODING_ERROR, str(error))), now)
         except ProtocolError as error:
-            self._life.abort(broken(error), now)
-        self._counters.packets_received += -(-len(view) // segment_size)
-        self._counters.bytes_received += len(view)
+            life.abort(broken(error), now)
+        counters = self._counters
+        counters.packets_received += -(-size // segment_size)
+        counters.bytes_received += size
         self._liveness.on_received(now)
-        remote, local, _ = source
-        self._paths.on_received(remote, local, len(view))
-        if newest:
-            self._paths.on_newest_packet(remote, local, len(view), now)
+        self._paths.on_received(source[0], source[1], size, newest, now)
 
     def receive_syn(self, packet: wire.Syn | wire.UnreadSyn, size: int, now: float) -> None:
         """Server: the client's SYN of `size` bytes, first or again."""
@@ -470,13 +470,15 @@ class Connection:
     def next_train(self, now: float) -> Train | None:
         """The next train to send, or None when there is none now. Call it again until it returns None."""
         self._now = now
-        if self.state in OPEN_STATES:
-            self._life.bound_close(now)
+        state = self._life.state
+        if state in OPEN_STATES:
+            if state is State.FIN_WAIT_2:
+                self._life.bound_close(now)
             return self._outbound.next_train(now)
         path, words = self._paths.active, self._life.last_words
         if words is not None and len(words) <= path.budget():
             datagram, self._life.last_words = words, None
-        elif self.state in _OPENING_STATES and (opening := self._opening.next_datagram(now)) is not None:
+        elif state in _OPENING_STATES and (opening := self._opening.next_datagram(now)) is not None:
             datagram = opening
         else:
             return None
@@ -486,15 +488,13 @@ class Connection:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` must be called, or a train can go that cannot now; None: never."""
-        if self.state in OPEN_STATES:
+        state = self._life.state
+        if state in OPEN_STATES:
             return self._deadlines.next(self._now)
-        return self._opening.next_timeout() if self.state in _OPENING_STATES else None
+        return self._opening.next_timeout() if state in _OPENING_STATES else None
 
     def take_events(self) -> list[Event]:
-        """What happened since the last call, oldest first."""
-        events = self._events
-        if not events:
-            return events
-        events = events[:]
-        self._events.clear()
+        """What happened since the last call, oldest first; `events` has them until then."""
+        events = self.events[:]
+        self.events.clear()
         return events

@@ -59,43 +59,44 @@ def _age(frame: Frame) -> int:
 class ControlQueue:
     """Pending control frames of one connection."""
 
-    __slots__ = ("_pending",)
+    __slots__ = ("pending",)
 
     def __init__(self) -> None:
-        self._pending: dict[_Key, Frame] | None = None
+        # By kind and stream, oldest first; None when empty.
+        self.pending: dict[_Key, Frame] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self._pending)
+        return bool(self.pending)
 
     def put(self, frame: Frame) -> None:
         """Queue `frame`, in place of an older one of its kind and stream."""
-        if self._pending is None:
-            self._pending = {}
-        self._pending[_key(frame)] = frame
+        if self.pending is None:
+            self.pending = {}
+        self.pending[_key(frame)] = frame
 
     def discard(self, kind: type, stream_id: int = -1) -> None:
         """Forget the pending frame of this kind and stream, if there is one."""
-        if self._pending:
-            self._pending.pop((kind, stream_id), None)
+        if self.pending:
+            self.pending.pop((kind, stream_id), None)
 
     def take(self, room: int, most: int = wire.MAX_FRAMES) -> list[tuple[Frame, bytes]]:
         """Remove and return, with their encoding, the `most` oldest frames that fit into `room` bytes together."""
         taken: list[tuple[Frame, bytes]] = []
-        if not self._pending:
+        if not self.pending:
             return taken
-        for key in list(islice(self._pending, most)):
-            encoded = wire.encode_frame(self._pending[key])
+        for key in list(islice(self.pending, most)):
+            encoded = wire.encode_frame(self.pending[key])
             if len(encoded) > room:
                 break
             room -= len(encoded)
-            taken.append((self._pending.pop(key), encoded))
-        if not self._pending:
-            self._pending = None
+            taken.append((self.pending.pop(key), encoded))
+        if not self.pending:
+            self.pending = None
         return taken
 
     def on_lost(self, frame: Frame) -> None:
         """A packet that carried `frame` is lost: queue it again unless a newer one of its kind already waits."""
         if isinstance(frame, _RELIABLE):
-            waiting = self._pending.get(_key(frame)) if self._pending else None
+            waiting = self.pending.get(_key(frame)) if self.pending else None
             if waiting is None or _age(frame) > _age(waiting):
                 self.put(frame)

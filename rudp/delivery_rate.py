@@ -32,13 +32,13 @@ class DeliveryRate:
         # While `delivered` is below this, the application held us back; 0: it doesn't.
         self.app_limited_until = 0
 
-    def on_sent(self, train: SentTrain, bytes_in_flight: int, now: float) -> None:
-        """Take the snapshot `train` carries; `bytes_in_flight` is without it."""
+    def on_sent(self, train: SentTrain, size: int, bytes_in_flight: int, now: float) -> None:
+        """Take the snapshot `train`, of `size` bytes, carries; `bytes_in_flight` is without it."""
         if not bytes_in_flight:
             self.first_sent_time = self.delivered_time = now
         train.delivered = self.delivered
         train.lost = self.lost
-        train.tx_in_flight = bytes_in_flight + train.size
+        train.tx_in_flight = bytes_in_flight + size
         train.delivered_time = self.delivered_time
         train.first_sent_time = self.first_sent_time
         train.is_app_limited = self.app_limited_until > 0
@@ -52,7 +52,8 @@ class DeliveryRate:
     def sample(self, newest: SentTrain, min_rtt: float, now: float) -> float | None:
         """Bytes a second over the flight of `newest`, or None if that was too short to tell (section 3.3)."""
         self.first_sent_time = newest.time_sent
-        interval = max(newest.time_sent - newest.first_sent_time, now - newest.delivered_time)
+        sent_over, acked_over = newest.time_sent - newest.first_sent_time, now - newest.delivered_time
+        interval = sent_over if sent_over > acked_over else acked_over
         if interval < CLOCK_GRAIN or interval < min_rtt:
             return None
         return (self.delivered - newest.delivered) / interval

@@ -122,7 +122,10 @@ class EcnValidation:
         `newly_acked` are packets of this path. An ACK overtaken by a later one has older counts: only one that
         raises the largest acknowledged has counts to judge by.
         """
-        needed = sum([train.count for train in newly_acked if train.ecn])
+        needed = 0
+        for train in newly_acked:
+            if train.ecn:
+                needed += train.count
         self._arrived = self._arrived or needed > 0
         if not raises_largest:
             return 0

@@ -177,23 +177,26 @@ class Endpoint:
             if size > segment_size:
                 self._receive_singly(data, segment_size, source, now)
             return
-        self._received += len(columns[0])
+        types, ids, numbers = columns
+        self._received += len(types)
         touched: dict[int, Connection] = {}
-        for start, count, ranges in split_runs(*columns):
-            view = data[start * segment_size : (start + count) * segment_size]
-            kind = wire.DATA_TYPES.get(columns[0][start])
+        for start, count, ranges in split_runs(types, ids, numbers):
+            view = data if count == len(types) else data[start * segment_size : (start + count) * segment_size]
+            kind = wire.DATA_TYPES.get(types[start])
             if kind is None:
-                self._receive_opening(view, columns[1][start], source, now)
+                self._receive_opening(view, ids[start], source, now)
                 continue
-            connection = self._connections.get(columns[1][start])
+            connection_id = ids[start]
+            connection = self._connections.get(connection_id)
             if connection is None:
-                self._receive_unknown(view, segment_size, columns[1][start], source, now)
+                self._receive_unknown(view, segment_size, connection_id, source, now)
                 continue
             connection.receive_run(view, segment_size, kind, ranges, count, source, now)
-            touched[connection.id] = connection
+            touched[connection_id] = connection
         for connection in touched.values():
             connection.end_of_buffer(now)
-            self._collect(connection)
+            if connection.events:
+                self._collect(connection)
 
     def receive_forwarded(  # noqa: PLR0917
         self, data: memoryview, segment_size: int, remote: Address, local: Address | None, ecn: int, now: float
@@ -394,11 +397,14 @@ class Endpoint:
             while (train := connection.next_train(now)) is not None:
                 yield train
             ready.pop(connection.id, None)
-            self._collect(connection)
+            if connection.events:
+                self._collect(connection)
             if connection.state in CLOSED_STATES:
                 self._retire(connection, now)
             else:
-                self._arm(connection)
+                # Have the heap look at it in time.
+                connection.due = connection.next_timeout()
+                self._schedule(connection)
 
     def on_datagram_too_big(self, train: Train, now: float) -> None:
         """This machine refused the train just taken: its datagrams are too large, as discovery then knows at once."""
@@ -406,12 +412,8 @@ class Endpoint:
         if connection is not None and connection.remote_address == train.remote:
             connection.on_datagram_too_big(train.segment_size, now)
 
-    def _arm(self, connection: Connection) -> None:
-        """Have the heap look at the connection in time. An entry that is early enough serves, so few are made."""
-        connection.due = connection.next_timeout()
-        self._schedule(connection)
-
     def _schedule(self, connection: Connection) -> None:
+        """See to it that the heap has an entry for `due`. One that is early enough serves, so few are made."""
         due = connection.due
         if due is None:
             return
@@ -422,14 +424,11 @@ class Endpoint:
 
     def _collect(self, connection: Connection) -> None:
         """Move a connection's events to the queue, and keep the indices to its state."""
-        events = connection.take_events()
-        if not events:
-            return
-        for event in events:
+        for event in connection.take_events():
             self._events.append((connection, event))
-        if connection.state not in (State.SYN_SENT, State.SYN_RECEIVED):
-            self._half_open.pop(connection.id, None)
-            self._connecting.pop(connection.id, None)
+        opening = self._connecting if connection.is_client else self._half_open
+        if connection.id in opening and connection.state not in (State.SYN_SENT, State.SYN_RECEIVED):
+            del opening[connection.id]
             if connection.is_open and connection.peer_reset_token is not None:
                 key = self._secrets.fingerprint(connection.peer_id, connection.peer_reset_token)
                 self._by_reset_token[key] = connection

@@ -10,7 +10,7 @@ Refuses to know: the connection's state, who may connect, what is sent in answer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, starmap
 from typing import Any, Final, TypeAlias
 
@@ -31,11 +31,9 @@ from rudp.train import Address
 
 __all__ = ["Inbound"]
 
-# Ranges [first, stop) of packet numbers, and the packets, one behind another.
-Part: TypeAlias = tuple[list[tuple[int, int]], memoryview]
-
-# PADDING aside, what RFC 9000 section 13.2 calls not ack-eliciting.
-_QUIET_FRAMES: Final = (wire.Ack, wire.Close)
+# Ranges [first, stop) of packet numbers; and the packets, one behind another.
+Ranges: TypeAlias = Sequence[tuple[int, int]]
+Part: TypeAlias = tuple[Ranges, memoryview]
 
 
 class Inbound:
@@ -81,22 +79,33 @@ class Inbound:
         self._source: tuple[Address, Address | None, int] = (("", 0), None, 0)
 
     def fresh(
-        self, view: memoryview, segment_size: int, truncated: tuple[tuple[int, int], ...], count: int
-    ) -> list[Part]:
+        self, view: memoryview, segment_size: int, truncated: Ranges, count: int
+    ) -> Sequence[Part]:
         """The parts of a run of `count` packets that are intact and no duplicates, in order."""
         largest = self._received.largest
-        shift = packet_number.recover(truncated[0][0], largest) - truncated[0][0]
-        ranges = [(first + shift, stop + shift) for first, stop in truncated] if shift else list(truncated)
+        first = truncated[0][0]
+        shift = packet_number.recover(first, largest) - first
+        ranges = [(first + shift, stop + shift) for first, stop in truncated] if shift else truncated
         if ranges[-1][1] > packet_number.LIMIT:
             # Numbers are not used twice, so a connection that has come to the last of them hears no more.
             self._counters.datagrams_corrupt += count
-            return []
+            return ()
+        if len(ranges) == 1:
+            first, stop = ranges[0]
+            bad = self._protection.open(view, segment_size, first)
+            if first > largest and not bad:
+                return ((ranges, view),)
+            return list(self._fresh_of_range(view, segment_size, first, stop, bad))
+        return self._fresh_of_ranges(view, segment_size, ranges)
+
+    def _fresh_of_ranges(self, view: memoryview, segment_size: int, ranges: Ranges) -> list[Part]:
+        """The same of packets with gaps between their numbers."""
         pieces: list[tuple[memoryview, tuple[int, ...]]] = []
         at = 0
         for first, stop in ranges:
             piece = view[at : (at := at + (stop - first) * segment_size)]
             pieces.append((piece, self._protection.open(piece, segment_size, first)))
-        if ranges[0][0] > largest and not any(bad for _, bad in pieces):
+        if ranges[0][0] > self._received.largest and not any(bad for _, bad in pieces):
             return [(ranges, view)]
         parts: list[Part] = []
         for (first, stop), (piece, bad) in zip(ranges, pieces, strict=True):
@@ -122,7 +131,7 @@ class Inbound:
         view: memoryview,
         segment_size: int,
         canonical: bool,
-        numbers: list[tuple[int, int]],
+        numbers: Ranges,
         source: tuple[Address, Address | None, int],
         now: float,
     ) -> wire.Close | None:
@@ -133,7 +142,9 @@ class Inbound:
         """
         self._now = now
         self._source = source
-        if canonical and len(view) > segment_size:
+        if len(view) <= segment_size:
+            return self._take_packet(view, canonical, numbers[0][0])
+        if canonical:
             try:
                 self._take_canonical(view, segment_size, numbers)
             except (DecodeError, ProtocolError, BufferFull):
@@ -142,19 +153,22 @@ class Inbound:
                 return None
         every = chain.from_iterable(starmap(range, numbers))
         for at, number in zip(range(0, len(view), segment_size), every, strict=True):
-            packet = view[at : at + segment_size]
-            try:
-                if canonical:
-                    self._take_canonical(packet, len(packet), [(number, number + 1)])
-                elif (close := self._take_frames(packet, number)) is not None:
-                    return close
-            except BufferFull:
-                self._counters.packets_refused += 1
+            close = self._take_packet(view[at : at + segment_size], canonical, number)
+            if close is not None:
+                return close
         return None
 
-    def _take_canonical(self, view: memoryview, segment_size: int, numbers: list[tuple[int, int]]) -> None:
-        overhead = self._protection.overhead
-        for stream_id, offset, data, fin in wire.read_canonical(view, segment_size, overhead):
+    def _take_packet(self, packet: memoryview, canonical: bool, number: int) -> wire.Close | None:
+        try:
+            if not canonical:
+                return self._take_frames(packet, number)
+            self._take_canonical(packet, len(packet), ((number, number + 1),))
+        except BufferFull:
+            self._counters.packets_refused += 1
+        return None
+
+    def _take_canonical(self, view: memoryview, segment_size: int, numbers: Ranges) -> None:
+        for stream_id, offset, data, fin in wire.read_canonical(view, segment_size, self._protection.overhead):
             self._streams.on_stream_data(stream_id, offset, data, fin)
         if len(numbers) == 1:
             self._received.on_received(*numbers[0], self._now, True, self._source[2])
@@ -167,8 +181,11 @@ class Inbound:
         for frame in wire.decode_frames(packet[wire.DATA_HEADER_SIZE : stop]):
             if isinstance(frame, wire.Close):
                 return frame
-            _HANDLERS[type(frame)](self, frame)
-            ack_eliciting = ack_eliciting or not isinstance(frame, _QUIET_FRAMES)
+            kind = type(frame)
+            _HANDLERS[kind](self, frame)
+            # RFC 9000 section 13.2: all are ack-eliciting but ACK, CLOSE and PADDING, which is no frame here.
+            if kind is not wire.Ack:
+                ack_eliciting = True
         self._received.on_received(number, number + 1, self._now, ack_eliciting, self._source[2])
         return None
 

@@ -70,9 +70,10 @@ class Liveness:
 
     def idle_deadline(self, probe_timeout: float) -> float | None:
         """When the connection ends for idleness."""
-        if not self._idle_timeout:
+        timeout, least = self._idle_timeout, MIN_PROBE_TIMEOUTS * probe_timeout
+        if not timeout:
             return None
-        return self._last_activity + max(self._idle_timeout, MIN_PROBE_TIMEOUTS * probe_timeout)
+        return self._last_activity + (timeout if timeout > least else least)
 
     def ping_deadline(self, blocked: bool) -> float | None:
         """When a PING is due; `blocked` says that data waits for the peer's credit."""
@@ -95,16 +96,18 @@ class Liveness:
     def next_deadline(self, probe_timeout: float, unacknowledged_since: float | None, blocked: bool) -> float | None:
         """The soonest of the four."""
         soonest = self.idle_deadline(probe_timeout)
-        give_up = self.give_up_deadline(unacknowledged_since)
-        if give_up is not None and (soonest is None or give_up < soonest):
-            soonest = give_up
+        if unacknowledged_since is not None:
+            give_up = unacknowledged_since + self._config.give_up_timeout
+            if soonest is None or give_up < soonest:
+                soonest = give_up
         if blocked or self._config.keepalive is not None:
             ping = self.ping_deadline(blocked)
             if ping is not None and (soonest is None or ping < soonest):
                 soonest = ping
-        closing = self.close_deadline()
-        if closing is not None and (soonest is None or closing < soonest):
-            soonest = closing
+        if self.closing_since is not None:
+            closing = self.close_deadline()
+            if closing is not None and (soonest is None or closing < soonest):
+                soonest = closing
         return soonest
 
     def failure(

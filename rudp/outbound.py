@@ -105,22 +105,33 @@ class Outbound:
             train = self._mtu_probe(now)
             if train is not None:
                 return train
-        if self._recovery.skips(self.packetizer.next_packet_number):
-            self.packetizer.next_packet_number += 1
         return self._data_train(now)
 
     def _data_train(self, now: float) -> Train | None:
-        recovery, received, packetizer = self._recovery, self._received, self.packetizer
+        recovery, received = self._recovery, self._received
         if self._closing.finished:
             self._finish_when_sent()
-        allowance = recovery.send_allowance(now)
-        if not (allowance or self.ping or self.probes or received.ack_due(now)):
-            return None  # whatever waits: window or pacer holds it back
-        waiting = bool(self._control) or self._streams.turns.next_ready() is not None
-        if not (waiting or self.ping or self.probes or received.ack_due(now)):
-            if allowance >= packetizer.datagram_size:
-                recovery.on_app_limited(now)
+        waiting = bool(self._control.pending or self._streams.turns.ready)
+        ack_due = received.deadline is not None and now >= received.deadline
+        due = ack_due or self.ping or self.probes
+        if not (due or waiting):
+            self._note_app_limited(now)
             return None
+        allowance = recovery.send_allowance(now)
+        if not (due or allowance):
+            return None  # window or pacer holds it back
+        return self._fill_train(ack_due, waiting, allowance, now)
+
+    def _note_app_limited(self, now: float) -> None:
+        recovery = self._recovery
+        if not recovery.app_limited and recovery.send_allowance(now) >= self.packetizer.datagram_size:
+            recovery.on_app_limited(now)
+
+    def _fill_train(self, ack_due: bool, waiting: bool, allowance: int, now: float) -> Train | None:
+        """Make the train, of at most `allowance` bytes where window and pacer count."""
+        recovery, received, packetizer = self._recovery, self._received, self.packetizer
+        if recovery.skips(packetizer.next_packet_number):
+            packetizer.next_packet_number += 1
         if self.probes and allowance < packetizer.datagram_size:
             allowance = packetizer.datagram_size
         self._ask_for_acks()
@@ -128,7 +139,7 @@ class Outbound:
         company = self.ping or (waiting and allowance >= packetizer.datagram_size)
         # A probe repeats the ACK: all sent so far may be lost, and the peer may have backed off for long.
         probing = self.probes and received.largest >= 0
-        if probing or received.ack_due(now) or (company and received.ack_wanted):
+        if ack_due or probing or (company and received.ack_wanted):
             fresh = self._counters.bytes_received - self._bytes_answered
             most = LEAST_ACK_RANGES + fresh // BYTES_FOR_ACK_RANGE
             ack = received.build_ack(now) if probing else received.build_ack(now, most)
@@ -140,7 +151,8 @@ class Outbound:
                 recovery.on_app_limited(now)
             return None
         self.ping = False
-        self.probes = max(0, self.probes - packets.number)
+        if self.probes:
+            self.probes = max(0, self.probes - packets.number)
         if ack is not None:
             received.on_ack_sent(now)
             self._bytes_answered = self._counters.bytes_received
@@ -228,8 +240,8 @@ class Outbound:
 
     def next_timeout(self, now: float) -> float | None:
         """When something held back by time alone can go: an ACK, a paced train, a challenge. None: nothing."""
-        due = self._received.next_timeout()
-        if self._control or self._streams.turns.next_ready() is not None:
+        due = self._received.deadline
+        if self._control.pending or self._streams.turns.ready:
             release = self._recovery.pacing_release_time(now)
             if release is not None and (due is None or release < due):
                 due = release

@@ -37,6 +37,8 @@ UNPACED: Final = 1 << 62
 SLACK: Final = 0.01
 """Bytes: at the instant `release_time` names, rounding must not leave the bucket short of a quantum."""
 
+INFINITY: Final = float("inf")
+
 SLACK_TIME: Final = 1e-9
 """Seconds: a wait that a clock reading of some days may not resolve is none (a path without delay has any rate)."""
 
@@ -68,7 +70,9 @@ class Pacer:
 
         `max_datagram_size` is the size of a full packet in bytes.
         """
-        new_rate = 0.0 if rate is None or rate == float("inf") else rate
+        if rate == self._rate and max_datagram_size == self._max_datagram_size:
+            return
+        new_rate = 0.0 if rate is None or rate == INFINITY else rate
         assert new_rate >= 0.0
         if new_rate == self._rate and max_datagram_size == self._max_datagram_size:
             return
@@ -87,14 +91,15 @@ class Pacer:
         quantum = self.quantum
         if tokens >= quantum:
             return int(tokens)
-        return int(quantum) if quantum - tokens <= SLACK or quantum - tokens <= rate * SLACK_TIME else 0
+        missing = quantum - tokens
+        return int(quantum) if missing <= SLACK or missing <= rate * SLACK_TIME else 0
 
     def on_sent(self, sent_bytes: int, now: float) -> None:
         """Take `sent_bytes` from the bucket. Probes may overdraw it, by no more than it holds when full."""
         if not self._rate:
             return
-        self._refill(now)
-        self._tokens = max(self._tokens - sent_bytes, -self.burst)
+        left, least = self._refill(now) - sent_bytes, -self.burst
+        self._tokens = left if left > least else least
 
     def settle(self, now: float) -> None:
         """Forget what probes overdrew: nothing is in flight any more, so there is nothing to space it from."""

@@ -117,32 +117,27 @@ class Paths:
         # The newest challenge to answer, and where it came from.
         self.response: tuple[Address, Address | None, bytes] | None = None
 
-    def on_received(self, remote: Address, local: Address | None, size: int) -> None:
-        """Bytes of accepted packets came from an address."""
-        path = self._find(remote)
-        if path is not None:
-            path.bytes_received += size
-            if local is not None:
-                path.local = local
+    def on_received(self, remote: Address, local: Address | None, size: int, newest: bool, now: float) -> None:
+        """Accepted packets of `size` bytes in all came from an address; `newest`: the highest-numbered so far.
 
-    def _find(self, remote: Address) -> Path | None:
-        if remote == self.active.remote:
-            return self.active
-        if self.candidate is not None and remote == self.candidate.remote:
-            return self.candidate
-        return None
-
-    def on_newest_packet(self, remote: Address, local: Address | None, size: int, now: float) -> None:
-        """The highest-numbered packet so far came from `remote`: if that is new, validate it.
-
-        When it came from the path in use, the candidate was a passing thing (RFC 9000 section 9.3.3) and is dropped.
+        If those came from a new address it is validated. When they came from the path in use, a candidate was a
+        passing thing (RFC 9000 section 9.3.3) and is dropped.
         """
-        if remote == self.active.remote:
+        path = self.active
+        candidate = self.candidate
+        if remote != path.remote:
+            if candidate is None or remote != candidate.remote:
+                if newest:
+                    self.candidate = candidate = Path(remote, local)
+                    candidate.bytes_received = size
+                    candidate.begin_validation(self._random.randbytes(8), now)
+                return
+            path = candidate
+        elif newest:
             self.candidate = None
-        elif self.candidate is None or self.candidate.remote != remote:
-            self.candidate = Path(remote, local)
-            self.candidate.bytes_received = size
-            self.candidate.begin_validation(self._random.randbytes(8), now)
+        path.bytes_received += size
+        if local is not None:
+            path.local = local
 
     def on_response(self, data: bytes) -> Path | None:
         """PATH_RESPONSE arrived; the path it makes the one in use, if it does, after the old one is given up."""

@@ -19,7 +19,7 @@ Inserting and deleting move the tail of both lists, a memmove of 8 bytes a range
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["RangeSet"]
 
@@ -57,7 +57,7 @@ class RangeSet:
         starts[i:j] = (start,)
         stops[i:j] = (stop,)
 
-    def extend(self, ranges: list[tuple[int, int]]) -> int:
+    def extend(self, ranges: Sequence[tuple[int, int]]) -> int:
         """Put in ascending ranges that don't touch one another and begin above all that is in; how many integers."""
         starts = [start for start, _ in ranges]
         stops = [stop for _, stop in ranges]

@@ -24,6 +24,7 @@ Sources: RFC 9000 sections 13.2 (ACK generation), 13.4.1 (ECN); draft-ietf-quic-
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Final
 
 from rudp.ecn import CE, ECT0, ECT1
@@ -53,14 +54,13 @@ class ReceivedPackets:
     """Received packet numbers of one connection.
 
     `rtt` is the connection's estimator, read only; `max_ack_delay` is ours, seconds. `largest` is the largest
-    packet number accepted, -1 before the first.
+    packet number accepted, -1 before the first. `deadline` is when an ACK becomes due, or became; None: none waits.
     """
 
     __slots__ = (
         "_ack_eliciting_threshold",
         "_ce",
         "_changed",
-        "_deadline",
         "_ect0",
         "_ect1",
         "_frequency_sequence",
@@ -72,6 +72,7 @@ class ReceivedPackets:
         "_total",
         "_urgent",
         "_waiting",
+        "deadline",
         "floor",
         "largest",
         "largest_time",
@@ -94,7 +95,7 @@ class ReceivedPackets:
         self._urgent = False
         self._gap_seen = False
         self._last_sent = float("-inf")
-        self._deadline: float | None = None
+        self.deadline: float | None = None
         self._ack_eliciting_threshold = 0
         self._reordering_threshold = 1
         self._frequency_sequence = -1
@@ -110,14 +111,15 @@ class ReceivedPackets:
         """Note that packets [first, stop), all new, were accepted with the ECN mark `ecn` (0 to 3)."""
         assert first < stop
         # Frames of these very packets may have raised the floor since `filter_new`.
-        first = max(first, self.floor)
-        if first >= stop:
-            return
+        if first < self.floor:
+            first = self.floor
+            if first >= stop:
+                return
         late = first < self.largest
         self.ranges.add(first, stop)
         self._note(stop - first, stop, late, now, ack_eliciting, ecn)
 
-    def on_received_with_gaps(self, numbers: list[tuple[int, int]], now: float, ecn: int) -> None:
+    def on_received_with_gaps(self, numbers: Sequence[tuple[int, int]], now: float, ecn: int) -> None:
         """The same of ack-eliciting packets in ascending ranges, all above `largest`."""
         assert numbers[0][0] > self.largest
         self._note(self.ranges.extend(numbers), numbers[-1][1], False, now, True, ecn)
@@ -126,7 +128,8 @@ class ReceivedPackets:
         if stop > self.largest:
             self.largest = stop - 1
             self.largest_time = now
-        while len(self.ranges) > MAX_RANGES:
+        starts = self.ranges.starts
+        while len(starts) > MAX_RANGES:
             self.floor = self.ranges.first()[1]
             self.ranges.remove_below(self.floor)
         self._changed = True
@@ -139,25 +142,28 @@ class ReceivedPackets:
         # RFC 9000 section 13.2.1: what the sender wants to know soon.
         if ecn == CE:
             self._urgent = True
-        if self._reordering_threshold and (late or self._has_news_of_gap()):
+        # One range that begins at the floor has no gap, and needs no search for one.
+        may_have_gap = late or len(starts) > 1 or starts[0] > self.floor
+        if may_have_gap and self._reordering_threshold and (late or self._has_news_of_gap()):
             self._gap_seen = True
 
     def end_of_buffer(self, now: float) -> None:
         """Decide when what arrived is acknowledged; call once after each received buffer."""
         if not self._waiting:
             return
-        delay = min(self.max_ack_delay, self._rtt.smoothed_rtt / ACKS_PER_RTT)
+        delay, most = self._rtt.smoothed_rtt / ACKS_PER_RTT, self.max_ack_delay
+        delay = delay if delay < most else most
         if self._gap_seen and self._last_sent + self._gap_spacing() <= now:
             self._urgent = True
-        if len(self.ranges) > MAX_UNTOLD_RANGES and self._untold_ranges() >= MAX_UNTOLD_RANGES:
+        if len(self.ranges.starts) > MAX_UNTOLD_RANGES and self._untold_ranges() >= MAX_UNTOLD_RANGES:
             self._urgent = True
-        if self._urgent or self._waiting >= self._threshold() or delay < GRANULARITY:
-            self._deadline = now
+        if self._urgent or delay < GRANULARITY or self._waiting >= self._threshold():
+            self.deadline = now
             return
         if self._gap_seen:
             delay = min(delay, self._last_sent + self._gap_spacing() - now)
-        if self._deadline is None or now + delay < self._deadline:
-            self._deadline = now + delay
+        if self.deadline is None or now + delay < self.deadline:
+            self.deadline = now + delay
 
     def on_ack_frequency(self, frame: AckFrequency) -> None:
         """Take the peer's wishes; an older frame than the newest changes nothing."""
@@ -188,11 +194,11 @@ class ReceivedPackets:
 
     def ack_due(self, now: float) -> bool:
         """Whether an ACK is to be sent now, even alone."""
-        return self._deadline is not None and now >= self._deadline
+        return self.deadline is not None and now >= self.deadline
 
     def next_timeout(self) -> float | None:
         """When an ACK becomes due; in the past or now when it already is."""
-        return self._deadline
+        return self.deadline
 
     def build_ack(self, now: float, most: int = MAX_ACK_RANGES) -> Ack:
         """Return the ACK frame for now: the `most` newest ranges and how long ago the largest number arrived.
@@ -200,20 +206,25 @@ class ReceivedPackets:
         Only when something was received. Nothing is noted until `on_ack_sent`.
         """
         assert self.largest >= 0, "nothing was received"
-        most = min(most, MAX_ACK_RANGES)
-        starts, stops = self.ranges.starts[-most:], self.ranges.stops[-most:]
-        ranges = tuple(zip(reversed(starts), reversed(stops), strict=True))
-        counts = (self._ect0, self._ect1, self._ce)
+        starts, stops = self.ranges.starts, self.ranges.stops
+        if len(starts) == 1:
+            ranges: tuple[tuple[int, int], ...] = ((starts[0], stops[0]),)
+        else:
+            newest = slice(None, -min(most, MAX_ACK_RANGES) - 1, -1)
+            ranges = tuple(zip(starts[newest], stops[newest], strict=True))
+        counts = None
+        if self._ect0 or self._ect1 or self._ce:
+            counts = (self._ect0, self._ect1, self._ce)
         # What is repeated by a probe answers nothing, so nothing should be measured by it.
-        delay = max(0.0, now - self.largest_time) if self.ack_pending else UNKNOWN_ACK_DELAY
-        return Ack(self.largest, delay, ranges, counts if any(counts) else None)
+        delay = now - self.largest_time if self._changed else UNKNOWN_ACK_DELAY
+        return Ack(self.largest, delay if delay > 0.0 else 0.0, ranges, counts)
 
     def on_ack_sent(self, now: float) -> None:
         """Note that the ACK just built was sent: nothing waits any more."""
         self._waiting = 0
         self._changed = False
         self._urgent = self._gap_seen = False
-        self._deadline = None
+        self.deadline = None
         self._last_sent = now
         self._largest_acked = self.largest
 

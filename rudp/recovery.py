@@ -58,6 +58,11 @@ class TimeoutResult(NamedTuple):
     probes: int
 
 
+# Shared by all who have nothing to say: their lists stay empty.
+NOTHING_ACKED: Final = AckResult([], [], [])
+NOTHING_DUE: Final = TimeoutResult([], 0)
+
+
 class Recovery:
     """Loss recovery of one connection. All times in seconds, all sizes in bytes of UDP payload."""
 
@@ -74,6 +79,7 @@ class Recovery:
         "_rate",
         "_unresolved",
         "_waiting_since",
+        "app_limited",
         "congestion",
         "largest_acknowledged",
         "pacer",
@@ -110,6 +116,8 @@ class Recovery:
         self._waiting_since = 0.0
         # Since when nothing is in flight; None when nothing ever was, on this path.
         self._idle_since: float | None = None
+        # Whether `on_app_limited` has said so since anything was sent or resolved: again would change nothing.
+        self.app_limited = False
 
     def on_train_sent(self, train: SentTrain, now: float) -> None:
         """Track a train that leaves now. Packet numbers left out since the train before count as skipped.
@@ -122,13 +130,15 @@ class Recovery:
         if train.ecn:
             self._ecn.on_sent(train)
         if train.in_flight:
-            bytes_in_flight = sent.bytes_in_flight
+            bytes_in_flight, size = sent.bytes_in_flight, train.size
             if not bytes_in_flight and self._idle_since is not None:
                 self._restart_if_idle(now - self._idle_since, now)
-            self._rate.on_sent(train, bytes_in_flight, now)
-            self.congestion.on_sent(train.size, bytes_in_flight, now)
-            self.pacer.set_rate(self.congestion.pacing_rate, self.congestion.max_datagram_size, now)
-            self.pacer.on_sent(train.size, now)
+            self._rate.on_sent(train, size, bytes_in_flight, now)
+            self.app_limited = False
+            congestion, pacer = self.congestion, self.pacer
+            congestion.on_sent(size, bytes_in_flight, now)
+            pacer.set_rate(congestion.pacing_rate, congestion.max_datagram_size, now)
+            pacer.on_sent(size, now)
         if train.ack_eliciting:
             if not sent.ack_eliciting_in_flight:
                 self._waiting_since = now
@@ -144,11 +154,12 @@ class Recovery:
         prior_in_flight = sent.bytes_in_flight
         prior_largest = self.largest_acknowledged
         acked, spurious = self._unresolved.take(ack)
-        raises_largest = ack.largest_acknowledged > prior_largest
-        if not (acked or spurious or raises_largest):
-            return AckResult([], [], [])
+        largest = ack.largest_acknowledged
+        raises_largest = largest > prior_largest
         if raises_largest:
-            self.largest_acknowledged = ack.largest_acknowledged
+            self.largest_acknowledged = largest
+        elif not (acked or spurious):
+            return NOTHING_ACKED
         if acked or spurious:
             if self.pto_count:
                 self.pto_count = 0
@@ -166,16 +177,8 @@ class Recovery:
             ecn_ce = self._ecn.on_ack(ack.ecn, flying, raises_largest)
             if ecn_ce and self._episode.on_marked(flying[-1].time_sent, now):
                 self._detection.on_recovery()
-            self.congestion.on_ack(
-                self._ack_sample(
-                    flying,
-                    now,
-                    lost_bytes=lost_bytes,
-                    prior_in_flight=prior_in_flight,
-                    has_rtt_sample=has_rtt_sample,
-                    ecn_ce=ecn_ce,
-                )
-            )
+            told = (lost_bytes, prior_in_flight, has_rtt_sample, ecn_ce)
+            self.congestion.on_ack(self._ack_sample(flying, *told, now))
         self._on_resolved(prior_in_flight, now)
         self._unresolved.forget(now, self.rtt.probe_timeout(), self.largest_acknowledged)
         return AckResult(acked, lost, spurious)
@@ -185,21 +188,22 @@ class Recovery:
         loss_time = self._detection.loss_time
         if loss_time is not None:
             if now < loss_time:
-                return TimeoutResult([], 0)
+                return NOTHING_DUE
             prior_in_flight = self.sent_packets.bytes_in_flight
             lost = self._detection.detect(self.sent_packets, self.largest_acknowledged, self.rtt, now)
             self._on_lost(lost, prior_in_flight, now)
             self._on_resolved(prior_in_flight, now)
             return TimeoutResult(lost, 0)
-        deadline = self._probe_deadline()
+        deadline = self.next_timeout()
         if deadline is None or now < deadline:
-            return TimeoutResult([], 0)
+            return NOTHING_DUE
         self.pto_count += 1
         self._ecn.on_probe_timeout(self.pto_count)
         return TimeoutResult([], PROBES)
 
     def on_app_limited(self, now: float) -> None:
         """Nothing is there to send, or the peer's credit forbids it, though window and pacer allow it."""
+        self.app_limited = True
         bytes_in_flight = self.sent_packets.bytes_in_flight
         if bytes_in_flight < self.congestion.congestion_window:
             self._rate.app_limited_until = self._rate.delivered + bytes_in_flight or 1
@@ -226,6 +230,7 @@ class Recovery:
         self._path_first = self.next_packet_number
         self._persistent.interrupt()
         self._idle_since = None
+        self.app_limited = False
         self.pto_count = 0
 
     def set_max_datagram_size(self, max_datagram_size: int, now: float) -> None:
@@ -237,14 +242,25 @@ class Recovery:
         self.pacer.set_rate(congestion.pacing_rate, max_datagram_size, now)
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` has something to do; None: never (RFC 9002 appendix A.8)."""
+        """When `handle_timeout` has something to do; None: never (RFC 9002 appendix A.8).
+
+        Section 6.2.1: a probe timeout counts from the last ack-eliciting packet, while one is outstanding.
+        """
         loss_time = self._detection.loss_time
-        return self._probe_deadline() if loss_time is None else loss_time
+        if loss_time is not None or not self.sent_packets.ack_eliciting_in_flight:
+            return loss_time
+        delay = self.rtt.probe_timeout()
+        if self.pto_count:
+            delay = probe_delay(delay, self.pto_count)
+        return self._last_ack_eliciting_sent + delay
 
     def send_allowance(self, now: float) -> int:
         """Bytes that congestion window and pacer allow to be in flight more, now."""
         room = self.congestion.congestion_window - self.sent_packets.bytes_in_flight
-        return min(room, self.pacer.allowance(now)) if room > 0 else 0
+        if room <= 0:
+            return 0
+        due = self.pacer.allowance(now)
+        return due if due < room else room
 
     def limited_by(self, now: float) -> Literal["congestion_window", "pacer"] | None:
         """What keeps a full packet from being sent now, if one of the two does."""
@@ -321,42 +337,43 @@ class Recovery:
         newest = acked[-1]
         if newest.first < self._path_first or (newest.ack_eliciting and not newest.in_flight):
             return False
-        if not any(train.ack_eliciting for train in acked):
+        if not newest.ack_eliciting and not any(train.ack_eliciting for train in acked):
             return False
         self.rtt.update(now - newest.time_sent, ack.ack_delay, now)
         return True
 
-    def _ack_sample(
+    def _ack_sample(  # noqa: PLR0917
         self,
         flying: list[SentTrain],
-        now: float,
-        *,
         lost_bytes: int,
         prior_in_flight: int,
         has_rtt_sample: bool,
         ecn_ce: int,
+        now: float,
     ) -> AckSample:
-        acked_bytes = sum([train.size for train in flying])
         oldest, newest = flying[0], flying[-1]
-        self._rate.on_delivered(acked_bytes, now)
+        acked_bytes = newest.size if newest is oldest else sum([train.size for train in flying])
+        rate, rtt = self._rate, self.rtt
+        rate.on_delivered(acked_bytes, now)
+        # Fields by place: by name they cost twice as much.
         return AckSample(
-            now=now,
-            acked_bytes=acked_bytes,
-            lost_bytes=lost_bytes,
-            bytes_in_flight=self.sent_packets.bytes_in_flight,
-            prior_in_flight=prior_in_flight,
-            oldest_time_sent=oldest.time_sent,
-            newest_time_sent=newest.time_sent,
-            latest_rtt=self.rtt.latest_rtt if has_rtt_sample else None,
-            smoothed_rtt=self.rtt.smoothed_rtt,
-            min_rtt=self.rtt.min_rtt,
-            delivered=self._rate.delivered,
-            prior_delivered=newest.delivered,
-            delivery_rate=self._rate.sample(newest, self.rtt.min_rtt, now),
-            is_app_limited=newest.is_app_limited,
-            ecn_ce=ecn_ce,
-            lost_since_sent=self._rate.lost - newest.lost,
-            tx_in_flight=newest.tx_in_flight,
+            now,
+            acked_bytes,
+            lost_bytes,
+            self.sent_packets.bytes_in_flight,
+            prior_in_flight,
+            oldest.time_sent,
+            newest.time_sent,
+            rtt.latest_rtt if has_rtt_sample else None,
+            rtt.smoothed_rtt,
+            rtt.min_rtt,
+            rate.delivered,
+            newest.delivered,
+            rate.sample(newest, rtt.min_rtt, now),
+            newest.is_app_limited,
+            ecn_ce,
+            rate.lost - newest.lost,
+            newest.tx_in_flight,
         )
 
     def _on_lost(self, lost: list[SentTrain], prior_in_flight: int, now: float) -> int:
@@ -413,6 +430,7 @@ class Recovery:
 
     def _on_resolved(self, prior_in_flight: int, now: float) -> None:
         """What was in flight has changed, and the controller's mind may have."""
+        self.app_limited = False
         self.pacer.set_rate(self.congestion.pacing_rate, self.congestion.max_datagram_size, now)
         if prior_in_flight and not self.sent_packets.bytes_in_flight:
             self._idle_since = now
@@ -422,9 +440,3 @@ class Recovery:
         """A pause as long as a probe timeout: what was known of the path may not hold (RFC 9002 section 7.8)."""
         if idle_seconds > self.rtt.probe_timeout():
             self.congestion.on_idle_restart(idle_seconds, now)
-
-    def _probe_deadline(self) -> float | None:
-        """Section 6.2.1: counts from the last ack-eliciting packet, while one is outstanding."""
-        if not self.sent_packets.ack_eliciting_in_flight:
-            return None
-        return self._last_ack_eliciting_sent + probe_delay(self.rtt.probe_timeout(), self.pto_count)

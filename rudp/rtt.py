@@ -59,8 +59,8 @@ class RttEstimator:
             self.smoothed_rtt = latest_rtt
             self.rttvar = latest_rtt / 2
             return
-        self.min_rtt = min(self.min_rtt, latest_rtt)
-        ack_delay = min(ack_delay, self.max_ack_delay)
+        self.min_rtt = latest_rtt if latest_rtt < self.min_rtt else self.min_rtt
+        ack_delay = ack_delay if ack_delay < self.max_ack_delay else self.max_ack_delay
         adjusted_rtt = latest_rtt
         if latest_rtt >= self.min_rtt + ack_delay:
             adjusted_rtt = latest_rtt - ack_delay
@@ -73,8 +73,11 @@ class RttEstimator:
 
     def probe_timeout(self) -> float:
         """Seconds to wait for an acknowledgement before probing, without backoff (RFC 9002 section 6.2.1)."""
-        return self.smoothed_rtt + max(4 * self.rttvar, GRANULARITY) + self.max_ack_delay
+        spread = 4 * self.rttvar
+        return self.smoothed_rtt + (spread if spread > GRANULARITY else GRANULARITY) + self.max_ack_delay
 
     def loss_delay(self) -> float:
         """Seconds after which a packet is lost when a later one was acknowledged (RFC 9002 section 6.1.2)."""
-        return max(TIME_THRESHOLD * max(self.smoothed_rtt, self.latest_rtt), GRANULARITY)
+        rtt = self.smoothed_rtt if self.smoothed_rtt > self.latest_rtt else self.latest_rtt
+        delay = TIME_THRESHOLD * rtt
+        return delay if delay > GRANULARITY else GRANULARITY

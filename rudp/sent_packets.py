@@ -138,14 +138,15 @@ class SentPackets:
     def add(self, train: SentTrain) -> None:
         """Append a train; its numbers lie above all others'."""
         trains = self._trains
-        assert train.count >= 1
-        assert train.count == 1 or not train.frames, "frames belong to a single packet"
+        count = train.count
+        assert count >= 1
+        assert count == 1 or not train.frames, "frames belong to a single packet"
         assert not trains or train.first >= trains[-1].stop, "packet numbers only grow"
         trains.append(train)
         if train.in_flight:
-            self.bytes_in_flight += train.size
+            self.bytes_in_flight += train.packet_size * (count - 1) + train.last_size
         if train.ack_eliciting:
-            self.ack_eliciting_in_flight += train.count
+            self.ack_eliciting_in_flight += count
         elif not train.in_flight:
             self.quiet += 1
             if self.quiet > MAX_QUIET:
@@ -156,10 +157,14 @@ class SentPackets:
         trains = self._trains
         if not trains or stop <= trains[0].first:
             return []
-        low = bisect_right(trains, start, key=_FIRST)
-        if low and trains[low - 1].stop > start:
-            low -= 1
-        high = bisect_left(trains, stop, lo=low, key=_FIRST)
+        low = 0
+        if trains[0].first < start:
+            low = bisect_right(trains, start, key=_FIRST)
+            if trains[low - 1].stop > start:
+                low -= 1
+        high = len(trains)
+        if trains[-1].first >= stop:
+            high = bisect_left(trains, stop, lo=low, key=_FIRST)
         if low == high:
             return []
         taken = trains[low:high]
@@ -172,8 +177,7 @@ class SentPackets:
         if tail.first + tail.count > stop:
             kept.append(tail.split(stop))
         trains[low:high] = kept
-        for train in taken:
-            self._uncount(train)
+        self._uncount(taken)
         for train in kept:
             # What stays of a split quiet train is an entry of its own.
             self.quiet += not (train.ack_eliciting or train.in_flight)
@@ -208,13 +212,14 @@ class SentPackets:
     def __repr__(self) -> str:
         return f"SentPackets({[(train.first, train.stop) for train in self._trains]})"
 
-    def _uncount(self, train: SentTrain) -> None:
-        if train.in_flight:
-            self.bytes_in_flight -= train.size
-        if train.ack_eliciting:
-            self.ack_eliciting_in_flight -= train.count
-        elif not train.in_flight:
-            self.quiet -= 1
+    def _uncount(self, taken: list[SentTrain]) -> None:
+        for train in taken:
+            if train.in_flight:
+                self.bytes_in_flight -= train.packet_size * (train.count - 1) + train.last_size
+            if train.ack_eliciting:
+                self.ack_eliciting_in_flight -= train.count
+            elif not train.in_flight:
+                self.quiet -= 1
 
     def _forget_quiet(self) -> None:
         trains = self._trains

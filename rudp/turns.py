@@ -43,9 +43,9 @@ class Turns:
         "_credit_blocked",
         "_events",
         "_max_unacknowledged",
-        "_ready",
         "_stream_blocked",
         "acknowledged",
+        "ready",
         "retransmitted",
         "send_window",
         "unsent",
@@ -54,7 +54,7 @@ class Turns:
     def __init__(self, events: list[Event], receive_window: int) -> None:
         self._events = events
         self._max_unacknowledged = UNACKNOWLEDGED_WINDOWS * receive_window
-        self._ready: deque[Stream] | None = None
+        self.ready: deque[Stream] | None = None
         # Streams with data that the connection's credit, or their own, holds back.
         self._credit_blocked: dict[int, Stream] = {}
         self._stream_blocked: dict[int, Stream] = {}
@@ -95,9 +95,9 @@ class Turns:
             stream.queued = True
             stream.turn_left = QUANTUM
             self._unblock(stream)
-            if self._ready is None:
-                self._ready = deque()
-            self._ready.append(stream)
+            if self.ready is None:
+                self.ready = deque()
+            self.ready.append(stream)
 
     def enqueue_first(self, stream: Stream) -> None:
         """The same for a stream with lost data, before all others: what was sent first should arrive first.
@@ -106,8 +106,8 @@ class Turns:
         """
         if not stream.queued and stream.has_pending:
             self.enqueue(stream)
-            assert self._ready is not None
-            self._ready.rotate(1)
+            assert self.ready is not None
+            self.ready.rotate(1)
 
     def prefer(self, stream: Stream) -> None:
         """Let a stream that waits for a turn have the next one, and its first bytes go first: for probes.
@@ -116,11 +116,11 @@ class Turns:
         oldest. O(streams that wait) in C.
         """
         if stream.queued:
-            assert self._ready is not None
+            assert self.ready is not None
             assert stream.send is not None
             stream.send.repeat_first(COMMON_PACKET)
-            self._ready.remove(stream)
-            self._ready.appendleft(stream)
+            self.ready.remove(stream)
+            self.ready.appendleft(stream)
 
     def withdraw(self, stream: Stream, unsent: int) -> None:
         """The stream was reset with `unsent` bytes not handed out: it waits for no credit any more."""
@@ -131,17 +131,17 @@ class Turns:
 
     def next_ready(self) -> Stream | None:
         """The stream whose turn it is, or None."""
-        return self._ready[0] if self._ready else None
+        return self.ready[0] if self.ready else None
 
     @property
     def ready_count(self) -> int:
         """Streams that wait for a turn."""
-        return len(self._ready) if self._ready else 0
+        return len(self.ready) if self.ready else 0
 
     @property
     def flow_blocked(self) -> bool:
         """Whether data waits for the peer's credit and nothing else can be sent."""
-        return not self._ready and bool(self._credit_blocked or self._stream_blocked)
+        return not self.ready and bool(self._credit_blocked or self._stream_blocked)
 
     def take(self, stream: Stream, room: int) -> tuple[int, int, bool] | None:
         """Take (offset, length, fin), up to `room` bytes, of the stream whose turn it is; None: credit holds
@@ -178,7 +178,7 @@ class Turns:
 
     def end_turn(self, stream: Stream) -> None:
         """The stream sent something. It goes out of the line if that was all, to its end if its turn is used up."""
-        ready = self._ready
+        ready = self.ready
         assert ready is not None
         assert ready[0] is stream
         if not stream.has_pending:
@@ -191,12 +191,12 @@ class Turns:
                 ready.rotate(-1)
 
     def _leave(self, stream: Stream) -> None:
-        assert self._ready is not None
-        assert self._ready[0] is stream
-        self._ready.popleft()
+        assert self.ready is not None
+        assert self.ready[0] is stream
+        self.ready.popleft()
         stream.queued = False
-        if not self._ready:
-            self._ready = None
+        if not self.ready:
+            self.ready = None
             self._take_up_again()
 
     def _unblock(self, stream: Stream) -> None:

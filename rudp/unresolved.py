@@ -13,7 +13,7 @@ Sources: RFC 9000 section 13.1 (an ACK of what was never sent) and 21.4 (skipped
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rudp.congestion import RandomBits
@@ -41,7 +41,7 @@ _NO_RANGES: Final[frozenset[tuple[int, int]]] = frozenset()
 class Unresolved:
     """The packet numbers of one connection whose fate is open. `outstanding` and `remembered` hold the trains."""
 
-    __slots__ = ("_seen_ranges", "next_packet_number", "outstanding", "remembered", "skip_at", "skipped")
+    __slots__ = ("_seen_ranges", "_skip_drawn", "next_packet_number", "outstanding", "remembered", "skip_at", "skipped")
 
     def __init__(self) -> None:
         self.next_packet_number = 0
@@ -49,25 +49,28 @@ class Unresolved:
         self.remembered = SentPackets()
         self.skipped = RangeSet()
         self._seen_ranges = _NO_RANGES
-        # The number that is skipped next; 0 before it was drawn.
-        self.skip_at = 0
+        # The number that is skipped next, or at which that is drawn first.
+        self.skip_at = 1 << SKIP_BITS
+        self._skip_drawn = False
 
     def skips(self, packet_number: int, random: RandomBits) -> bool:
         """Whether `packet_number`, the next in line, is to be skipped (RFC 9000 section 21.4)."""
-        if packet_number < (self.skip_at or 1 << SKIP_BITS):
+        if packet_number < self.skip_at:
             return False
-        skips = self.skip_at > 0
+        # The first time it only draws which.
+        skips, self._skip_drawn = self._skip_drawn, True
         self.skip_at = packet_number + (1 << SKIP_BITS) + random.getrandbits(SKIP_BITS)
         return skips
 
     def on_sent(self, train: SentTrain) -> None:
         """File a train; the numbers left out since the one before count as skipped."""
-        assert train.first >= self.next_packet_number, "packet numbers are never reused"
-        if train.first > self.next_packet_number:
-            self.skipped.add(self.next_packet_number, train.first)
+        first, expected = train.first, self.next_packet_number
+        assert first >= expected, "packet numbers are never reused"
+        if first > expected:
+            self.skipped.add(expected, first)
             if len(self.skipped) > MAX_SKIPPED:
                 self.skipped.remove_below(self.skipped.first()[1])
-        self.next_packet_number = train.stop
+        self.next_packet_number = first + train.count
         self.outstanding.add(train)
 
     def take(self, ack: Ack) -> tuple[list[SentTrain], list[SentTrain]]:
@@ -77,29 +80,37 @@ class Unresolved:
         """
         if ack.largest_acknowledged >= self.next_packet_number:
             raise _never_sent(ack.largest_acknowledged)
-        floor = self._lowest()
-        seen = self._seen_ranges
-        fresh = []
-        for item in ack.ranges:
-            if item[1] <= floor:
-                break
-            if item not in seen:
-                fresh.append(item)
-        if self.skipped:
+        ranges = ack.ranges
+        fresh: Sequence[tuple[int, int]] = ranges
+        if len(ranges) > 1:
+            fresh = self._news(ranges)
+        if self.skipped.starts:
             self._refuse_skipped(fresh)
         acked: list[SentTrain] = []
         spurious: list[SentTrain] = []
         take = self.outstanding.take
         for start, stop in reversed(fresh):
             acked += take(start, stop)
-        if len(self.remembered):
+        if self.remembered.oldest is not None:
             take = self.remembered.take
             for start, stop in reversed(fresh):
                 spurious += take(start, stop)
         # The next ACK repeats most of these ranges; what they cover is resolved.
-        repeats = len(ack.ranges) > 1 and len(self.outstanding) > 0
-        self._seen_ranges = frozenset(ack.ranges) if repeats else _NO_RANGES
+        repeats = len(ranges) > 1 and self.outstanding.oldest is not None
+        self._seen_ranges = frozenset(ranges) if repeats else _NO_RANGES
         return acked, spurious
+
+    def _news(self, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Those of an ACK's ranges that may resolve anything."""
+        floor = self._lowest()
+        seen = self._seen_ranges
+        fresh = []
+        for item in ranges:
+            if item[1] <= floor:
+                break
+            if item not in seen:
+                fresh.append(item)
+        return fresh
 
     def remember(self, lost: Iterable[SentTrain], now: float) -> None:
         """Keep what was declared lost and asked for an acknowledgement: one may come yet."""
@@ -111,7 +122,7 @@ class Unresolved:
     def forget(self, now: float, probe_timeout: float, largest_acknowledged: int) -> None:
         """Drop remembered trains that are too many or too old, and skipped numbers no ACK will meet."""
         remembered = self.remembered
-        if len(remembered):
+        if remembered.oldest is not None:
             excess = len(remembered) - (MAX_REMEMBERED if len(self.outstanding) else MAX_REMEMBERED_IDLE)
             expiry = now - REMEMBERED_PROBE_TIMEOUTS * probe_timeout
             number = 0
@@ -121,7 +132,7 @@ class Unresolved:
                 number += 1
             if number:
                 remembered.drop_oldest(number)
-        if self.skipped:
+        if self.skipped.starts:
             below = largest_acknowledged + 1
             for entry in (self.outstanding.oldest, remembered.oldest):
                 if entry is not None and entry.first < below:

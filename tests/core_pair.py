@@ -288,7 +288,7 @@ def _check_sending(connection: Connection) -> None:
     streams = connection._streams
     turns = streams.turns
     carried = _carried(connection)
-    ready = list(turns._ready or ())
+    ready = list(turns.ready or ())
     assert len({id(s) for s in ready}) == len(ready)
     assert all(s.queued for s in ready)
     assert 0 <= turns.send_window.used <= turns.send_window.limit

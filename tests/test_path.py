@@ -207,7 +207,7 @@ def test_the_budget_of_an_unvalidated_path() -> None:
 
 def test_challenges_back_off_and_end() -> None:
     paths = Paths(Path(CLIENT, None, validated=True), Numbers(), MTU)
-    paths.on_newest_packet(NEW_HOST, None, 1200, 5.0)
+    paths.on_received(NEW_HOST, None, 1200, True, 5.0)
     candidate = paths.candidate
     assert candidate is not None
     times = []
@@ -229,9 +229,13 @@ def test_a_challenge_is_drawn_once_for_each_candidate() -> None:
     random = Numbers()
     paths = Paths(Path(CLIENT, None, validated=True), random, MTU)
     for _ in range(5):
-        paths.on_newest_packet(NEW_HOST, None, 100, 1.0)
-        paths.on_received(NEW_HOST, None, 100)
+        paths.on_received(NEW_HOST, None, 100, True, 1.0)
+        assert paths.candidate is not None
     assert random.drawn == 1
-    paths.on_newest_packet(CLIENT, None, 100, 1.0)
+    paths.on_received(NEW_HOST, None, 100, False, 1.0)
+    assert paths.candidate.bytes_received == 600
+    paths.on_received(CLIENT, None, 100, False, 1.0)
+    assert paths.candidate is not None, "an old packet from the path in use says nothing"
+    paths.on_received(CLIENT, None, 100, True, 1.0)
     assert paths.candidate is None
     assert random.drawn == 1

@@ -213,7 +213,7 @@ def test_frames_for_streams_in_the_wrong_direction(frame: Any, why: str) -> None
     pair = Pair()
     assert pair.server.open_stream(True) == 3
     pair.run(0.1)
-    pair.client._control._pending = {(type(frame), 99): frame}
+    pair.client._control.pending = {(type(frame), 99): frame}
     pair.client._wake()
     assert_typed_failure(pair, ErrorCode.STREAM_STATE_ERROR)
 
@@ -232,7 +232,7 @@ class TestFinalSize:
     def test_contradictions_end_the_connection(self, frames: list[Any]) -> None:
         pair = Pair()
         for frame in frames:
-            pair.client._control._pending = {(type(frame), 99): frame}
+            pair.client._control.pending = {(type(frame), 99): frame}
             pair.client._wake()
             pair.run(0.001)
         assert_typed_failure(pair, ErrorCode.FINAL_SIZE_ERROR)
@@ -354,11 +354,11 @@ class TestEndings:
             wire.ResetStream(stream_id, 1, 3),
             wire.Stream(stream_id, 100, b"contradiction", False),
         ):
-            pair.client._control._pending = {(type(frame), 99): frame}
+            pair.client._control.pending = {(type(frame), 99): frame}
             pair.client._wake()
             pair.run(0.05)
         for late in (wire.StopSending(stream_id, 1), wire.MaxStreamData(stream_id, 1 << 30)):
-            pair.server._control._pending = {(type(late), 99): late}
+            pair.server._control.pending = {(type(late), 99): late}
             pair.server._wake()
             pair.run(0.05)
         assert pair.errors() == {}

@@ -23,6 +23,9 @@ from rudp.wire.declarations import DATA_HEADER, DATA_TYPE, INVARIANT, STREAM_TO_
 from rudp.wire.layout import struct_format
 from rudp.wire.values import POSITION_LIMIT, DataType, FrameType, Stream
 
+# The constructor of a named tuple is a Python function, which takes twice as long.
+_new_stream: Final = partial(tuple.__new__, Stream)
+
 DATA_HEADER_SIZE: Final = DATA_HEADER.sizeof()
 CANONICAL_HEADER_SIZE: Final = DATA_HEADER_SIZE + STREAM_TO_END.sizeof()
 # What each valid byte 0 of DATA says, and the way back.
@@ -35,6 +38,7 @@ DATA: Final = _DATA_BYTES[DataType(False, 0, False)]
 DATA_CANONICAL: Final = _DATA_BYTES[DataType(False, 0, True)]
 _data_header: Final = Packer(struct_format(DATA_HEADER))
 _canonical_header: Final = Packer(struct_format(DATA_HEADER) + struct_format(STREAM_TO_END)[1:])
+_stream_to_end: Final = Packer(struct_format(STREAM_TO_END))
 _HEADER_CODES: Final = struct_format(DATA_HEADER)[1:]
 _CANONICAL_CODES: Final = f"{DATA_HEADER_SIZE}x{struct_format(STREAM_TO_END)[1:]}"
 _BLOCK: Final = 128
@@ -78,8 +82,12 @@ def canonical_headers(  # noqa: PLR0917
     assert count > 0
     assert stride > 0 or count == 1
     pack = _canonical_header.pack
-    type_byte = _DATA_BYTES[DataType(bool(key_phase), epoch, True)]
+    type_byte = DATA_CANONICAL
+    if epoch or key_phase:
+        type_byte = _DATA_BYTES[DataType(bool(key_phase), epoch, True)]
     first = first_packet_number & 0xFFFF_FFFF
+    if count == 1:
+        return [pack(type_byte, destination_id, first, _STREAM_FIN if fin else _STREAM, stream_id, offset)]
     numbers: Iterable[int] = range(first, first + count)
     if first + count > WINDOW:
         numbers = chain(range(first, WINDOW), range(first + count - WINDOW))
@@ -133,10 +141,10 @@ def read_headers(
     One entry for each `segment_size` bytes and one for the shorter rest. Raises DecodeError if a packet is
     shorter than a header. A type that isn't DATA is left to the caller.
     """
-    count, rest = _split(view, segment_size, DATA_HEADER_SIZE)
-    if count + (rest > 0) == 1:
+    if DATA_HEADER_SIZE <= len(view) <= segment_size:
         type_byte, destination_id, packet_number = _data_header.unpack_from(view)
         return (type_byte,), (destination_id,), (packet_number,)
+    count, rest = _split(view, segment_size, DATA_HEADER_SIZE)
     found = _blocks(view, segment_size, count, partial(_header_sweep, segment_size))
     if rest:
         found += _data_header.unpack_from(view, len(view) - rest)
@@ -150,6 +158,12 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
     the stream where the last one ended without fin. Raises DecodeError if one packet is malformed.
     """
     least = CANONICAL_HEADER_SIZE + overhead
+    if least <= len(view) <= segment_size:
+        kind, stream_id, offset = _stream_to_end.unpack_from(view, DATA_HEADER_SIZE)
+        payload = bytes(view[CANONICAL_HEADER_SIZE : len(view) - overhead])
+        if kind in (_STREAM, _STREAM_FIN) and offset + len(payload) < POSITION_LIMIT:
+            return [_new_stream((stream_id, offset, payload, kind == _STREAM_FIN))]
+        return _merge((kind,), (stream_id,), (offset,), (payload,))
     count, rest = _split(view, segment_size, least)
     stride = segment_size - least
     found: tuple[Any, ...] = ()
@@ -168,7 +182,7 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
         and offsets[-1] + len(payloads[-1]) < POSITION_LIMIT
     ):
         data = payloads[0] if count == 1 else b"".join(payloads)
-        return [Stream(stream_ids[0], first, data, last == _STREAM_FIN)]
+        return [_new_stream((stream_ids[0], first, data, last == _STREAM_FIN))]
     if kinds.count(_STREAM) == count and stream_ids.count(first_id := stream_ids[0]) == count and stride and not rest:
         return _join(first_id, stride, offsets, payloads)
     return _merge(kinds, stream_ids, offsets, payloads)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 from operator import sub
 from struct import Struct as Packer
@@ -54,6 +54,12 @@ _stream: Final = _LAYOUTS[FrameType.STREAM_LENGTH].steps[0].packer
 _ack: Final[dict[int, Packer]] = {
     kind: Layout(FRAMES[kind]).steps[0].packer for kind in (FrameType.ACK, FrameType.ACK_ECN)
 }
+_ACK: Final = FrameType.ACK.value
+_ACK_ECN: Final = FrameType.ACK_ECN.value
+_STREAM_LENGTH: Final = FrameType.STREAM_LENGTH.value
+_STREAM_LENGTH_FIN: Final = FrameType.STREAM_LENGTH_FIN.value
+_new_ack: Final = partial(tuple.__new__, Ack)
+_new_stream: Final = partial(tuple.__new__, Stream)
 _ack_range: Final = Packer(struct_format(ACK_RANGE))
 _MICROSECONDS: Final = 1_000_000
 _LARGEST_U32: Final = 2**32 - 1
@@ -62,7 +68,7 @@ STREAM_HEADER_SIZE: Final = _stream.size
 
 def stream_frame_header(stream_id: int, offset: int, length: int, fin: bool) -> bytes:
     """Header of a STREAM frame with length, for a packet that isn't canonical; the data follows."""
-    return _stream.pack(FrameType.STREAM_LENGTH + fin, stream_id, offset, length)
+    return _stream.pack(_STREAM_LENGTH_FIN if fin else _STREAM_LENGTH, stream_id, offset, length)
 
 
 def encode_ack(ack: Ack, max_size: int) -> bytes:
@@ -70,26 +76,29 @@ def encode_ack(ack: Ack, max_size: int) -> bytes:
 
     No more than MAX_ACK_RANGES are sent. A range or gap of 2**32 packets or more ends the frame early.
     """
-    kind = FrameType.ACK if ack.ecn is None else FrameType.ACK_ECN
+    largest, ack_delay, ranges, counts = ack
+    kind = _ACK if counts is None else _ACK_ECN
     head = _ack[kind]
     room = min((max_size - head.size) // _ack_range.size, MAX_ACK_RANGES - 1)
     if room < 0:
         return b""
-    start, stop = ack.ranges[0]
-    assert stop == ack.largest_acknowledged + 1
-    first_length = min(stop - start, _LARGEST_U32)
+    start, stop = ranges[0]
+    assert stop == largest + 1
+    delay = min(max(round(ack_delay * _MICROSECONDS), 0), _LARGEST_U32)
+    first_length = stop - start
+    if first_length > _LARGEST_U32:
+        first_length, room = _LARGEST_U32, 0
     numbers: list[int] = []
-    if first_length == stop - start:
-        for older_start, older_stop in ack.ranges[1 : room + 1]:
+    if room and len(ranges) > 1:
+        for older_start, older_stop in ranges[1 : room + 1]:
             gap = start - older_stop
             if gap > _LARGEST_U32 or older_stop - older_start > _LARGEST_U32:
                 break
             numbers += (gap, older_stop - older_start)
             start = older_start
-    delay = min(max(round(ack.ack_delay * _MICROSECONDS), 0), _LARGEST_U32)
     further = len(numbers) // 2
-    fixed = head.pack(kind, ack.largest_acknowledged, delay, further, first_length, *(ack.ecn or ()))
-    return fixed + _ack_ranges(further).pack(*numbers)
+    fixed = head.pack(kind, largest, delay, further, first_length, *(counts or ()))
+    return fixed + _ack_ranges(further).pack(*numbers) if further else fixed
 
 
 @lru_cache(maxsize=MAX_ACK_RANGES)
@@ -100,6 +109,10 @@ def _ack_ranges(count: int) -> Packer:
 def _decode_ack(view: memoryview, position: int) -> tuple[Ack, int]:
     head = _ack[view[position]]
     _, largest, delay, range_count, first_length, *ecn = head.unpack_from(view, position)
+    counts = tuple(ecn) if ecn else None
+    if not range_count and 0 < first_length <= largest + 1:
+        only = ((largest + 1 - first_length, largest + 1),)
+        return _new_ack((largest, delay / _MICROSECONDS, only, counts)), position + head.size
     if range_count >= MAX_ACK_RANGES or not first_length:
         raise DecodeError("an ACK with an empty range or too many of them")
     ranges = _ack_ranges(range_count)
@@ -109,8 +122,7 @@ def _decode_ack(view: memoryview, position: int) -> tuple[Ack, int]:
     if edges[-1] < 0 or 0 in numbers:
         raise DecodeError("an ACK with an empty range or gap, or one that goes below 0")
     pairs = ((edges[0], largest + 1), *zip(edges[2::2], edges[1::2], strict=True))
-    counts = (ecn[0], ecn[1], ecn[2]) if ecn else None
-    return Ack(largest, delay / _MICROSECONDS, pairs, counts), position + head.size + ranges.size
+    return _new_ack((largest, delay / _MICROSECONDS, pairs, counts)), position + head.size + ranges.size
 
 
 def _decode_stream(view: memoryview, position: int) -> tuple[Stream, int]:
@@ -121,7 +133,7 @@ def _decode_stream(view: memoryview, position: int) -> tuple[Stream, int]:
         raise DecodeError("a STREAM frame goes beyond its packet")
     if offset + length >= POSITION_LIMIT:
         raise DecodeError("a stream goes beyond 2^62 bytes")
-    return Stream(stream_id, offset, bytes(view[start:stop]), kind == FrameType.STREAM_LENGTH_FIN), stop
+    return _new_stream((stream_id, offset, bytes(view[start:stop]), kind == _STREAM_LENGTH_FIN)), stop
 
 
 _Decoder: TypeAlias = Callable[[memoryview, int], tuple[Frame, int]]
