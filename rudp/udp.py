@@ -357,13 +357,14 @@ class UdpSocket:
 
     # --- in ---------------------------------------------------------------------------------------
 
-    def receive(self) -> Received | None:
+    def receive(self, *, first: bool = False) -> Received | None:
         """The next received buffer, or None when there is none; call `read_errors` then.
 
         Where the kernel doesn't merge, datagrams that wait behind one another are merged here, from the second
-        on. Cut-short and empty ones are stepped over and counted. Raises SocketError only if the socket is
-        closed.
+        on; `first` of a wake-up. Cut-short and empty ones are stepped over and counted. Raises SocketError only
+        if the socket is closed.
         """
+        self._last_single = self._last_single and not first
         arrived, self._ahead = self._ahead, None
         if arrived is None and (arrived := self._receive_at(0)) is None:
             self._last_single = False

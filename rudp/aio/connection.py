@@ -262,17 +262,19 @@ class Connection:
 
     # -- events -------------------------------------------------------------------------------------------------
 
-    def on_event(self, event: Event) -> None:
-        """Take one event of the core."""
-        _HANDLERS[type(event)](self, event)
+    def on_event(self, event: Event) -> bool:
+        """Take one event of the core. Whether all that it leads to has happened; else it does in the next turn."""
+        if type(event) is StreamReadable:
+            sink = self._streams.get(event.stream_id)
+            if sink is not None:
+                return bool(sink.on_readable())
+            self._for_reading(event.stream_id).on_readable()
+            return False
+        return bool(_HANDLERS[type(event)](self, event))
 
-    def _on_readable(self, event: StreamReadable) -> None:
-        self._for_reading(event.stream_id).on_readable()
-
-    def _on_writable(self, event: StreamWritable) -> None:
+    def _on_writable(self, event: StreamWritable) -> bool:
         sink = self._streams.get(event.stream_id)
-        if sink is not None:
-            sink.on_writable()
+        return sink is None or bool(sink.on_writable())
 
     def _on_reset(self, event: StreamReset) -> None:
         self._for_reading(event.stream_id).on_reset(event.code)
@@ -319,10 +321,9 @@ class Connection:
                 waiter.set_result(None)
 
 
-_HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
+_HANDLERS: Final[dict[type, Callable[[Connection, Any], bool | None]]] = {
     Connected: Connection._on_connected,
     StreamOpened: Connection._on_opened,
-    StreamReadable: Connection._on_readable,
     StreamWritable: Connection._on_writable,
     StreamReset: Connection._on_reset,
     SendingStopped: Connection._on_stopped,

@@ -10,10 +10,10 @@ nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from rudp.aio.waiter import Waiter
 from rudp.errors import StreamClosed, StreamReset, StreamStopped
 from rudp.stream import is_client_initiated, is_unidirectional
 
@@ -31,8 +31,8 @@ class Stream:
     def __init__(self, connection: Connection, stream_id: int) -> None:
         self._connection = connection
         self.id = stream_id
-        self._reader: asyncio.Future[None] | None = None
-        self._writers: list[asyncio.Future[None]] = []
+        self._reader: Waiter | None = None
+        self._writers: list[Waiter] = []
         self._reset: int | None = None
         self._stopped: int | None = None
         self._eof_sent = False
@@ -76,7 +76,7 @@ class Stream:
             self._check_sending()
             if core.can_send(self.id):
                 break
-            waiter = self._connection.loop.create_future()
+            waiter = Waiter(self._connection.loop)
             self._writers.append(waiter)
             try:
                 await waiter
@@ -174,10 +174,10 @@ class Stream:
         self._connection.driver.wake()
         self.on_readable()
 
-    def _readable(self) -> Awaitable[None]:
+    def _readable(self) -> Waiter:
         if self._reader is not None and not self._reader.done():
             raise RuntimeError(f"another coroutine is already waiting to receive on stream {self.id}")
-        self._reader = self._connection.loop.create_future()
+        self._reader = Waiter(self._connection.loop)
         return self._reader
 
     # -- ending -------------------------------------------------------------------------------------------------
@@ -204,14 +204,16 @@ class Stream:
 
     # -- events -------------------------------------------------------------------------------------------------
 
-    def on_readable(self) -> None:
-        """Bytes or the end arrived."""
-        _wake(self._reader)
+    def on_readable(self) -> bool:
+        """Bytes or the end arrived: whether everyone who waited for them has gone on."""
+        return self._reader is None or self._reader.wake()
 
-    def on_writable(self) -> None:
-        """The send buffer fell to its low-water mark."""
-        for waiter in self._writers:
-            _wake(waiter)
+    def on_writable(self) -> bool:
+        """The send buffer fell to its low-water mark: whether everyone who waited for that has gone on."""
+        done = True
+        for waiter in list(self._writers):
+            done = waiter.wake() and done
+        return done
 
     def on_reset(self, code: int) -> None:
         """The peer reset the stream."""
@@ -228,8 +230,3 @@ class Stream:
         """The connection ended: whoever waits looks again and finds out how."""
         self.on_readable()
         self.on_writable()
-
-
-def _wake(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)

@@ -50,8 +50,8 @@ class TrainSocket(Protocol):
     def send(self, train: Train) -> bool:
         """Send; False: offer the same train again when writable."""
 
-    def receive(self) -> Received | None:
-        """The next received buffer, valid until the next call."""
+    def receive(self, *, first: bool = False) -> Received | None:
+        """The next received buffer, valid until the next call; `first` of a wake-up."""
 
     def read_errors(self) -> list[PeerError]:
         """What the network said of datagrams sent earlier."""

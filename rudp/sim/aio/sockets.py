@@ -211,7 +211,7 @@ class SimulatedSocket:
         self._queue.append((data, segment_size, remote, local, ecn))
         self.on_input(self._descriptor)
 
-    def receive(self) -> Received | None:
+    def receive(self, *, first: bool = False) -> Received | None:  # noqa: ARG002 (nothing is merged here)
         """The next received buffer, or None. Raises SocketError if the socket is closed."""
         if self._closed:
             raise SocketError(errno.EBADF, "cannot receive: the simulated UDP socket is closed")

@@ -1,0 +1,173 @@
+"""What a wake-up costs and how much it may do: system calls of a small message, trains and buffers of a turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+import rudp
+from rudp.aio import driver as driver_module
+from rudp.aio import system as system_module
+from rudp.udp import UdpSocket
+from tests.test_aio import HOST, pair, run
+
+MESSAGES = 64
+
+
+class Counting(UdpSocket):
+    """A socket that counts its system calls, by what they brought."""
+
+    __slots__ = ("calls",)
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.calls: Counter[str] = Counter()
+        receive, send = self._recv, self._sendmsg
+
+        def counted_receive(*arguments: Any) -> Any:
+            self.calls["looked"] += 1
+            found = receive(*arguments)
+            self.calls["received"] += 1
+            return found
+
+        def counted_send(*arguments: Any) -> Any:
+            self.calls["sent"] += 1
+            return send(*arguments)
+
+        self._recv, self._sendmsg = counted_receive, counted_send
+
+    def receive(self, *, first: bool = False) -> Any:
+        received = super().receive(first=first)
+        self.calls["buffers"] += received is not None
+        return received
+
+
+@pytest.fixture
+def sockets(monkeypatch: pytest.MonkeyPatch) -> list[Counting]:
+    opened: list[Counting] = []
+
+    def open_socket(_: Any, local_addr: Any, *, family: int = 0, buffer_size: int) -> Counting:
+        opened.append(Counting.open(local_addr, family=family, buffer_size=buffer_size))
+        return opened[-1]
+
+    monkeypatch.setattr(system_module._Machine, "open_socket", open_socket)
+    return opened
+
+
+async def echo_main(connection: rudp.Connection) -> None:
+    while data := await connection.main_stream.receive():
+        await connection.main_stream.send(data)
+
+
+async def discard(connection: rudp.Connection) -> None:
+    while await connection.main_stream.receive():
+        pass
+
+
+def test_a_small_message_is_one_datagram_and_hardly_more_than_one_look(sockets: list[Counting]) -> None:
+    async def main() -> None:
+        async with pair(echo_main) as connection:
+            stream = connection.main_stream
+            for _ in range(2 * MESSAGES):
+                await stream.send(b"x" * 100)
+                assert await stream.receive_exactly(100)
+            before = [Counter(sock.calls) for sock in sockets]
+            for _ in range(MESSAGES):
+                await stream.send(b"x" * 100)
+                assert await stream.receive_exactly(100)
+            for sock, earlier in zip(sockets, before, strict=True):
+                calls = sock.calls - earlier
+                # A credit now and then, and a repetition where the machine is slow.
+                assert calls["sent"] <= MESSAGES + MESSAGES // 4
+                assert calls["looked"] - calls["received"] <= MESSAGES // driver_module.LONGEST_PATIENCE + 4
+            await stream.send_eof()
+
+    run(main())
+
+
+def test_a_reader_answers_in_the_turn_that_read_the_socket() -> None:
+    async def main() -> None:
+        async with pair(echo_main) as connection:
+            stream = connection.main_stream
+            loop = asyncio.get_running_loop()
+            await stream.send(b"first")
+            await stream.receive_exactly(5)
+            scheduled: list[Any] = []
+            call_soon = loop.call_soon
+            loop.call_soon = lambda *a, **k: (scheduled.append(a), call_soon(*a, **k))[1]  # type: ignore[method-assign]
+            try:
+                for _ in range(20):
+                    await stream.send(b"x" * 100)
+                    await stream.receive_exactly(100)
+            finally:
+                del loop.call_soon  # type: ignore[attr-defined]
+            # The first message goes out by one, as it is written in a task; all others in the turns that read.
+            assert len([call for call in scheduled if getattr(call[0], "__name__", "") == "_on_wake"]) <= 2
+            await stream.send_eof()
+
+    run(main())
+
+
+@pytest.mark.parametrize("trains", [1, 3])
+def test_others_on_the_loop_get_their_turn(
+    sockets: list[Counting], monkeypatch: pytest.MonkeyPatch, trains: int
+) -> None:
+    """However much waits to be sent and to be read, a turn of the loop does so much of it and no more."""
+    monkeypatch.setattr(driver_module, "TRAINS_PER_WAKEUP", trains)
+    monkeypatch.setattr(driver_module, "BUFFERS_PER_WAKEUP", 2)
+
+    async def main() -> None:
+        async with pair(discard) as connection:
+            loop = asyncio.get_running_loop()
+            most: Counter[str] = Counter()
+            before = [Counter(sock.calls) for sock in sockets]
+            going = True
+
+            def tick() -> None:
+                for index, sock in enumerate(sockets):
+                    for name, count in (sock.calls - before[index]).items():
+                        most[name] = max(most[name], count)
+                    before[index] = Counter(sock.calls)
+                if going:
+                    loop.call_soon(tick)
+
+            tick()
+            await connection.main_stream.send(bytes(4_000_000))
+            await connection.main_stream.send_eof()
+            await connection.close()
+            going = False
+            # A turn may have an input, a timer and a command, or what was read ahead and what the socket has.
+            assert 0 < most["sent"] <= 3 * trains
+            assert 0 < most["buffers"] <= 2 * 2
+
+    run(main())
+
+
+def test_many_that_write_at_once_share_turns(sockets: list[Counting], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that all have something to send don't go out in one turn, and none is forgotten."""
+    monkeypatch.setattr(driver_module, "TRAINS_PER_WAKEUP", 4)
+    bursts: list[int] = []
+    flush = driver_module.Driver._flush
+
+    def counted(driver: Any) -> None:
+        before = driver.socket.calls["sent"]
+        flush(driver)
+        bursts.append(driver.socket.calls["sent"] - before)
+
+    monkeypatch.setattr(driver_module.Driver, "_flush", counted)
+
+    async def main() -> None:
+        async with await rudp.serve(echo_main, HOST, 0) as server, await rudp.Endpoint.bind(HOST) as endpoint:
+            port = server.local_address[1]
+            connections = [await endpoint.connect(HOST, port) for _ in range(30)]
+            for connection in connections:
+                await connection.main_stream.send(b"together")
+            for connection in connections:
+                assert await connection.main_stream.receive_exactly(8) == b"together"
+            await asyncio.gather(*(connection.close() for connection in connections))
+        assert 0 < max(bursts) <= 4
+
+    run(main())
