@@ -59,11 +59,16 @@ _LAYOUTS: Final[dict[int, Layout]] = {
 }
 _PADDED: Final = (PacketType.SYN, PacketType.SYN_ACK)
 _ZEROS: Final = bytes(OPENING_SIZE)
-_parameter: Final = Layout(PARAMETER)
+_parameter_head: Final = Packer(Layout(PARAMETER).steps[0].packer.format)
 _protocol_name: Final = Layout(PROTOCOL_NAME)
 _refusal: Final = Packer(struct_format(REFUSAL_HEAD))
+# Type, length and value of each parameter of fixed size, by one call; its size, and the rules it must pass.
 _values: Final = {
-    number: (Packer(">" + found.code), tuple(rule for rule, _ in found.rules))
+    number: (
+        Packer(_parameter_head.format + found.code),
+        Packer(">" + found.code).size,
+        tuple(rule for rule, _ in found.rules),
+    )
     for number, found in (
         (number, scalar(declaration))
         for number, (_, declaration, _, _) in PARAMETERS.items()
@@ -195,15 +200,16 @@ def encode_parameters(parameters: Parameters) -> bytes:
         values = _encode_values(parameters)
     except struct_error as error:
         raise ValueError(f"a parameter is out of bounds: {error}") from error
-    return b"".join(_parameter.encode(number, values[number]) for number in sorted(values))
+    return b"".join([values[number] for number in sorted(values)])
 
 
 def _encode_values(parameters: Parameters) -> dict[int, bytes]:
+    """Each parameter as it crosses the wire, by its type."""
     if len(parameters.unknown) > MAX_UNKNOWN_PARAMETERS or len(parameters.application_protocols) > MAX_PROTOCOLS:
         raise ValueError(
             f"at most {MAX_PROTOCOLS} application protocols and {MAX_UNKNOWN_PARAMETERS} unknown parameters go"
         )
-    values: dict[int, bytes] = dict(parameters.unknown)
+    values = {number: _with_head(number, value) for number, value in parameters.unknown}
     if len(values) != len(parameters.unknown) or not values.keys().isdisjoint(PARAMETERS):
         raise ValueError("unknown parameters must be unknown and differ in type")
     for number, (name, _, scale, _) in PARAMETERS.items():
@@ -211,16 +217,25 @@ def _encode_values(parameters: Parameters) -> dict[int, bytes]:
         if value is None or value == ():
             continue
         if number == PROTOCOLS:
-            values[number] = b"".join(_protocol_name.encode(protocol.encode()) for protocol in value)
+            values[number] = _with_head(number, b"".join(map(_protocol, value)))
         elif number == REFUSED:
-            values[number] = _refusal.pack(value.code) + _reason(value.reason)
+            values[number] = _with_head(number, _refusal.pack(value.code) + _reason(value.reason))
         else:
-            packer, rules = _values[number]
+            packer, size, rules = _values[number]
             on_wire = round(value * scale) if scale != 1 else value
-            if not all(rule(on_wire, None) for rule in rules):
-                raise ValueError(f"{name} {value} is out of bounds")
-            values[number] = packer.pack(on_wire)
+            for rule in rules:
+                if not rule(on_wire, None):
+                    raise ValueError(f"{name} {value} is out of bounds")
+            values[number] = packer.pack(number, size, on_wire)
     return values
+
+
+def _protocol(name: str) -> bytes:
+    return _protocol_name.encode(name.encode())
+
+
+def _with_head(number: int, value: bytes) -> bytes:
+    return _parameter_head.pack(number, len(value)) + value
 
 
 def _reason(text: str) -> bytes:
@@ -236,18 +251,26 @@ def decode_parameters(data: bytes) -> Parameters:
     unknown: list[tuple[int, bytes]] = []
     position = 0
     previous = -1
+    end = len(data)
     try:
-        while position < len(data):
-            (number, value), position = _parameter.decode(data, position)
+        while position < end:
+            number, size = _parameter_head.unpack_from(data, position)
+            start = position + _parameter_head.size
+            stop = start + size
+            if stop > end:
+                raise DecodeError("a length goes beyond the end")
             if number <= previous:
                 raise DecodeError("parameters repeated or out of order")
             previous = number
-            if number in PARAMETERS:
-                found[PARAMETERS[number][0]] = _decode_value(number, value)
+            if number in _values:
+                found[PARAMETERS[number][0]] = _decode_fixed(number, size, data, position)
+            elif number in PARAMETERS:
+                found[PARAMETERS[number][0]] = _decode_counted(number, data[start:stop])
             else:
-                unknown.append((number, value))
+                unknown.append((number, data[start:stop]))
                 if len(unknown) > MAX_UNKNOWN_PARAMETERS:
                     raise DecodeError(f"more than {MAX_UNKNOWN_PARAMETERS} unknown parameters")
+            position = stop
     except struct_error as error:
         raise DecodeError("a parameter is short or long") from error
     for name, _, _, required in PARAMETERS.values():
@@ -256,18 +279,25 @@ def decode_parameters(data: bytes) -> Parameters:
     return Parameters(**found, unknown=tuple(unknown))
 
 
-def _decode_value(number: int, data: bytes) -> Any:
+def _decode_counted(number: int, data: bytes) -> Any:
+    """The value of a parameter whose size is its own."""
     if number == PROTOCOLS:
         return _decode_protocols(data)
-    if number == REFUSED:
-        code = _refusal.unpack_from(data)[0]
-        if len(data) > _refusal.size + MAX_REASON_SIZE:
-            raise DecodeError("a reason is too long")
-        return Refusal(code, _text(data[_refusal.size :]))
-    packer, rules = _values[number]
-    value = packer.unpack(data)[0]
-    if not all(rule(value, None) for rule in rules):
-        raise DecodeError(f"{PARAMETERS[number][0]} {value} is out of bounds")
+    code = _refusal.unpack_from(data)[0]
+    if len(data) > _refusal.size + MAX_REASON_SIZE:
+        raise DecodeError("a reason is too long")
+    return Refusal(code, _text(data[_refusal.size :]))
+
+
+def _decode_fixed(number: int, size: int, data: bytes, head: int) -> Any:
+    """The value of a parameter of fixed size, whose head is at `head`."""
+    packer, fixed, rules = _values[number]
+    if size != fixed:
+        raise DecodeError("a parameter is short or long")
+    value = packer.unpack_from(data, head)[2]
+    for rule in rules:
+        if not rule(value, None):
+            raise DecodeError(f"{PARAMETERS[number][0]} {value} is out of bounds")
     scale = PARAMETERS[number][2]
     return value / scale if scale != 1 else value
 
