@@ -72,7 +72,7 @@ class ReceiveWindow:
             self._round_consumed = self.consumed
             return
         elapsed = now - start
-        least = max(rtt, LEAST_ROUND)
+        least = rtt if rtt > LEAST_ROUND else LEAST_ROUND
         if elapsed < least:
             return
         bandwidth_delay = (self.consumed - self._round_consumed) * least / elapsed
@@ -93,8 +93,11 @@ class ReceiveWindow:
         Due when it is a quarter of the window more than the peer was told, and no silly little: at least
         half the window or a packet.
         """
-        grant = self.consumed + self.window
-        least = max(self.window // 4, min(self.window // 2, COMMON_PACKET), 1)
+        window = self.window
+        grant = self.consumed + window
+        least = window // 4
+        if least < COMMON_PACKET:
+            least = max(least, min(window // 2, COMMON_PACKET), 1)
         if grant - self.max_data < least:
             return None
         self.max_data = grant

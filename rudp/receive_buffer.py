@@ -314,8 +314,10 @@ class ReceiveBuffer:
     def _drop_ready(self, stop: int) -> None:
         """Let go of the ready chunks before index `stop`."""
         ready = self._ready
-        self._tiny_run = min(self._tiny_run, len(ready) - stop)
-        if stop * 2 >= len(ready):
+        left = len(ready) - stop
+        if self._tiny_run > left:  # noqa: PLR1730 (a call of min() is dearer)
+            self._tiny_run = left
+        if stop >= left:
             del ready[:stop]
             self._ready_head = 0
         else:

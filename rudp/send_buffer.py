@@ -159,7 +159,9 @@ class SendBuffer:
             self._lost_size -= stop - start
         else:
             start = self.sent_up_to
-            stop = max(start, min(self.written, max_offset, start + max_length))
+            stop = start + max_length
+            if stop > self.written or stop > max_offset:
+                stop = max(start, min(self.written, max_offset))
             if start == stop and (self._lost_size or start != self.written or not self.fin_pending):
                 return None
             self.sent_up_to = stop
@@ -203,13 +205,13 @@ class SendBuffer:
             self.fin_acked = True
             self.fin_pending = False
         prefix = self.acked_up_to
-        offset = max(offset, prefix)
+        offset = offset if offset > prefix else prefix
         if stop <= offset:
             return 0
         if self._lost_size:
             self._lost_size -= sum(high - low for low, high in self._lost.overlap(offset, stop))
             self._lost.remove(offset, stop)
-        if offset > prefix or self._acked:
+        if offset > prefix or self._acked.starts:
             newly_acked = sum(high - low for low, high in self._acked.missing(offset, stop))
             self._acked.add(offset, stop)
             if self._acked.starts[0] > prefix:

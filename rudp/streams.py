@@ -18,7 +18,7 @@ from rudp.errors import ErrorCode, ProtocolError, StreamClosed, StreamLimitReach
 from rudp.events import Event, SendingStopped, StreamOpened, StreamReadable, StreamsAvailable
 from rudp.events import StreamReset as StreamResetEvent
 from rudp.flow_control import ReceiveWindow, connection_window
-from rudp.receive_buffer import FragmentSpace
+from rudp.receive_buffer import FragmentSpace, ReceiveBuffer
 from rudp.stream import Stream, is_client_initiated, is_unidirectional
 from rudp.turns import Turns
 from rudp.wire import MaxData, MaxStreamData, MaxStreams, Parameters, ResetStream, StopSending
@@ -187,7 +187,7 @@ class Streams:
 
         Raises ProtocolError (limits, final size, credit) and BufferFull; before any change of the accounts.
         """
-        stream = self._lookup_untrusted(stream_id)
+        stream = self._streams.get(stream_id) or self._lookup_untrusted(stream_id)
         if stream is None:
             return
         receive = stream.receive
@@ -197,9 +197,10 @@ class Streams:
             return
         stop = offset + len(data)
         growth = stop - receive.highest
-        if growth > 0:
-            stream.receive_window.check(stop)
-            self.receive_window.check(self._sum_of_highest + growth)
+        window, whole = stream.receive_window, self.receive_window
+        if growth > 0 and (stop > window.max_data or self._sum_of_highest + growth > whole.max_data):
+            window.check(stop)
+            whole.check(self._sum_of_highest + growth)
         before = receive.contiguous
         receive.insert(offset, data, fin)
         if growth > 0:
@@ -211,7 +212,7 @@ class Streams:
             if receive.at_eof:
                 stream.receive_done = True
                 self._forget_if_done(stream)
-        elif stream.readable_armed and (receive.readable or receive.at_eof):
+        elif stream.readable_armed and (receive.contiguous != receive.read_offset or receive.at_eof):
             stream.readable_armed = False
             self._events.append(StreamReadable(stream_id))
 
@@ -248,7 +249,7 @@ class Streams:
 
         Raises StreamReset when the peer reset the stream, and StreamClosed when there is nothing to receive.
         """
-        stream = self.find(stream_id)
+        stream = self._streams.get(stream_id) or self.find(stream_id)
         if stream is None:
             return b""
         if stream.peer_reset_code is not None:
@@ -265,26 +266,25 @@ class Streams:
             raise StreamClosed(f"receiving on stream {stream_id} was stopped by stop_sending()")
         data = receive.read(max_bytes)
         if data:
-            self._credit_stream(stream, len(data), now, rtt)
-            ahead = self._sum_of_highest - self._sum_of_contiguous
-            self.receive_window.on_consumed(len(data), now, rtt, ahead)
-            self._fragments.window = self.receive_window.window
-            self._announce_credit()
-        elif not receive.at_eof:
-            stream.readable_armed = True
-        if receive.at_eof:
+            self._on_consumed(stream_id, receive, stream.receive_window, len(data), now, rtt)
+        if receive.read_offset == receive.final_size:
             stream.receive_done = True
             self._forget_if_done(stream)
+        elif not data:
+            stream.readable_armed = True
         return data
 
-    def _credit_stream(self, stream: Stream, count: int, now: float, rtt: float) -> None:
-        window, receive = stream.receive_window, stream.receive
-        assert window is not None
-        assert receive is not None
-        window.on_consumed(count, now, rtt, receive.highest - receive.contiguous)
+    def _on_consumed(  # noqa: PLR0917
+        self, stream_id: int, receive: ReceiveBuffer, window: ReceiveWindow, size: int, now: float, rtt: float
+    ) -> None:
+        """The application read so much of a stream: credit for it, the stream's and the connection's."""
+        window.on_consumed(size, now, rtt, receive.highest - receive.contiguous)
         receive.window = window.window
         if receive.final_size is None and (maximum := window.update_due()) is not None:
-            self._control.put(MaxStreamData(stream.id, maximum))
+            self._control.put(MaxStreamData(stream_id, maximum))
+        self.receive_window.on_consumed(size, now, rtt, self._sum_of_highest - self._sum_of_contiguous)
+        self._fragments.window = self.receive_window.window
+        self._announce_credit()
 
     def _return_credit(self, count: int) -> None:
         """`count` bytes were dropped on the application's behalf: the connection's credit for them comes back."""
@@ -292,8 +292,7 @@ class Streams:
         self._announce_credit()
 
     def _announce_credit(self) -> None:
-        maximum = self.receive_window.update_due()
-        if maximum is not None:
+        if (maximum := self.receive_window.update_due()) is not None:
             self._control.put(MaxData(maximum))
 
     def at_eof(self, stream_id: int) -> bool:
@@ -362,7 +361,7 @@ class Streams:
 
     def sendable(self, stream_id: int) -> Stream:
         """The stream, for writing. Raises StreamClosed when its sending direction does not exist or has ended."""
-        stream = self.find(stream_id)
+        stream = self._streams.get(stream_id) or self.find(stream_id)
         if stream is None:
             raise StreamClosed(f"stream {stream_id} does not exist or has ended")
         if stream.send is None:

@@ -70,16 +70,17 @@ class Turns:
 
     def on_acknowledged(self, size: int) -> None:
         """`size` bytes that were handed out need not be kept any more."""
-        full = self._available <= 0
+        full = self._credit_blocked and size and self._available <= 0
         self.acknowledged += size
-        if full and size:
+        if full:
             self._take_up_again()
 
     @property
     def _available(self) -> int:
         """New bytes that may be handed out, on all streams together."""
         window = self.send_window
-        return min(window.available, self._max_unacknowledged - window.used + self.acknowledged)
+        credit, room = window.limit, self._max_unacknowledged + self.acknowledged
+        return (credit if credit < room else room) - window.used
 
     def _take_up_again(self) -> None:
         """Streams that credit held back, as many as it will do for; the others when these are through."""
@@ -153,7 +154,8 @@ class Turns:
         assert send is not None
         assert window is not None
         sent = send.sent_up_to
-        taken = send.next_range(room, min(window.limit, sent + self._available))
+        limit = sent + self._available
+        taken = send.next_range(room, limit if limit < window.limit else window.limit)
         if taken is None:
             self._leave(stream)
             if stream.has_pending:
@@ -200,5 +202,6 @@ class Turns:
             self._take_up_again()
 
     def _unblock(self, stream: Stream) -> None:
-        self._stream_blocked.pop(stream.id, None)
-        self._credit_blocked.pop(stream.id, None)
+        if self._stream_blocked or self._credit_blocked:
+            self._stream_blocked.pop(stream.id, None)
+            self._credit_blocked.pop(stream.id, None)
