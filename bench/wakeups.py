@@ -119,14 +119,15 @@ class _Side:
         self.endpoint = Endpoint(random=random.Random(seed), accept=accept)
         self.answer = answer
         self.arrived: list[tuple[bytes, int]] = []
+        self.timed = False
         self.seconds = 0.0
 
     def turn(self, peer: _Side, now: float) -> bool:
         """Take what arrived, let the application answer, send; whether there was anything to do."""
-        started = time.process_time()
         endpoint, arrived = self.endpoint, self.arrived
         if not (arrived or endpoint.has_work):
             return False
+        started = time.process_time() if self.timed else 0.0
         self.arrived = []
         for data, segment_size in arrived:
             endpoint.receive(memoryview(data), segment_size, peer.address, None, 0, now)
@@ -139,7 +140,8 @@ class _Side:
             if due is None or due > now:
                 break
             endpoint.handle_timeout(now)
-        self.seconds += time.process_time() - started
+        if self.timed:
+            self.seconds += time.process_time() - started
         return True
 
 
@@ -202,6 +204,7 @@ def handshakes(count: int = 500) -> Cost:
             connection.close()
 
     client, server = _Side(CLIENT, 1, on_client, accept=False), _Side(SERVER, 2, on_server, accept=True)
+    server.timed = True
     now = 1.0
     started = time.process_time()
     for _ in range(count):

@@ -195,13 +195,13 @@ class Inbound:
         """PING asks for nothing but an acknowledgement."""
 
     def _ack(self, frame: wire.Ack) -> None:
-        result = self._recovery.on_ack_received(frame, self._now)
-        for train in result.acked:
+        acked, lost, spurious = self._recovery.on_ack_received(frame, self._now)
+        for train in acked:
             self.on_acked(train)
-        for train in result.spurious:
+        for train in spurious:
             self._counters.packets_spurious += train.count
             self.on_acked(train)
-        for train in result.lost:
+        for train in lost:
             self.on_lost(train)
 
     def _stream(self, frame: wire.Stream) -> None:
@@ -255,13 +255,14 @@ class Inbound:
         if train.stream_id >= 0:
             self._streams.on_acked(train.stream_id, train.offset, train.end_offset, train.fin)
         for frame in train.frames:
-            if isinstance(frame, StreamRange):
+            kind = type(frame)
+            if kind is StreamRange:
                 self._streams.on_acked(*frame)
-            elif isinstance(frame, wire.Ack):
+            elif kind is wire.Ack:
                 self._received.on_ack_acked(frame.largest_acknowledged)
-            elif isinstance(frame, wire.ResetStream):
+            elif kind is wire.ResetStream:
                 self._streams.on_reset_acked(frame.stream_id)
-            elif isinstance(frame, wire.Fin):
+            elif kind is wire.Fin:
                 self._closing.fin_acked = True
                 self._streams.finish_sending()
 

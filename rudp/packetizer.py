@@ -14,6 +14,7 @@ by one each. Small writes of several streams share a non-canonical packet.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final, NamedTuple
 
 from rudp import wire
@@ -44,6 +45,10 @@ class StreamRange(NamedTuple):
     start: int
     stop: int
     fin: bool
+
+
+# The constructor of a named tuple is a Python function, which takes twice as long.
+_new_range: Final = partial(tuple.__new__, StreamRange)
 
 
 class Packets(NamedTuple):
@@ -138,25 +143,28 @@ class Packetizer:
 
         None when there is nothing to send or nothing may be sent.
         """
+        turns, size = streams.turns, self.datagram_size
         head = _Head(self._room)
         if ack is not None:
             head.add(ack, wire.encode_ack(ack, head.room))
         for frame in urgent:
             head.add(frame, wire.encode_frame(frame))
-        packets = min(MAX_SEGMENTS, MAX_TRAIN_SIZE // self.datagram_size, allowance // self.datagram_size)
-        if not packets:
-            if not self._small_fits(streams.turns, control, allowance):
+        packets = allowance // size
+        if packets > 1:
+            packets = min(MAX_SEGMENTS, MAX_TRAIN_SIZE // size, packets)
+        elif not packets:
+            if not self._small_fits(turns, control, allowance):
                 return self._finish(head, [], now) if head.parts else None
             packets = 1
         for frame, encoded in control.take(head.room, wire.MAX_FRAMES - len(head.content)):
             head.add(frame, encoded)
-        stream = streams.turns.next_ready()
-        if stream is not None and (head.parts or self._is_shared(streams.turns, stream)):
-            before = streams.turns.retransmitted
-            stream = self._fill_head(head, streams.turns)
-            self.packets_retransmitted += streams.turns.retransmitted != before
+        stream = turns.next_ready()
+        if stream is not None and (head.parts or self._is_shared(turns, stream)):
+            before = turns.retransmitted
+            stream = self._fill_head(head, turns)
+            self.packets_retransmitted += turns.retransmitted != before
             packets -= 1
-        runs = self._take_runs(streams.turns, packets) if stream is not None else []
+        runs = self._take_runs(turns, packets) if stream is not None else []
         if runs and head.parts and head.room:
             head.parts.append(bytes(head.room))
         if not runs and not head.parts:
@@ -178,23 +186,24 @@ class Packetizer:
 
     def _fill_head(self, head: _Head, turns: Turns) -> Stream | None:
         """Fill the first packet with stream data; the stream that filled it to the brim, if it can go on."""
-        while head.room > wire.STREAM_HEADER_SIZE and len(head.content) < wire.MAX_FRAMES:
+        header = wire.STREAM_HEADER_SIZE
+        while head.room > header and len(head.content) < wire.MAX_FRAMES:
             stream = turns.next_ready()
             if stream is None:
                 return None
-            taken = turns.take(stream, head.room - wire.STREAM_HEADER_SIZE)
+            taken = turns.take(stream, head.room - header)
             if taken is None:
                 continue
             offset, length, fin = taken
             assert stream.send is not None
             head.parts.append(wire.stream_frame_header(stream.id, offset, length, fin))
             if length:
-                head.parts.extend(stream.send.slices(offset, length, length))
-            head.content.append(StreamRange(stream.id, offset, offset + length, fin))
+                head.parts += stream.send.slices(offset, length, length)
+            head.content.append(_new_range((stream.id, offset, offset + length, fin)))
             head.ack_eliciting = True
-            head.room -= wire.STREAM_HEADER_SIZE + length
+            head.room -= header + length
             if (
-                head.room > wire.STREAM_HEADER_SIZE
+                head.room > header
                 or stream.send.pending < self._room - wire.CANONICAL_HEADER_SIZE
             ):
                 turns.end_turn(stream)
@@ -263,12 +272,13 @@ class Packetizer:
         size = 0
         if head.parts:
             headers.append(wire.data_header(_DATA, self.destination_id, number))
-            payloads.append(b"".join(head.parts))
-            size = wire.DATA_HEADER_SIZE + len(payloads[0]) + self.protection.overhead
+            payload = b"".join(head.parts)
+            payloads.append(payload)
+            size = wire.DATA_HEADER_SIZE + len(payload) + self.protection.overhead
             eliciting = head.ack_eliciting
-            records.append(
-                SentTrain(number, 1, now, size, size, eliciting, eliciting, frames=tuple(head.content))
-            )
+            record = SentTrain(number, 1, now, size, size, eliciting, eliciting)
+            record.frames = tuple(head.content)
+            records.append(record)
             number += 1
         for record, run_payloads in runs:
             record.first = number

@@ -98,7 +98,10 @@ def _unlikely_losses(chance: float) -> int:
 
 
 class PathMtu:
-    """The packet size of the path in use."""
+    """The packet size of the path in use.
+
+    `ready`: whether a probe may be due, as none is on its way and a full packet was acknowledged.
+    """
 
     __slots__ = (
         "_acked",
@@ -114,7 +117,6 @@ class PathMtu:
         "_peer_limit",
         "_probing",
         "_raising",
-        "_ready",
         "_search_at",
         "_since",
         "_suspect_at",
@@ -124,6 +126,7 @@ class PathMtu:
         "_tries",
         "black_holes",
         "bound",
+        "ready",
         "size",
         "state",
     )
@@ -166,14 +169,9 @@ class PathMtu:
             self._begin(BASE_PLPMTU)
         return self.size
 
-    @property
-    def ready(self) -> bool:
-        """Whether a probe may be due: none is on its way, and a full packet was acknowledged."""
-        return self._ready
-
     def next_probe(self, now: float) -> int:
         """Bytes of the probe to send now, while there is data to send; 0: none."""
-        if not self._ready or now < self._search_at or self.size >= self.bound:
+        if not self.ready or now < self._search_at or self.size >= self.bound:
             return 0
         if self.state is SearchState.SEARCH_COMPLETE:
             self.state = SearchState.SEARCHING
@@ -185,7 +183,7 @@ class PathMtu:
     def on_probe_sent(self, size: int) -> None:
         """A probe of `size` bytes is on its way."""
         self._probing = size
-        self._ready = False
+        self.ready = False
 
     def on_acked(self, train: SentTrain, now: float) -> None:
         """A train, or part of one, was acknowledged."""
@@ -194,13 +192,15 @@ class PathMtu:
         if train.mtu_probe:
             self._on_probe_acked(train.last_size, now)
             return
-        self._acked += train.count
-        size, newest = _largest(train), train.stop - 1
+        count = train.count
+        self._acked += count
+        size, newest = train.packet_size if count > 1 else train.last_size, train.first + count - 1
         if size >= self._suspect_size and newest > self._suspect_number:
             self._suspects = 0
         if size >= self.size:
-            self._passed = max(self._passed, newest)
-            self._ready = not self._probing
+            if newest > self._passed:  # noqa: PLR1730 (a call of max() is dearer, and this is per ACK)
+                self._passed = newest
+            self.ready = not self._probing
             if self.state in _UNCONFIRMED:
                 self._go_on(now)
 
@@ -234,7 +234,7 @@ class PathMtu:
         """This machine itself refused to send `size` bytes: that is certain, and known at once."""
         if size == self._probing:
             self._probing = 0
-            self._ready = True
+            self.ready = True
             self._refuse(size, now)
         elif BASE_PLPMTU < size <= self.size and self.state is not SearchState.DISABLED:
             self._on_black_hole(now)
@@ -258,7 +258,7 @@ class PathMtu:
             self.state = SearchState.BASE
         self._high = self.bound + 1
         self._probing = self._tries = 0
-        self._ready = self._raising = False
+        self.ready = self._raising = False
         self._acked = self._lost = 0
         # Packet numbers only grow, so what was noted of them holds.
         self._suspects = 0
@@ -297,7 +297,7 @@ class PathMtu:
     def _on_probe_acked(self, size: int, now: float) -> None:
         if size == self._probing:
             self._probing = 0
-            self._ready = True
+            self.ready = True
         if size <= self.size:
             return
         # One that had been given for lost may come late.
@@ -312,7 +312,7 @@ class PathMtu:
         if size != self._probing:
             return
         self._probing = 0
-        self._ready = True
+        self.ready = True
         self._tries += 1
         if self._tries >= self.max_probes:
             self._refuse(size, now)
@@ -349,7 +349,7 @@ class PathMtu:
             self._on_black_hole(now)
         else:
             self.state = SearchState.ERROR
-            self._ready = False
+            self.ready = False
 
     def _on_black_hole(self, now: float) -> None:
         """RFC 8899 section 4.3: back to the base. It may have been an outage, so the size in use is tried again first;

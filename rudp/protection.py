@@ -98,7 +98,7 @@ class Crc32Protection(Protection):
         overhead = self.overhead
         failed = []
         for index, start in enumerate(range(0, size, segment_size)):
-            end = min(start + segment_size, size) - overhead
+            end = (start + segment_size if start + segment_size < size else size) - overhead
             if end < start or crc32(view[start:end]) != unpack_from(view, end)[0]:
                 failed.append(index)
         return tuple(failed)

@@ -46,7 +46,8 @@ class RangeSet:
             stops.append(stop)
             return
         if start >= starts[-1]:
-            stops[-1] = max(stop, stops[-1])
+            if stop > stops[-1]:  # noqa: PLR1730 (a call of max() is dearer, and this is per run)
+                stops[-1] = stop
             return
         # Ranges i..j-1 overlap or touch the new one.
         i = bisect_left(stops, start)

@@ -180,7 +180,8 @@ class Recovery:
             told = (lost_bytes, prior_in_flight, has_rtt_sample, ecn_ce)
             self.congestion.on_ack(self._ack_sample(flying, *told, now))
         self._on_resolved(prior_in_flight, now)
-        self._unresolved.forget(now, self.rtt.probe_timeout(), self.largest_acknowledged)
+        if self._unresolved.remembers:
+            self._unresolved.forget(now, self.rtt.probe_timeout(), self.largest_acknowledged)
         return AckResult(acked, lost, spurious)
 
     def handle_timeout(self, now: float) -> TimeoutResult:

@@ -119,6 +119,11 @@ class Unresolved:
                 train.time_lost = now
                 self.remembered.add(train)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether `forget` may have anything to do."""
+        return self.remembered.oldest is not None or bool(self.skipped.starts)
+
     def forget(self, now: float, probe_timeout: float, largest_acknowledged: int) -> None:
         """Drop remembered trains that are too many or too old, and skipped numbers no ACK will meet."""
         remembered = self.remembered

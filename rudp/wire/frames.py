@@ -61,6 +61,7 @@ _STREAM_LENGTH_FIN: Final = FrameType.STREAM_LENGTH_FIN.value
 _new_ack: Final = partial(tuple.__new__, Ack)
 _new_stream: Final = partial(tuple.__new__, Stream)
 _ack_range: Final = Packer(struct_format(ACK_RANGE))
+_ACK_RANGE_SIZE: Final = _ack_range.size
 _MICROSECONDS: Final = 1_000_000
 _LARGEST_U32: Final = 2**32 - 1
 STREAM_HEADER_SIZE: Final = _stream.size
@@ -79,18 +80,20 @@ def encode_ack(ack: Ack, max_size: int) -> bytes:
     largest, ack_delay, ranges, counts = ack
     kind = _ACK if counts is None else _ACK_ECN
     head = _ack[kind]
-    room = min((max_size - head.size) // _ack_range.size, MAX_ACK_RANGES - 1)
+    room = (max_size - head.size) // _ACK_RANGE_SIZE
     if room < 0:
         return b""
     start, stop = ranges[0]
     assert stop == largest + 1
-    delay = min(max(round(ack_delay * _MICROSECONDS), 0), _LARGEST_U32)
+    delay = round(ack_delay * _MICROSECONDS)
+    if not 0 <= delay <= _LARGEST_U32:
+        delay = min(max(delay, 0), _LARGEST_U32)
     first_length = stop - start
     if first_length > _LARGEST_U32:
         first_length, room = _LARGEST_U32, 0
     numbers: list[int] = []
     if room and len(ranges) > 1:
-        for older_start, older_stop in ranges[1 : room + 1]:
+        for older_start, older_stop in ranges[1 : min(room + 1, MAX_ACK_RANGES)]:
             gap = start - older_stop
             if gap > _LARGEST_U32 or older_stop - older_start > _LARGEST_U32:
                 break
@@ -205,15 +208,17 @@ def decode_frames(view: memoryview) -> list[Frame]:
     if not size:
         raise DecodeError("a packet without frames")
     position = acks = 0
+    decoder = _DECODERS.get
     try:
         while position < size:
             if len(frames) > MAX_FRAMES:
                 break
-            decode = _DECODERS.get(view[position])
+            decode = decoder(view[position])
             if decode is not None:
-                acks += decode is _decode_ack
-                if acks > 1:
-                    raise DecodeError("more than one ACK in a packet")
+                if decode is _decode_ack:
+                    acks += 1
+                    if acks > 1:
+                        raise DecodeError("more than one ACK in a packet")
                 frame, position = decode(view, position)
                 frames.append(frame)
                 continue
