@@ -25,13 +25,14 @@ from rudp.cli.common import INTERRUPTED, reason, warn
 
 from . import cells, fairness, loss, report, sweep, tables, windows
 
-__all__ = ["COMMANDS", "bench", "main", "pool_options"]
+__all__ = ["COMMANDS", "bench", "main", "names", "output_options", "pool_options"]
 
 COMMANDS: Final = {
     "loss": ("commands", "loss_command"),
     "fairness": ("commands", "fairness_command"),
     "windows": ("commands", "windows_command"),
     "kernel": ("commands", "kernel_command"),
+    "peers": ("peers.command", "peers_command"),
     "show": ("commands", "show_command"),
 }
 """Command: module of this package, name in it."""

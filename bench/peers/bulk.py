@@ -1,7 +1,7 @@
 """Bulk: one stream, one way, every byte compared.
 
-goodput is by the receiver's wall clock from its first byte to its last; CPU seconds are each process's own, the sender's
-from its first write until it knows that all has arrived.
+goodput is by the receiver's wall clock from its first byte to its last; CPU seconds are each process's own, the
+sender's from its first write until it knows that all has arrived.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from .interface import Channel, Peer
-from .load import Meter, Span, chunks, cpu_seconds, peak_memory
+from .load import Meter, Span, chunks, peak_memory
 from .work import Figures, Server, Talk
 
 __all__ = ["BulkServer", "client"]
@@ -51,5 +51,4 @@ async def client(peer: Peer, talk: Talk, *, size: int) -> Figures:
         "cpu_receiver": server["cpu_receiver"],
         "peak_sender": peak_memory(),
         "peak_receiver": server["peak"],
-        "cpu_of_process": cpu_seconds(),
     }

@@ -1,4 +1,4 @@
-"""One run: two fresh processes, a server and a client, with a limit of time. Errors and hangs are told, never passed on.
+"""One run: two fresh processes, a server and a client, and a limit of time. Errors and hangs are told, not passed on.
 
 Knows: how the processes start, what they say, how they end. Refuses to know: the work they do.
 
@@ -83,30 +83,31 @@ def measure(run: Run) -> Figures:
 
 def _outcome(run: Run, told: dict[str, Pipe], processes: dict[str, Any]) -> Figures:
     end = time.monotonic() + run.limit
-    while True:
-        ready = wait(list(told.values()), max(0.0, end - time.monotonic()))
-        if not ready:
-            for process in processes.values():
-                process.kill()
-            raise Failed(f"no result after {run.limit:g} s")
-        for side, pipe in list(told.items()):
-            if pipe not in ready:
-                continue
-            try:
-                kind, content = pipe.recv()
-            except EOFError:
-                # A process that ends has closed its pipe; one that did so without a word has died.
-                processes[side].join(ENDING)
-                for process in processes.values():
-                    process.kill()
-                raise Failed(f"the {side} died with exit code {processes[side].exitcode}") from None
-            if kind == "failed":
-                for process in processes.values():
-                    process.kill()
-                raise Failed(f"{side}: {content}")
-            if side == "client":
-                figures: Figures = content
-                return figures
+    try:
+        while ready := wait(list(told.values()), max(0.0, end - time.monotonic())):
+            for side, pipe in told.items():
+                if pipe in ready:
+                    content = _heard(side, pipe, processes[side])
+                    if side == "client":
+                        return content
+        raise Failed(f"no result after {run.limit:g} s")
+    except Failed:
+        for process in processes.values():
+            process.kill()
+        raise
+
+
+def _heard(side: str, pipe: Pipe, process: Any) -> Figures:
+    """What a process says. Raises Failed when that is an error, or that it has ended."""
+    try:
+        kind, content = pipe.recv()
+    except EOFError:
+        process.join(ENDING)
+        raise Failed(f"the {side} died with exit code {process.exitcode}") from None
+    if kind == "failed":
+        raise Failed(f"{side}: {content}")
+    figures: Figures = content
+    return figures
 
 
 def _side(side: str, run: Run, pipe: Pipe, parent: Pipe) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from abc import ABC, abstractmethod
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
@@ -48,14 +49,21 @@ class Server(ABC):
         return {}
 
     async def run(self, peer: Peer, pipe: Pipe) -> None:
-        """Serve, and answer until told to end."""
+        """Serve until told to end. A thread answers, so that libraries whose calls block the loop are asked as well."""
         loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
         pipe.send(await peer.serve(self.handle))
-        while (asked := await loop.run_in_executor(None, pipe.recv)) != "end":
-            if asked == "rest":
-                gc.collect()
-            usage = {"cpu": cpu_seconds(), "memory": resident_memory(), "peak": peak_memory()}
-            pipe.send(usage | self.figures())
+
+        def answer() -> None:
+            while (asked := pipe.recv()) != "end":
+                if asked == "rest":
+                    gc.collect()
+                usage = {"cpu": cpu_seconds(), "memory": resident_memory(), "peak": peak_memory()}
+                pipe.send(usage | self.figures())
+            loop.call_soon_threadsafe(ended.set)
+
+        threading.Thread(target=answer, daemon=True).start()
+        await ended.wait()
         await peer.close()
 
 

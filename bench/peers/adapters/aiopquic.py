@@ -60,7 +60,7 @@ class Protocol(QuicConnectionProtocol):
             if channel is None:
                 channel = self.channels[event.stream_id] = PicoChannel(self.quic, event.stream_id)
                 assert self.handler is not None
-                self.serving = asyncio.ensure_future(self.handler(channel))  # type: ignore[arg-type]
+                self.serving = asyncio.ensure_future(self.handler(channel))
             if len(event.data):
                 channel.pieces.append(event.data)
             channel.ended = event.end_stream
@@ -99,7 +99,8 @@ class PicoPeer(Peer):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
             free.bind((HOST, 0))
             port: int = free.getsockname()[1]  # it can't tell which port it has been given for 0
-        self.server = await serve(HOST, port, configuration=self.configuration(is_client=False), create_protocol=accepted)
+        configuration = self.configuration(is_client=False)
+        self.server = await serve(HOST, port, configuration=configuration, create_protocol=accepted)
         return port
 
     async def connect(self, port: int) -> Channel:

@@ -13,12 +13,16 @@ from functools import lru_cache
 from struct import Struct
 from typing import Final
 
-from rudp.udp_options import SOL_UDP, UDP_GRO, UDP_SEGMENT
+from rudp import udp_options
 
 from ..interface import HOST, Channel, Contender, Handler, Peer, Setup
 
 __all__ = ["CONTENDERS"]
 
+SOL_UDP: Final = udp_options.SOL_UDP
+# Numbers of options; on a system without them the first train is an error, and this contender is named as failed.
+UDP_SEGMENT: Final = udp_options.UDP_SEGMENT or 0
+UDP_GRO: Final = udp_options.UDP_GRO or 0
 BUFFER: Final = 4 << 20  # bytes of either socket's buffers
 SECONDS: Final = 10.0  # of silence
 HEADER: Final = Struct("!IQ")  # connection, packet number

@@ -116,8 +116,8 @@ class EnetPeer(Peer):
             return
         channel = self.channels[key] = EnetChannel(self, peer)
         task = asyncio.ensure_future(self.handler(channel))
-        self.serving[task] = None  # type: ignore[index]
-        task.add_done_callback(self.serving.pop)  # type: ignore[arg-type]
+        self.serving[task] = None
+        task.add_done_callback(self.serving.pop)
 
     def disconnected(self, key: int) -> None:
         channel = self.channels.pop(key, None)

@@ -37,9 +37,10 @@ class PortalChannel(Channel):
         self.portal.send(data)
 
     async def receive(self) -> bytes:
-        if not self.portal.is_connected():
-            return b""
-        return self.portal.recv(timeout_ms=MILLISECONDS) or b""
+        try:
+            return self.portal.recv(timeout_ms=MILLISECONDS) or b""
+        except RuntimeError:
+            return b""  # so it tells that the other side has closed
 
     async def close(self) -> None:
         self.portal.close()

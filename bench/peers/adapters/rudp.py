@@ -87,7 +87,7 @@ class RudpPeer(Peer):
 
 
 KIND: Final = "pure Python"
-BULK: Final = "bulk only: as rudp-none otherwise"
+BULK: Final = "as rudp-none here"
 CONTENDERS: Final = {
     "rudp-none": Contender(
         partial(RudpPeer, protection="none"), KIND, "chosen", "UDP's checksum", note="protection none"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 from siokcp import KCPConnection
@@ -31,7 +32,7 @@ class KcpChannel(Channel):
         self.sock = sock
         self.address = address
         self.loop = asyncio.get_running_loop()
-        self.kcp = KCPConnection(CONVERSATION, self.output, lambda text: None)
+        self.kcp = KCPConnection(CONVERSATION, self.output, print)
         self.kcp.stream = 1
         self.kcp.setmtu(datagram)
         self.kcp.wndsize(WINDOW, WINDOW)
@@ -41,10 +42,8 @@ class KcpChannel(Channel):
         self.timer = self.loop.call_soon(self.tick)
 
     def output(self, datagram: bytes) -> int:
-        try:
+        with suppress(BlockingIOError):  # lost: KCP sends it again
             self.sock.sendto(datagram, self.address)
-        except BlockingIOError:
-            pass  # lost: KCP sends it again
         return 0
 
     def tick(self) -> None:
@@ -95,18 +94,16 @@ class KcpPeer(Peer):
 
     def readable(self) -> None:
         datagrams: list[bytes] = []
-        try:
+        with suppress(BlockingIOError):
             while len(datagrams) < WINDOW // 4:
                 data, address = self.sock.recvfrom(self.datagram)
                 datagrams.append(data)
-        except BlockingIOError:
-            pass
         if not datagrams:
             return
         if self.channel is None:
             self.channel = KcpChannel(self.sock, address, self.datagram)
             assert self.handler is not None
-            self.serving = asyncio.ensure_future(self.handler(self.channel))  # type: ignore[arg-type]
+            self.serving = asyncio.ensure_future(self.handler(self.channel))
         self.channel.datagrams_received(datagrams)
 
     async def serve(self, handler: Handler) -> int:
