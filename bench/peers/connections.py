@@ -128,13 +128,13 @@ async def idle(peer: Peer, talk: Talk, *, count: int, seconds: float, talking: b
     """Open `count` connections and let them rest; then, if they are `talking`, send on all of them."""
     port = await talk.port()
     channels = await _open(peer, port, min(WARM, count // 2))
-    await asyncio.sleep(REST)
+    await asyncio.sleep(min(REST, seconds))
     before = await talk.ask("rest")
     start = time.perf_counter()
     opened = count - len(channels)
     channels += await _open(peer, port, opened)
     took = time.perf_counter() - start
-    await asyncio.sleep(REST)
+    await asyncio.sleep(min(REST, seconds))
     after = await talk.ask("rest")
     await asyncio.sleep(seconds)
     rested = await talk.ask()

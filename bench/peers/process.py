@@ -27,6 +27,8 @@ __all__ = ["Failed", "Run", "measure"]
 
 # Seconds for a process to end by itself when it has nothing left to do.
 ENDING: Final = 3.0
+# Seconds for the server to tell its error, after the client has told that it failed.
+GRACE: Final = 0.5
 SERVERS: Final[Mapping[str, Callable[..., Server]]] = {
     "bulk": bulk.BulkServer,
     "rpc": rpc.RpcServer,
@@ -85,11 +87,14 @@ def _outcome(run: Run, told: dict[str, Pipe], processes: dict[str, Any]) -> Figu
     end = time.monotonic() + run.limit
     try:
         while ready := wait(list(told.values()), max(0.0, end - time.monotonic())):
-            for side, pipe in told.items():
-                if pipe in ready:
-                    content = _heard(side, pipe, processes[side])
-                    if side == "client":
-                        return content
+            # The client's result counts, though the server fails when it is left; else the server's error is the cause.
+            if told["client"] in ready:
+                try:
+                    return _heard("client", told["client"], processes["client"])
+                except Failed:
+                    if not told["server"].poll(GRACE):
+                        raise
+            _heard("server", told["server"], processes["server"])
         raise Failed(f"no result after {run.limit:g} s")
     except Failed:
         for process in processes.values():

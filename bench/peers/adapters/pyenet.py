@@ -151,7 +151,7 @@ class EnetPeer(Peer):
 
 CONTENDERS: Final = {
     "pyenet": Contender(
-        EnetPeer, "ENet (C)", "its own: 1,392 fixed", "UDP's checksum",
+        EnetPeer, "ENet (C)", "its own: 1,400", "UDP's checksum",
         without={"idle-many": "4,095 connections at most", "held": "asked of rudp only"},
     ),
 }  # fmt: skip

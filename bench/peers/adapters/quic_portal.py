@@ -74,7 +74,7 @@ class PortalPeer(Peer):
 ONE: Final = "one connection a socket"
 CONTENDERS: Final = {
     "quic-portal": Contender(
-        PortalPeer, "quinn (Rust)", "its own: 1,452 found", "TLS 1.3",
+        PortalPeer, "quinn (Rust)", "its own: 1,200", "TLS 1.3",
         without={"handshakes": ONE, "idle": ONE, "idle-many": ONE, "held": ONE}, note="blocking calls, CUBIC",
     ),
 }  # fmt: skip
