@@ -56,7 +56,7 @@ class Bench(click.Group):
 
 @click.group(cls=Bench, context_settings={"help_option_names": ["-h", "--help"]})
 def bench() -> None:
-    """Measure rudp's congestion controllers on a simulated network.
+    """Measure rudp: its congestion controllers on a simulated network, and itself beside its peers.
 
     Tables go to the terminal, --json writes all figures, --plot draws them. C is the rate of payload that a link
     carries in full packets, p the loss of the data direction, BDP the link's rate times the RTT. The same seed gives
