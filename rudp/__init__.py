@@ -6,7 +6,21 @@ sans-IO core is `rudp.endpoint.Endpoint` (docs/SANS_IO.md), the simulated networ
 """
 
 from rudp._version import __version__
-from rudp.aio import Connection, Endpoint, Server, Stream, connect, open_connection, serve, start_server
+from rudp.aio import (
+    Connection,
+    Endpoint,
+    Server,
+    Stream,
+    WorkerExit,
+    Workers,
+    WorkerServer,
+    WorkerServerStats,
+    WorkerStats,
+    connect,
+    open_connection,
+    serve,
+    start_server,
+)
 from rudp.config import Config
 from rudp.congestion import CongestionController
 from rudp.errors import (
@@ -27,6 +41,7 @@ from rudp.errors import (
     StreamReset,
     StreamStopped,
     VersionMismatch,
+    WorkerError,
 )
 from rudp.stats import EndpointStats, Stats
 
@@ -56,6 +71,12 @@ __all__ = [
     "StreamReset",
     "StreamStopped",
     "VersionMismatch",
+    "WorkerError",
+    "WorkerExit",
+    "WorkerServer",
+    "WorkerServerStats",
+    "WorkerStats",
+    "Workers",
     "__version__",
     "connect",
     "open_connection",

@@ -38,6 +38,7 @@ __all__ = [
     "StreamReset",
     "StreamStopped",
     "VersionMismatch",
+    "WorkerError",
 ]
 
 
@@ -73,6 +74,10 @@ class ConfigurationError(RudpError, ValueError):
 
 class SocketError(RudpError, OSError):
     """The UDP socket could not be opened or used; `errno` is the operating system's."""
+
+
+class WorkerError(RudpError, ChildProcessError):
+    """The worker processes of a server could not be started, or one ended at once again and again."""
 
 
 class ConnectionLost(RudpError, ConnectionError):

@@ -70,8 +70,10 @@ class Process:
         self.signal()
         return self.end()
 
-    def end(self) -> int:
-        """Wait for the end; returns the exit status."""
+    def end(self, how: signal.Signals | None = None) -> int:
+        """Wait for the end, after a signal if one is given; returns the exit status."""
+        if how is not None:
+            self._popen.send_signal(how)
         rest, _ = self._popen.communicate(timeout=30)
         self.output += rest
         return self._popen.returncode
@@ -102,6 +104,26 @@ def one_line(result: Result) -> str:
 
 
 # Echo.
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="this system has no SO_REUSEPORT")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_an_echo_server_of_several_processes(how: signal.Signals) -> None:
+    with running("echo-server", "--workers", "2", "--port", "0") as server:
+        port = server.wait_for(r"listening on 127\.0\.0\.1:(\d+) \(rudp, 2 workers\)")[1]
+        result = rudp("echo", "--port", port, "over", "there")
+        assert (result.exit_code, result.stdout) == (0, "over there\n")
+        server.wait_for("11 bytes echoed")
+        assert server.end(how) == 0
+    # Whoever of them were left would hold the port.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", int(port)))
+
+
+def test_workers_are_for_rudp() -> None:
+    result = rudp("echo-server", "--workers", "2", "--transport", "tcp")
+    assert result.exit_code == 2
+    assert "--workers is for rudp" in result.stderr
 
 
 @pytest.mark.parametrize("transport", ["rudp", "tcp", "udp"])

@@ -125,6 +125,8 @@ def members(text: str) -> list[str]:
         ("## Connections", rudp.Connection),
         ("## Streams", rudp.Stream),
         ("## Servers", rudp.Server),
+        ("## Workers", rudp.WorkerServer),
+        ("## Worker options", rudp.Workers),
         ("## Endpoints", rudp.Endpoint),
     ],
 )

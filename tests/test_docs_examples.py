@@ -45,6 +45,13 @@ EXPECTED: dict[str, list[str]] = {
     "streams.py": [r"FIRST\n.*SECOND\n.*THIRD\n", r"state ESTABLISHED", r"is closed: True"],
     "threads.py": [rf"worker {number} \(on thread network\)" for number in range(4)],
     "processes.py": [r"process 0", r"process 1", r"exit status 0\nexit status 0\n"],
+    "workers.py": [
+        r"40 answers by 3 processes",
+        r"worker 2 \(process \d+\) of .* ended: signal SIGKILL; its connections are lost, another one takes its place",
+        r"worker 2 ended: signal SIGKILL, replaced: True",
+        r"40 answers by 3 processes",
+        r"started so far: 4\nprocesses left: 0",
+    ],
     "capabilities.py": [r"at most 54", r"10 received", r"switched off", r"10 received in 2 buffers"],
     "sim_flows.py": [
         r"\n   5  +\d+\.\d  +\d+\.\d    0\.0 ",

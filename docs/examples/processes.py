@@ -1,7 +1,8 @@
 """rudp in several processes: each has its own event loop, its own socket and its own endpoint.
 
-Nothing of a connection can be shared between processes or sent to another one. Here each process serves on a port of
-its own, and the parent asks each. Run it: python docs/examples/processes.py
+This is for processes of your own; for a server in several processes on one port see workers.py. Nothing of a connection
+can be shared between processes or sent to another one. Here each process serves on a port of its own, and the parent
+asks each. Run it: python docs/examples/processes.py
 """
 
 from __future__ import annotations

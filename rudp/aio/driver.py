@@ -20,6 +20,7 @@ import threading
 import warnings
 from typing import Any, Final, Protocol
 
+from rudp.aio.forwarding import Forwarding
 from rudp.aio.gathering import GATHER_TIME, Gathering
 from rudp.aio.system import TrainSocket, current_system
 from rudp.config import Config
@@ -55,11 +56,14 @@ class Sink(Protocol):
 class Driver:
     """Drives a core endpoint over a socket. A subclass says in `accepted` what becomes of connections peers open."""
 
-    def __init__(self, sock: TrainSocket, config: Config, *, accept: bool) -> None:
+    def __init__(
+        self, sock: TrainSocket, config: Config, *, accept: bool, forwarding: Forwarding | None = None
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.socket = sock
         system = current_system()
-        self.core = CoreEndpoint(config, random=system.random(), accept=accept)
+        workers = forwarding.workers if forwarding is not None else 1
+        self.core = CoreEndpoint(config, random=system.random(), accept=accept, workers=workers)
         self.sinks: dict[int, Sink] = {}
         self._fd = sock.fileno()
         self._held: Train | None = None
@@ -77,11 +81,14 @@ class Driver:
         self._writer_armed = False
         self._watcher: _Watcher | None = None
         self._release = False
+        self._forwarding = forwarding
         self.closed: asyncio.Future[None] = self.loop.create_future()
         try:
             self.loop.add_reader(self._fd, self._on_readable)
         except NotImplementedError:
             self._watcher = _Watcher(sock, self.loop, self._on_readable)
+        if forwarding is not None:
+            self.loop.add_reader(forwarding.fileno(), self._on_forwarded, forwarding)
         system.started(sock, self.core)
         # Ended with the loop's other tasks by `asyncio.run`, which is when what is still open must be given up.
         self._keeper = self.loop.create_task(self._keep(), name=f"rudp socket {sock.local_address}")
@@ -156,6 +163,19 @@ class Driver:
             self._patience = min(self._alone, LONGEST_PATIENCE)
         if self._watcher is None:
             self._gather(size, now)
+        if self._forwarding is not None:
+            while (stray := core.next_stray()) is not None:
+                self._forwarding.send(stray)
+        self._finish_turn()
+
+    def _on_forwarded(self, forwarding: Forwarding) -> None:
+        """Other workers handed on what is for this one."""
+        now = self.loop.time()
+        for _ in range(BUFFERS_PER_WAKEUP):
+            received = forwarding.receive()
+            if received is None:
+                break
+            self.core.receive_forwarded(*received, now)
         self._finish_turn()
 
     def _gather(self, size: int, now: float) -> None:
@@ -322,6 +342,9 @@ class Driver:
             self._timer.cancel()
         if self._gather_timer is not None:
             self._gather_timer.cancel()
+        if self._forwarding is not None:
+            self.loop.remove_reader(self._forwarding.fileno())
+            self._forwarding.close()
         if self._watcher is not None:
             self._watcher.stop()
         else:

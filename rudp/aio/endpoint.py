@@ -15,6 +15,7 @@ from typing import Any, Final, Self, TypeAlias
 
 from rudp.aio.connection import Connection
 from rudp.aio.driver import Driver, Sink
+from rudp.aio.forwarding import Forwarding
 from rudp.aio.resolve import check_port, resolve
 from rudp.aio.system import TrainSocket, current_system
 from rudp.config import Config
@@ -23,7 +24,7 @@ from rudp.errors import ConnectionClosed, ConnectionLost
 from rudp.stats import EndpointStats
 from rudp.train import Address
 
-__all__ = ["Endpoint", "Handler", "Server", "open_socket", "serve"]
+__all__ = ["Endpoint", "Handler", "Server", "handler_server", "open_socket"]
 
 Handler: TypeAlias = Callable[[Connection], Awaitable[object]]
 
@@ -49,8 +50,14 @@ async def open_socket(
 class _AcceptingDriver(Driver):
     """A driver that hands each connection a peer opens to a callback."""
 
-    def __init__(self, sock: TrainSocket, config: Config, on_accept: Callable[[Connection], None]) -> None:
-        super().__init__(sock, config, accept=True)
+    def __init__(
+        self,
+        sock: TrainSocket,
+        config: Config,
+        on_accept: Callable[[Connection], None],
+        forwarding: Forwarding | None = None,
+    ) -> None:
+        super().__init__(sock, config, accept=True, forwarding=forwarding)
         self._on_accept = on_accept
 
     def accepted(self, core: CoreConnection) -> Sink | None:
@@ -180,10 +187,16 @@ async def open_connection_on(driver: Driver, remote: Address, config: Config | N
 class Server:
     """What `serve` and `start_server` return; has what asyncio.Server has. Usable as `async with`."""
 
-    def __init__(self, sock: TrainSocket, config: Config, on_accept: Callable[[Connection], None]) -> None:
-        self._driver = _AcceptingDriver(sock, config, self._on_accept)
+    def __init__(
+        self,
+        sock: TrainSocket,
+        config: Config,
+        on_accept: Callable[[Connection], None],
+        forwarding: Forwarding | None = None,
+    ) -> None:
+        self._driver = _AcceptingDriver(sock, config, self._on_accept, forwarding)
         self._started = on_accept
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._closing = False
 
     def _on_accept(self, connection: Connection) -> None:
@@ -237,7 +250,22 @@ class Server:
         """Wait until `close` was called, every handler has returned and the socket is closed."""
         await asyncio.shield(self._driver.closed)
         while self._tasks:
-            await asyncio.wait(set(self._tasks))
+            await asyncio.wait(list(self._tasks))
+
+    async def aclose(self, timeout: float | None = None) -> None:
+        """Accept no further connection, close the open ones in good order, and wait for the end of it all.
+
+        After `timeout` seconds (None: however long it takes) what is still open is aborted, and handlers cancelled.
+        """
+        self.close()
+        self.close_clients()
+        try:
+            await asyncio.wait_for(self.wait_closed(), timeout)
+        except TimeoutError:
+            self.abort_clients()
+            for task in list(self._tasks):
+                task.cancel()
+            await self.wait_closed()
 
     async def start_serving(self) -> None:
         """Nothing: a server serves from the start. Here because asyncio.Server has it."""
@@ -265,8 +293,8 @@ class Server:
     def run(self, connection: Connection, handler: Handler) -> None:
         """Start a handler's task; the server waits for it in `wait_closed`."""
         task = self._driver.loop.create_task(_run_handler(connection, handler))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
 
 async def _run_handler(connection: Connection, handler: Handler) -> None:
@@ -294,27 +322,16 @@ async def _run_handler(connection: Connection, handler: Handler) -> None:
         logger.info("%r did not close in good order: %s", connection, error)
 
 
-async def serve(
-    handler: Handler,
-    host: str | None = None,
-    port: int = 0,
-    *,
-    config: Config | None = None,
-    sock: socket.socket | None = None,
-    family: int = 0,
+def handler_server(
+    handler: Handler, sock: TrainSocket, config: Config, forwarding: Forwarding | None = None
 ) -> Server:
-    """Serve: `handler(connection)`, a coroutine function, runs once for each connection that a client opens.
-
-    When it returns the connection is closed; when it raises the connection is aborted and a line is logged. `host` None
-    or "" is every address. Raises SocketError (an OSError) with the system's errno, and socket.gaierror.
-    """
-    config = config or Config()
+    """A server that runs `handler` for each connection. To be called on the loop that it is to run on."""
     server: Server
 
     def start(connection: Connection) -> None:
         server.run(connection, handler)
 
-    server = Server(await open_socket(host, port, config, sock, family), config, start)
+    server = Server(sock, config, start, forwarding)
     return server
 
 

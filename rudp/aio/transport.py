@@ -1,4 +1,4 @@
-"""asyncio's streams over rudp: `open_connection` and `start_server`, with asyncio's own StreamReader and StreamWriter.
+"""asyncio's streams over rudp: `open_connection`, servers that call back, asyncio's own StreamReader and StreamWriter.
 
 Knows: asyncio's transport contract (pause and resume either way, write_eof, close, abort, connection_lost exactly once)
 and how a stream of a connection keeps it. Refuses to know: packets, and how readers and writers work; asyncio's
@@ -19,12 +19,14 @@ from typing import Any, Final
 
 from rudp.aio.client import connect
 from rudp.aio.connection import Connection
-from rudp.aio.endpoint import Server, extra_info, open_socket
+from rudp.aio.endpoint import Server, extra_info
+from rudp.aio.forwarding import Forwarding
+from rudp.aio.system import TrainSocket
 from rudp.config import Config
 from rudp.errors import StreamReset, StreamStopped
 from rudp.stream import is_client_initiated, is_unidirectional
 
-__all__ = ["StreamTransport", "open_connection", "start_server"]
+__all__ = ["LIMIT", "StreamTransport", "open_connection", "stream_server"]
 
 # asyncio.streams' own default of a reader's buffer, bytes.
 LIMIT: Final = 2**16
@@ -250,19 +252,14 @@ async def open_connection(
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
-async def start_server(
+def stream_server(
     client_connected_cb: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any],
-    host: str | None = None,
-    port: int = 0,
-    *,
-    limit: int = LIMIT,
-    config: Config | None = None,
-    sock: socket.socket | None = None,
-    family: int = 0,
+    limit: int,
+    sock: TrainSocket,
+    config: Config,
+    forwarding: Forwarding | None = None,
 ) -> Server:
-    """As asyncio.start_server: `client_connected_cb(reader, writer)` for stream 0 of each connection, at once, and for
-    each further stream that the peer opens. Raises as `serve`."""
-    config = config or Config()
+    """A server that calls back with a reader and a writer. To be called on the loop that it is to run on."""
     loop = asyncio.get_running_loop()
 
     def start(connection: Connection, stream_id: int) -> None:
@@ -274,4 +271,4 @@ async def start_server(
         connection.on_stream = start
         start(connection, 0)
 
-    return Server(await open_socket(host, port, config, sock, family), config, accept)
+    return Server(sock, config, accept, forwarding)

@@ -31,30 +31,34 @@ TRANSPORTS: Final = ("rudp", "tcp", "udp")
 # The server.
 
 
-async def _serve_streams(front: Any, host: str, port: int, name: str) -> None:
-    async def echo_back(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        client = address_text(writer.get_extra_info("peername"))
-        click.echo(f"{client} connected")
-        total = 0
-        try:
-            while data := await reader.read(CHUNK):
-                writer.write(data)
-                await writer.drain()
-                total += len(data)
-                click.echo(f"{client} {len(data)} bytes echoed")
-            writer.write_eof()
-            click.echo(f"{client} closed, {total} bytes in all")
-        except OSError as error:
-            click.echo(f"{client} lost: {error}")
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
-
-    with explained(f"cannot listen on {address_text((host, port))} ({name})"):
-        server = await front.start_server(echo_back, host, port)
+async def _echo_back(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One client; with workers in any of them, which find this by its name."""
+    client = address_text(writer.get_extra_info("peername"))
+    click.echo(f"{client} connected")
+    total = 0
     try:
-        _announce([sock.getsockname() for sock in server.sockets], name)
+        while data := await reader.read(CHUNK):
+            writer.write(data)
+            await writer.drain()
+            total += len(data)
+            click.echo(f"{client} {len(data)} bytes echoed")
+        writer.write_eof()
+        click.echo(f"{client} closed, {total} bytes in all")
+    except OSError as error:
+        click.echo(f"{client} lost: {error}")
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _serve_streams(front: Any, host: str, port: int, name: str, workers: int | None) -> None:
+    options = {"workers": workers} if workers is not None else {}
+    with explained(f"cannot listen on {address_text((host, port))} ({name})"):
+        server = await front.start_server(_echo_back, host, port, **options)
+    try:
+        suffix = f", {workers} workers" if workers is not None else ""
+        _announce([sock.getsockname() for sock in server.sockets], name + suffix)
         await server.serve_forever()
     finally:
         await shut(server)
@@ -81,14 +85,15 @@ async def _serve_datagrams(host: str, port: int) -> None:
 
 
 def _announce(addresses: list[Any], name: str) -> None:
-    click.echo(f"listening on {', '.join(map(address_text, addresses))} ({name}); Ctrl-C ends")
+    places = dict.fromkeys(map(address_text, addresses))
+    click.echo(f"listening on {', '.join(places)} ({name}); Ctrl-C ends")
 
 
-async def _serve(transport: str, host: str, port: int) -> int:
+async def _serve(transport: str, host: str, port: int, workers: int | None) -> int:
     if transport == "udp":
         await _serve_datagrams(host, port)
     else:
-        await _serve_streams(asyncio if transport == "tcp" else rudp, host, port, transport)
+        await _serve_streams(asyncio if transport == "tcp" else rudp, host, port, transport, workers)
     return 0
 
 
@@ -213,10 +218,13 @@ def _transport_option(command: Any) -> Any:
 @click.command("echo-server")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; :: or 0.0.0.0 for all.")
 @click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="0 for any free one.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Serve from that many processes (rudp only).")
 @_transport_option
-def echo_server(host: str, port: int, transport: str) -> None:
+def echo_server(host: str, port: int, transport: str, workers: int | None) -> None:
     """Send back whatever comes, until Ctrl-C."""
-    run(_serve(transport, host, port), interrupted=0)
+    if workers is not None and transport != "rudp":
+        raise click.UsageError(f"--workers is for rudp, not {transport}")
+    run(_serve(transport, host, port, workers), interrupted=0)
 
 
 @click.command()
