@@ -89,7 +89,7 @@ def _announce(addresses: list[Any], name: str) -> None:
     click.echo(f"listening on {', '.join(places)} ({name}); Ctrl-C ends")
 
 
-async def _serve(transport: str, host: str, port: int, workers: int | None) -> int:
+async def _serve(transport: str, host: str, port: int, workers: int | None = None) -> int:
     if transport == "udp":
         await _serve_datagrams(host, port)
     else:
