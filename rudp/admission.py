@@ -1,6 +1,6 @@
 """Who may connect, and what an endpoint can say without holding state: cookies and tokens for stateless RESET.
 
-Knows: one secret key, the two keyed hashes made from it, a rate limit, what becomes of a SYN from an unknown client.
+Knows: one secret key, the two keyed hashes made from it, what becomes of a SYN from an unknown client.
 Refuses to know: connections. Every operation costs one hash of a few hundred bytes (BLAKE2b, RFC 7693, keyed), `judge`
 also a pass over the client's parameters, once a cookie proved its address or while few are half open.
 
@@ -32,7 +32,7 @@ from rudp.wire import (
     encode_opening,
 )
 
-__all__ = ["Admission", "Admitted", "RateLimit", "Secrets"]
+__all__ = ["Admission", "Admitted", "Secrets"]
 
 # Seconds for which a cookie is good: longer than the longest pause between two SYNs and a slow round trip.
 COOKIE_LIFETIME: Final = 15.0
@@ -131,25 +131,3 @@ class Admission:
         self.refused += 1
         parameters = Parameters(protection=syn.parameters.protection, refused=problem)
         return encode_opening(SynAck(syn.source_id, 0, syn.try_counter, parameters))
-
-
-class RateLimit:
-    """At most `rate` a second, `burst` at once."""
-
-    __slots__ = ("_burst", "_level", "_rate", "_time")
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._level = burst
-        self._time: float | None = None
-
-    def allows(self, now: float) -> bool:
-        """Take one, if there is one."""
-        if self._time is not None:
-            self._level = min(self._burst, self._level + (now - self._time) * self._rate)
-        self._time = now
-        if self._level < 1:
-            return False
-        self._level -= 1
-        return True

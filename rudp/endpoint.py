@@ -25,7 +25,7 @@ from heapq import heapify, heappop, heappush
 from typing import Final
 
 from rudp import congestion, wire
-from rudp.admission import Admission, RateLimit, Secrets
+from rudp.admission import Admission, Secrets
 from rudp.config import Config
 from rudp.connection import Connection
 from rudp.errors import ConnectionRefused, DecodeError
@@ -33,6 +33,7 @@ from rudp.events import Event
 from rudp.handshake import ClientHandshake, ServerHandshake, chosen_protocol, local_parameters
 from rudp.lingering import Lingering
 from rudp.path import Path, RandomSource
+from rudp.rate_limit import RateLimit
 from rudp.runs import split_runs
 from rudp.state import CLOSED_STATES, State
 from rudp.stats import EndpointStats

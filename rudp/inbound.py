@@ -17,11 +17,12 @@ from typing import Any, Final, TypeAlias
 from rudp import packet_number, wire
 from rudp.closing import Closing
 from rudp.control import ControlQueue
-from rudp.errors import BufferFull, DecodeError, ProtocolError
+from rudp.errors import BufferFull, DecodeError, ErrorCode, ProtocolError
 from rudp.events import Event, PathChanged
 from rudp.packetizer import StreamRange
 from rudp.path import Paths
 from rudp.protection import Protection
+from rudp.rate_limit import RateLimit
 from rudp.received_packets import ReceivedPackets
 from rudp.recovery import Recovery
 from rudp.sent_packets import SentTrain
@@ -34,6 +35,11 @@ __all__ = ["Inbound"]
 # Ranges [first, stop) of packet numbers; and the packets, one behind another.
 Ranges: TypeAlias = Sequence[tuple[int, int]]
 Part: TypeAlias = tuple[Ranges, memoryview]
+
+# Streams that a peer may reset a second, and at once: to open a stream and reset it costs the peer a few bytes, and us
+# a stream, its events and whatever the application began for it (CVE-2023-44487, "rapid reset", in HTTP/2).
+RESETS_PER_SECOND: Final = 1000.0
+RESET_BURST: Final = 1000.0
 
 
 class Inbound:
@@ -49,6 +55,7 @@ class Inbound:
         "_protection",
         "_received",
         "_recovery",
+        "_resets",
         "_source",
         "_streams",
     )
@@ -75,6 +82,8 @@ class Inbound:
         self._closing = closing
         self._counters = counters
         self._events = events
+        # Made when a stream is reset for the first time.
+        self._resets: RateLimit | None = None
         self._now = 0.0
         self._source: tuple[Address, Address | None, int] = (("", 0), None, 0)
 
@@ -208,6 +217,11 @@ class Inbound:
         self._streams.on_stream_data(frame.stream_id, frame.offset, frame.data, frame.fin)
 
     def _reset_stream(self, frame: wire.ResetStream) -> None:
+        if self._resets is None:
+            self._resets = RateLimit(RESETS_PER_SECOND, RESET_BURST)
+        if not self._resets.allows(self._now):
+            text = f"the peer resets more than {RESETS_PER_SECOND:.0f} streams a second"
+            raise ProtocolError(ErrorCode.PROTOCOL_VIOLATION, text)
         self._streams.on_reset_stream(frame)
 
     def _stop_sending(self, frame: wire.StopSending) -> None:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rudp import wire
-from rudp.admission import COOKIE_LIFETIME, RateLimit, Secrets
+from rudp.admission import COOKIE_LIFETIME, Secrets
+from rudp.rate_limit import RateLimit
 from tests.pair import CLIENT
 
 KEY = b"k" * 16

@@ -1,108 +1,34 @@
 """A server against a peer that follows no rule but the wire's: nothing escapes, nothing grows, nothing waits for ever.
 
-The peer is made by hand: it knows how packets are laid out, and says what it likes. Everything is counted in bytes and
-objects, never in seconds of a real clock.
+The peer is that of `bench.hostile`: it knows how packets are laid out, and says what it likes. Everything is counted
+in bytes and objects, never in seconds of a real clock.
 """
 
 from __future__ import annotations
 
-from random import Random
 from zlib import crc32
 
 import pytest
 
+from bench.hostile import GENEROUS, PEER, SERVER, Peer
 from rudp import packet_number, wire
 from rudp.config import Config
-from rudp.connection import Connection
-from rudp.endpoint import Endpoint
 from rudp.errors import ErrorCode
 from rudp.lingering import KEPT_SECONDS
 from rudp.opening import MAX_ACK_DELAY
 from rudp.receive_buffer import FRAGMENT_OVERHEAD, LEAST_FRAGMENT_SPACE
 from rudp.state import State
-from rudp.train import Address
 from rudp.turns import UNACKNOWLEDGED_WINDOWS
 from tests.pair import Pair
 
 IP_AND_UDP = 28  # bytes before each datagram
-PEER: Address = ("10.9.9.9", 999)
-SERVER: Address = ("10.0.0.2", 2222)
 LARGEST = wire.POSITION_LIMIT - 1
-GENEROUS = wire.Parameters(
-    initial_max_data=LARGEST,
-    initial_max_stream_data=LARGEST,
-    initial_max_streams_bidi=LARGEST,
-    initial_max_streams_uni=LARGEST,
-    protection=1,
-)
 
 
-class Peer:
-    """A hostile client of one server."""
-
-    def __init__(
-        self, config: Config | None = None, parameters: wire.Parameters = GENEROUS, *, opened: bool = True
-    ) -> None:
-        self.endpoint = Endpoint(config or Config(), random=Random(1), accept=True)
-        self.parameters = parameters
-        self.now = 0.0
-        self.number = 0
-        self.server_id = 0
-        if opened:
-            self.open()
-
-    def open(self) -> None:
-        answer = wire.decode_opening(memoryview(self.syn()[0]))
-        assert isinstance(answer, wire.SynAck)
-        self.server_id = answer.source_id
-        self.send(wire.Ping())
-
-    def syn(self, source_id: int = 5, try_counter: int = 0, remote: Address = PEER) -> list[bytes]:
-        """Send a SYN; what comes back."""
-        self.arrive(wire.encode_opening(wire.Syn(7, source_id, try_counter, self.parameters, b"")), remote)
-        return self.answers()
-
-    @property
-    def server(self) -> Connection:
-        return self.endpoint.connections[-1]
-
-    def arrive(self, datagram: bytes, remote: Address = PEER) -> None:
-        self.endpoint.receive(memoryview(datagram), len(datagram), remote, SERVER, 0, self.now)
-
-    def answers(self) -> list[bytes]:
-        """Do as a driver does; the datagrams that leave."""
-        found: list[bytes] = []
-        for _ in range(4):
-            for train in self.endpoint.datagrams_to_send(self.now):
-                data = b"".join(train.buffers)
-                found += [data[at : at + train.segment_size] for at in range(0, len(data), train.segment_size)]
-            while self.endpoint.next_event() is not None:
-                pass
-            due = self.endpoint.next_timeout()
-            if due is None or due > self.now:
-                return found
-            self.endpoint.handle_timeout(self.now)
-        raise AssertionError("the server stays due")
-
-    def packet(self, *frames: wire.Frame, number: int | None = None) -> bytes:
-        if number is None:
-            number, self.number = self.number, self.number + 1
-        body = b"".join(
-            wire.encode_ack(frame, 60000) if isinstance(frame, wire.Ack) else wire.encode_frame(frame)
-            for frame in frames
-        )
-        data = wire.data_header(wire.data_type(canonical=False), self.server_id, number) + body
-        return data + crc32(data).to_bytes(4, "big")
-
-    def send(self, *frames: wire.Frame, number: int | None = None, remote: Address = PEER) -> list[bytes]:
-        """Send a packet; what comes back."""
-        self.arrive(self.packet(*frames, number=number), remote)
-        return self.answers()
-
-    def fragments(self) -> int:
-        """Fragments the server holds, on all streams."""
-        streams = self.server._streams._streams.values()
-        return sum(stream.receive.fragments for stream in streams if stream.receive is not None)
+def fragments(peer: Peer) -> int:
+    """Fragments the server holds, on all streams."""
+    streams = peer.server._streams._streams.values()
+    return sum(stream.receive.fragments for stream in streams if stream.receive is not None)
 
 
 # -- opening ----------------------------------------------------------------------------------------------------
@@ -238,7 +164,7 @@ def test_fragments_are_bounded_over_all_streams_together() -> None:
             frames = [wire.Stream(number << 2, at + 2 * i, b"x", fin=False) for i in range(wire.MAX_FRAMES)]
             peer.send(*frames)
     assert peer.server.state is State.ESTABLISHED
-    assert most - 50 <= peer.fragments() <= most
+    assert most - 50 <= fragments(peer) <= most
     # What closes a gap is taken all the same, and makes room.
     for at in range(0, 400, 40):
         peer.send(wire.Stream(0, at, bytes(40), fin=False))
@@ -246,7 +172,7 @@ def test_fragments_are_bounded_over_all_streams_together() -> None:
     assert first is not None
     assert first.receive is not None
     assert (first.receive.contiguous, first.receive.fragments) == (400, 0)
-    assert peer.server._streams._fragments.held == peer.fragments() < most
+    assert peer.server._streams._fragments.held == fragments(peer) < most
     # So does what is given up.
     for number in range(config.max_streams_bidi):
         peer.server.stop_sending(number << 2, 0)

@@ -1,18 +1,18 @@
 """A sender against a peer that lies about what arrived, and when: it neither stands still, nor grows, nor works more.
 
-The peer is that of `test_hostile`. Counted in packets, bytes and objects, never in seconds of a real clock.
+The peer is that of `bench.hostile`. Counted in packets, bytes and objects, never in seconds of a real clock.
 """
 
 from __future__ import annotations
 
 import pytest
 
+from bench.hostile import Peer
 from rudp import wire
 from rudp.config import Config
 from rudp.congestion.new_reno import NewReno
 from rudp.ranges import RangeSet
 from rudp.state import State
-from tests.test_hostile import Peer
 
 CONTROLLERS = ("model", "cubic", "new_reno", "bbr")
 

@@ -74,6 +74,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "wire",
         "packet_number",
         "ranges",
+        "rate_limit",
         "config",
         "events",
         "errors",
