@@ -33,13 +33,12 @@ from typing import Any, Final
 from rudp.config import Config
 from rudp.train import Address
 
-from .attack_list import ATTACKS, FULL, Attack, Datagram, honest_data
+from .attack_list import ATTACKS, FULL, RATE, Attack, Datagram, honest_data
 from .hostile import GENEROUS, PEER, Peer, forged_syn, spoofed
 
 RESULTS: Final = Path(__file__).parent / "results" / "attacks.json"
 PAGE: Final = Path(__file__).parent.parent / "docs" / "SECURITY.md"
 BEGIN, END = "<!-- attacks -->\n", "<!-- /attacks -->\n"
-RATE: Final = 20_000  # attack datagrams a second
 BATCH: Final = 16  # buffers a wake-up: aio.driver.BUFFERS_PER_WAKEUP
 MERGED: Final = 64  # datagrams of one size and sender that the socket puts into a buffer
 GIGABIT: Final = 125e6
@@ -174,14 +173,15 @@ def measure(number: int, rounds: int) -> dict[str, Any]:
             peer = attack.prepare()
             cpu[attack.name] = min(cpu[attack.name], singly(peer, attack.datagrams(peer), number) - lost)
             peer = attack.prepare()
-            flood[attack.name] = min(flood[attack.name], in_wakeups(peer, attack.datagrams(peer), number))
+            many = max(number, attack.least)
+            flood[attack.name] = min(flood[attack.name], in_wakeups(peer, attack.datagrams(peer), many))
         peer = Peer(read=True)
         honest_flood = min(honest_flood, in_wakeups(peer, honest_data(peer), number))
         bulk_byte = min(bulk_byte, bulk(number // 20))
     memory = honest_memory()
     rows = []
     for attack in ATTACKS:
-        bytes_held = attack_memory(attack, number)
+        bytes_held = attack_memory(attack, max(number, attack.least // 10))
         left = max(0.0, 1 - RATE * flood[attack.name])
         rows.append(
             {

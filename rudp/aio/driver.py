@@ -79,6 +79,7 @@ class Driver:
         self._alone = 0
         self._patience = 0
         self._writer_armed = False
+        self._reads_soon = False
         self._watcher: _Watcher | None = None
         self._release = False
         self._forwarding = forwarding
@@ -151,8 +152,11 @@ class Driver:
             size += len(received[0])
             core.receive(*received, now)
             if buffers == BUFFERS_PER_WAKEUP:
-                # What the socket has read ahead doesn't make it readable.
-                self.loop.call_soon(self._on_readable)
+                # What the socket has read ahead doesn't make it readable. Once a turn: under a flood the socket is
+                # readable in each, too, and every reading would ask for one more.
+                if not self._reads_soon:
+                    self._reads_soon = True
+                    self.loop.call_soon(self._read_on)
                 break
             if buffers == 1 and size <= SMALL and self._patience:
                 self._patience -= 1
@@ -177,6 +181,10 @@ class Driver:
                 break
             self.core.receive_forwarded(*received, now)
         self._finish_turn()
+
+    def _read_on(self) -> None:
+        self._reads_soon = False
+        self._on_readable()
 
     def _gather(self, size: int, now: float) -> None:
         """Have the socket read when it is readable, or in a bulk flow of single datagrams after a while."""

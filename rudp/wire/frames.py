@@ -12,7 +12,7 @@ STREAM with length and ACK, which come often, are spelled out; `Layout` does the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import accumulate
 from operator import sub
@@ -22,7 +22,7 @@ from typing import Final, TypeAlias
 
 from rudp.errors import DecodeError
 from rudp.wire.declarations import ACK_RANGE, FRAMES
-from rudp.wire.layout import Layout, struct_format
+from rudp.wire.layout import Check, Layout, struct_format
 from rudp.wire.values import (
     MAX_ACK_RANGES,
     MAX_FRAMES,
@@ -143,11 +143,28 @@ _Decoder: TypeAlias = Callable[[memoryview, int], tuple[Frame, int]]
 
 
 def _decoder(kind: FrameType, build: Callable[..., Frame]) -> _Decoder:
+    first, *more = _LAYOUTS[kind].steps
+    if not first.counted and not more:
+        return _fixed_decoder(first.packer, first.checks, build)
     decode = _LAYOUTS[kind].decode
 
     def decode_frame(view: memoryview, position: int) -> tuple[Frame, int]:
         values, stop = decode(view, position)
         return build(*values), stop
+
+    return decode_frame
+
+
+def _fixed_decoder(packer: Packer, checks: Sequence[Check], build: Callable[..., Frame]) -> _Decoder:
+    """The same for fields of fixed size, of which the type that has led here is the only constant."""
+    unpack, size = packer.unpack_from, packer.size
+
+    def decode_frame(view: memoryview, position: int) -> tuple[Frame, int]:
+        _, *values = found = unpack(view, position)
+        for index, name, rule, text in checks:
+            if not rule(found[index], None):
+                raise DecodeError(f"{name} is {found[index]}, not {text}")
+        return build(*values), position + size
 
     return decode_frame
 

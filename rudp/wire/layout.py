@@ -18,10 +18,12 @@ import construct as c
 
 from rudp.errors import DecodeError
 
-__all__ = ["Layout", "fields", "is_counted", "scalar", "struct_format"]
+__all__ = ["Check", "Layout", "fields", "is_counted", "scalar", "struct_format"]
 
 Bytes: TypeAlias = bytes | memoryview
 Rule: TypeAlias = Callable[[Any, Any], bool]
+# Which field of a run, its name, the rule it must pass, and that in words.
+Check: TypeAlias = tuple[int, str, Rule, str]
 
 
 class Scalar(NamedTuple):
@@ -37,7 +39,7 @@ class _Step(NamedTuple):
 
     packer: Packer
     scalars: tuple[Scalar, ...]
-    checks: tuple[tuple[int, str, Rule, str], ...]
+    checks: tuple[Check, ...]
     counted: bool
     item_size: int
 
