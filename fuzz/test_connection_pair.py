@@ -4,7 +4,7 @@ heals, all that was written and not given up arrives within a bounded time.
 
 A rule-based state machine over two endpoints in memory: streams of both kinds opened by either side, written,
 read, left unread, finished, reset, stopped, half-closed and closed, under drawn loss, reordering,
-duplication, corruption and delays. `check_invariants` looks at both connections after each step. The drawn
+duplication, corruption and delays. `rudp.testing.invariants` looks at both connections after each step. The drawn
 seed of the network is printed with a failing example, which hypothesis replays.
 """
 
@@ -311,6 +311,9 @@ class ConnectionPair(RuleBasedStateMachine):
         window = streams.receive_window
         assert window.consumed == streams.received_highest
         assert window.consumed + window.window - window.max_data <= max(window.window // 2, 1)
+
+
+TARGETS = [ConnectionPair]
 
 
 class TestConnectionPair(ConnectionPair.TestCase):  # type: ignore[name-defined,misc]

@@ -28,6 +28,7 @@ __all__ = [
     "ErrorCode",
     "FileTransferError",
     "IdleTimeout",
+    "MissingExtra",
     "PeerUnresponsive",
     "ProtocolError",
     "RudpError",
@@ -70,6 +71,10 @@ class RudpError(Exception):
 
 class ConfigurationError(RudpError, ValueError):
     """A configuration value is outside its bounds; the message names the field, the value and the bounds."""
+
+
+class MissingExtra(RudpError, ImportError):
+    """A package that only a part of rudp needs is not installed; the message says which extra has it."""
 
 
 class SocketError(RudpError, OSError):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from rudp import protection, wire
 from rudp.errors import DecodeError
+from rudp.testing import strategies as values
 from tests import independent_decoder as independent
-from tests import wire_values as values
 
 ID = 0xFEDC_BA98_7654_3210
 KINDS = {
@@ -64,7 +64,7 @@ def parameters_as_page(parameters: wire.Parameters) -> dict[str, Any]:
     return found
 
 
-@given(values.OPENINGS)
+@given(values.opening_packets())
 @settings(deadline=None)
 def test_it_reads_every_opening_packet(packet: wire.Opening) -> None:
     found = independent.decode(wire.encode_opening(packet), 0)
@@ -161,7 +161,7 @@ def test_it_refuses_what_rudp_refuses(data: st.DataObject) -> None:
     frames = data.draw(values.packets(2))
     ordinary = wire.data_header(wire.DATA, ID, 1) + b"".join(map(wire.encode_frame, frames))
     (header,) = wire.canonical_headers(ID, 1, 1, 4, 5, 1, True)
-    opening = wire.encode_opening(data.draw(values.OPENINGS))
+    opening = wire.encode_opening(data.draw(values.opening_packets()))
     valid = data.draw(st.sampled_from([ordinary, header + b"payload", opening]))
     mutated = data.draw(values.mutations(valid))
     if valid is opening and len(mutated) > 4:

@@ -31,7 +31,7 @@ MODULE_LINES = 500
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli", "__main__"),
     ("__init__",),
-    ("aio", "blocking"),
+    ("aio", "blocking", "testing"),
     ("sim", "udp", "udp_errors", "udp_group", "udp_options"),
     ("endpoint", "admission", "steering"),
     ("connection", "deadlines", "inbound", "outbound", "runs", "stats"),

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 from rudp import wire
 from rudp.errors import DecodeError
+from rudp.testing import strategies as values
 from rudp.wire import FrameType, PacketType
 from tests import wire_oracle
-from tests import wire_values as values
 
 T = TypeVar("T")
 ID = 0xFEDC_BA98_7654_3210
@@ -84,7 +84,7 @@ def resealed(data: bytes) -> bytes:
 # --- opening packets
 
 
-@given(values.OPENINGS)
+@given(values.opening_packets())
 @settings(deadline=None)
 def test_an_opening_packet_comes_back_as_it_was(packet: wire.Opening) -> None:
     data = wire.encode_opening(packet)
@@ -95,7 +95,7 @@ def test_an_opening_packet_comes_back_as_it_was(packet: wire.Opening) -> None:
 @given(st.data())
 @settings(deadline=None)
 def test_mutated_opening_packets_fare_as_with_construct(data: st.DataObject) -> None:
-    valid = wire.encode_opening(data.draw(values.OPENINGS))
+    valid = wire.encode_opening(data.draw(values.opening_packets()))
     mutated = data.draw(values.mutations(valid))
     if data.draw(st.booleans()):
         mutated = resealed(mutated.ljust(wire.OPENING_SIZE, b"\0"))[: wire.OPENING_SIZE]
@@ -291,7 +291,7 @@ def test_frames_come_back_as_they_were(frames: list[wire.Frame], padding: list[i
     assert outcome(frames_of, data) == outcome(oracle_frames, data)
 
 
-@given(values.FRAMES)
+@given(values.frames())
 @settings(deadline=None)
 def test_a_single_frame_has_one_form(frame: wire.Frame) -> None:
     data = wire.encode_frame(frame)

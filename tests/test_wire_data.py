@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from rudp import wire
 from rudp.errors import DecodeError
+from rudp.testing.strategies import U8, U32, U64
 from rudp.wire import FrameType
 from rudp.wire import data as data_module
 from rudp.wire import declarations as d
 from rudp.wire.layout import Layout, struct_format
 from tests import wire_oracle
-from tests.wire_values import U8, U32, U64
 
 ID = 0xFEDC_BA98_7654_3210
 

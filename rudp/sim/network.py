@@ -22,7 +22,7 @@ from rudp.sim.clock import MAX_EVENTS, Clock, SimulationError
 from rudp.sim.host import Host, HostedEndpoint, OnEvent
 from rudp.sim.node import Datagram, HoldingNode, Node
 from rudp.sim.nodes import Tap
-from rudp.sim.route import Route, Wiring
+from rudp.sim.route import Observer, Route, Wiring
 from rudp.sim.seeds import seed as environment_seed
 from rudp.sim.tracing import Trace, check_interval
 from rudp.trace import Writer
@@ -190,18 +190,30 @@ class Network:
         `names` are for nodes in place of their type and number. Close what is returned, or use `with`. Raises
         SimulationError when packets have passed already, OSError if the file can't be opened.
         """
-        if self._wiring.in_use or self._trace is not None:
-            raise SimulationError("a trace begins once, before the first packet passes")
+        self._check_unobserved()
         check_interval(interval)
         opened = open(file, "w", encoding="utf-8") if isinstance(file, str | Path) else None  # noqa: SIM115
         target = opened or cast("TextIO", file)
         writer = Writer(target.write, title="rudp.sim", common_fields={"seed": self.seed})
         close = target.flush if opened is None else opened.close
         self._trace = Trace(self.clock, self.hosts, self._nodes, writer, close, interval, packets, names or {})
-        self._wiring.observer = self._trace
+        self.observe(self._trace)
+        return self._trace
+
+    def observe(self, observer: Observer) -> None:
+        """Have `observer` told of every packet that is sent, received and dropped, and of what each node makes of it.
+
+        `rudp.testing.Story` is one, a trace another. The run stays the same. Raises SimulationError when packets have
+        passed already, or are observed by another.
+        """
+        self._check_unobserved()
+        self._wiring.observer = observer
         for gate in self._wiring.gates.values():
             gate.node.drops = []
-        return self._trace
+
+    def _check_unobserved(self) -> None:
+        if self._wiring.in_use or self._wiring.observer is not None:
+            raise SimulationError("a trace begins once, before the first packet passes")
 
     def digest(self) -> str:
         """A hash, in hex, of every buffer every host received, with its time, and of the number of events."""

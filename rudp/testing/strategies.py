@@ -1,14 +1,45 @@
-"""Hypothesis strategies for every packet and frame, shared by the tests of the wire.
+"""Strategies of hypothesis: every packet and frame, changes to bytes, faults of a path, whole worlds.
 
-Knows: which values are valid, edges included.
-Refuses to know: bytes.
+Knows: which values are valid, edges included; which faults there are, simplest first, so that hypothesis shrinks a
+failure to the fault that it takes.
+Refuses to know: what is done with them.
+
+    frames(), packets(most), acks(), streams(), parameters(), opening_packets()     values of `rudp.wire`
+    encoded(packet), encoded_frames(frames), mutations(data)          bytes, and bytes with some changes
+    faults(until=...), worlds()                                       `rudp.testing.Faults` and `World`
+
+Raises rudp.errors.MissingExtra when imported without hypothesis.
 """
 
 from __future__ import annotations
 
-from hypothesis import strategies as st
+from collections.abc import Iterable
 
 from rudp import wire
+from rudp.errors import MissingExtra
+from rudp.testing.faults import Faults
+from rudp.testing.world import World
+
+try:
+    from hypothesis import strategies as st
+except ImportError as error:
+    raise MissingExtra(
+        "rudp.testing.strategies needs hypothesis, which is not installed: pip install 'rudp-transport[testing]'"
+    ) from error
+
+__all__ = [
+    "acks",
+    "encoded",
+    "encoded_frames",
+    "faults",
+    "frames",
+    "mutations",
+    "opening_packets",
+    "packets",
+    "parameters",
+    "streams",
+    "worlds",
+]
 
 U8 = st.integers(0, 2**8 - 1)
 U16 = st.integers(0, 2**16 - 1)
@@ -46,7 +77,7 @@ def streams(draw: st.DrawFn) -> wire.Stream:
     return wire.Stream(draw(U64), offset, data, draw(st.booleans()))
 
 
-FRAMES: st.SearchStrategy[wire.Frame] = st.one_of(
+_FRAMES: st.SearchStrategy[wire.Frame] = st.one_of(
     st.just(wire.Ping()),
     acks(),
     st.builds(wire.ResetStream, U64, U32, POSITION),
@@ -64,9 +95,14 @@ FRAMES: st.SearchStrategy[wire.Frame] = st.one_of(
 )
 
 
+def frames() -> st.SearchStrategy[wire.Frame]:
+    """Any frame, with values that fit the wire."""
+    return _FRAMES
+
+
 def packets(most: int) -> st.SearchStrategy[list[wire.Frame]]:
     """The frames of a packet: one ACK at most."""
-    return st.lists(FRAMES, min_size=1, max_size=most).filter(
+    return st.lists(_FRAMES, min_size=1, max_size=most).filter(
         lambda frames: sum(isinstance(frame, wire.Ack) for frame in frames) <= 1
     )
 
@@ -98,12 +134,27 @@ def parameters(
     )
 
 
-SYNS = st.builds(wire.Syn, U64, U64, U8, parameters(), st.binary(max_size=40) | st.just(b"c" * 256))
-SYN_ACKS = st.builds(wire.SynAck, U64, U64, U8, parameters(1, st.none() | st.builds(wire.Refusal, U32, TEXT)))
-RETRIES = st.builds(wire.Retry, U64, U64, st.binary(min_size=1, max_size=256))
-VERSIONS = st.builds(wire.Version, U64, U64, st.lists(U32, min_size=1, max_size=255).map(tuple))
-RESETS = st.builds(wire.Reset, U64, st.binary(min_size=16, max_size=16))
-OPENINGS: st.SearchStrategy[wire.Opening] = SYNS | SYN_ACKS | RETRIES | VERSIONS | RESETS
+_SYNS = st.builds(wire.Syn, U64, U64, U8, parameters(), st.binary(max_size=40) | st.just(b"c" * 256))
+_SYN_ACKS = st.builds(wire.SynAck, U64, U64, U8, parameters(1, st.none() | st.builds(wire.Refusal, U32, TEXT)))
+_RETRIES = st.builds(wire.Retry, U64, U64, st.binary(min_size=1, max_size=256))
+_VERSIONS = st.builds(wire.Version, U64, U64, st.lists(U32, min_size=1, max_size=255).map(tuple))
+_RESETS = st.builds(wire.Reset, U64, st.binary(min_size=16, max_size=16))
+_OPENINGS: st.SearchStrategy[wire.Opening] = _SYNS | _SYN_ACKS | _RETRIES | _VERSIONS | _RESETS
+
+
+def opening_packets() -> st.SearchStrategy[wire.Opening]:
+    """Any packet but DATA: SYN, SYN_ACK, RETRY, VERSION, RESET."""
+    return _OPENINGS
+
+
+def encoded(packet: wire.Opening) -> bytes:
+    """The bytes of an opening packet."""
+    return wire.encode_opening(packet)
+
+
+def encoded_frames(values: Iterable[wire.Frame]) -> bytes:
+    """The bytes of some frames, one after the other."""
+    return b"".join(map(wire.encode_frame, values))
 
 
 @st.composite
@@ -124,3 +175,48 @@ def mutations(draw: st.DrawFn, data: bytes) -> bytes:
             case _:
                 del changed[place : place + draw(st.integers(1, 9))]
     return bytes(changed)
+
+
+def _off_or(strategy: st.SearchStrategy[float]) -> st.SearchStrategy[float]:
+    return st.just(0.0) | strategy
+
+
+@st.composite
+def _outages(draw: st.DrawFn, until: float) -> tuple[tuple[float, float], ...]:
+    starts = draw(st.lists(st.floats(0.0, until), max_size=2))
+    return tuple((start, start + draw(st.floats(0.001, 5.0))) for start in sorted(starts))
+
+
+def faults(until: float = 10.0, *, corrupt: bool = True) -> st.SearchStrategy[Faults]:
+    """One direction of a path that is well again at `until` (seconds), but for its delay, rate and queue.
+
+    Delay 1 ms to 1 s, jitter, loss up to 30 % alone or in bursts, up to half of the packets late or doubled, a line of
+    10 kB/s to 10 MB/s behind a queue of 2 packets or more, outages; corruption up to 10 % unless `corrupt` is False,
+    as it must be for a connection without protection.
+    """
+    return st.builds(
+        Faults,
+        delay=st.sampled_from([0.01, 0.001, 0.1]) | st.floats(0.001, 1.0),
+        jitter=_off_or(st.floats(0.001, 0.2)),
+        loss=_off_or(st.floats(0.001, 0.3)),
+        burst=st.sampled_from([0.0, 2.0, 8.0]),
+        reorder=_off_or(st.floats(0.001, 0.5)),
+        duplicate=_off_or(st.floats(0.001, 0.5)),
+        late=st.sampled_from([0.02, 0.001, 0.2]),
+        corrupt=_off_or(st.floats(0.001, 0.1)) if corrupt else st.just(0.0),
+        rate=st.none() | st.floats(1e4, 1e7),
+        queue=st.integers(2, 200),
+        outages=_outages(until),
+        until=st.just(until),
+    )
+
+
+def worlds(until: float = 10.0) -> st.SearchStrategy[World]:
+    """A client and a server with drawn faults either way, until `until` (seconds), and drawn merging of arrivals."""
+    return st.builds(
+        World,
+        seed=st.integers(0, 2**32 - 1),
+        forth=faults(until),
+        back=faults(until),
+        merging=st.sampled_from([None, 0.0, 1.0]),
+    )
