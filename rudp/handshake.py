@@ -136,11 +136,16 @@ class ClientHandshake:
         return Syn(self.destination_id, self.source_id, counter, self._parameters, self._cookie)
 
     def on_retry(self, packet: Retry, now: float) -> None:
-        """Take the cookie; the next SYN carries it and goes out at once. Only the first RETRY counts."""
-        if self._cookie or packet.original_destination_id != self.destination_id:
+        """Take the cookie, which the next SYN carries. After the first RETRY that goes out at once.
+
+        A later RETRY says that the cookie is good no more: it expired, or was for an address or a server that is gone.
+        That SYN waits for its time, so that no flood of RETRYs brings forth any.
+        """
+        if packet.original_destination_id != self.destination_id:
             return
+        if not self._cookie:
+            self.due = now
         self._cookie = packet.cookie
-        self.due = now
 
     def rtt_sample(self, packet: SynAck, now: float) -> float | None:
         """Time since the SYN that this SYN_ACK echoes was sent; None when that is not certain."""
