@@ -459,7 +459,7 @@ class Connection:
             return
         if probes := self._inbound.handle_timeout(now):
             self._outbound.probes = probes
-        ping = self._liveness.ping_deadline(self._streams.turns.flow_blocked)
+        ping = self._liveness.ping_deadline(self._streams.turns.flow_blocked, sent.unacknowledged_since())
         if ping is not None and now >= ping:
             self._liveness.on_ping_sent(now)
             self._outbound.ping = True

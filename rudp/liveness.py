@@ -75,8 +75,13 @@ class Liveness:
             return None
         return self._last_activity + (timeout if timeout > least else least)
 
-    def ping_deadline(self, blocked: bool) -> float | None:
-        """When a PING is due; `blocked` says that data waits for the peer's credit."""
+    def ping_deadline(self, blocked: bool, unacknowledged_since: float | None) -> float | None:
+        """When a PING is due; `blocked` says that data waits for the peer's credit.
+
+        None while an acknowledgement is awaited: probe timeouts ask for it, and each PING would put them off.
+        """
+        if unacknowledged_since is not None:
+            return None
         interval = self._config.keepalive
         if blocked and self._idle_timeout:
             limit = self._idle_timeout / BLOCKED_PINGS
@@ -101,7 +106,7 @@ class Liveness:
             if soonest is None or give_up < soonest:
                 soonest = give_up
         if blocked or self._config.keepalive is not None:
-            ping = self.ping_deadline(blocked)
+            ping = self.ping_deadline(blocked, unacknowledged_since)
             if ping is not None and (soonest is None or ping < soonest):
                 soonest = ping
         if self.closing_since is not None:

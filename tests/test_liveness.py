@@ -134,3 +134,17 @@ def test_sending_alone_does_not_hold_an_idle_connection_open() -> None:
     assert "keepalive" not in str(error), "it is set, and would not have helped"
     assert "connect again" in str(error)
     assert pair.now - last < 5 + 1.2
+
+
+def test_keepalive_leaves_probe_timeouts_alone() -> None:
+    """Found by the swarm: each PING put the probe timeout off, so that nothing but PINGs was sent any more."""
+    pair = Pair(config=Config(keepalive=0.5, give_up_probes=6))
+    pair.client.send(0, b"lost")
+    start = pair.now
+    pair.drop(lambda _: True)
+    pair.until(lambda: bool(pair.ends("c")), 60)
+    error = pair.ends("c")[0]
+    assert isinstance(error, PeerUnresponsive)
+    assert error.probes == 6
+    again = [p for p in pair.packets("c", "DATA", wire.Stream) if p.time > start]
+    assert len(again) >= 6, "data goes again with each probe timeout"

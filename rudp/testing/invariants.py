@@ -42,7 +42,7 @@ def _check_deadlines(connection: Connection) -> None:
     acting = [
         recovery.next_timeout(),
         liveness.idle_deadline(recovery.rtt.probe_timeout()),
-        liveness.ping_deadline(connection._streams.turns.flow_blocked),
+        liveness.ping_deadline(connection._streams.turns.flow_blocked, waiting_since),
         None if waiting_since is None else waiting_since + connection.config.give_up_timeout,
         None if liveness.closing_since is None else liveness.closing_since + connection.config.close_timeout,
     ]
