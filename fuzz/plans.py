@@ -83,7 +83,9 @@ class Plan:
     def is_harsh(self) -> bool:
         """Whether so much is lost, or for so long, that timeouts are in order."""
         ways = (self.forth, self.back)
-        return any(way.loss > 0.04 or way.outages or way.corrupt > 0.04 or _is_slow(way) for way in ways)
+        return any(
+            way.loss * max(1.0, way.burst) > 0.04 or way.outages or way.corrupt > 0.04 or _is_slow(way) for way in ways
+        )
 
     def __str__(self) -> str:
         plain = Plan(seed=self.seed)

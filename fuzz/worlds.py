@@ -292,8 +292,6 @@ class World:
         code = getattr(error, "code", 0) if not getattr(error, "application", False) else 0
         assert code not in ALWAYS_A_FAULT, f"an honest peer is at fault: {what}"
         aborted = app.is_aborted or (other is not None and other.is_aborted)
-        if plan.rebinds and isinstance(error, ConnectTimeout) and "always" in (v for _, v in plan.server_config):
-            return  # a cookie is for one address, and a client takes one
         assert plan.may_fail, f"nothing was done to it, but {what}"
         lost = bool(plan.restarts)
         timeouts = (ConnectTimeout, IdleTimeout, PeerUnresponsive)
