@@ -51,6 +51,9 @@ STALE_TIMERS: Final = 64
 RESET_SIZE: Final = len(wire.encode_opening(wire.Reset(0, bytes(wire.RESET_TOKEN_SIZE))))
 
 
+_NO_TRAINS: Final[Iterator[Train]] = iter(())
+
+
 class Endpoint:
     """Connections that share one local socket. `accept` says whether SYNs are welcome.
 
@@ -390,6 +393,11 @@ class Endpoint:
 
     def datagrams_to_send(self, now: float) -> Iterator[Train]:
         """Trains to send, one by one. It may be left after any train; what is not taken comes the next time."""
+        if not (self._ready or self._replies):
+            return _NO_TRAINS
+        return self._trains(now)
+
+    def _trains(self, now: float) -> Iterator[Train]:
         while self._replies:
             yield self._replies.popleft()
         ready = self._ready
@@ -427,6 +435,8 @@ class Endpoint:
         """Move a connection's events to the queue, and keep the indices to its state."""
         for event in connection.take_events():
             self._events.append((connection, event))
+        if not (self._half_open or self._connecting):
+            return
         opening = self._connecting if connection.is_client else self._half_open
         if connection.id in opening and connection.state not in (State.SYN_SENT, State.SYN_RECEIVED):
             del opening[connection.id]

@@ -11,11 +11,10 @@ Sources: Linux net/ipv4/udp_offload.c (what is merged); design of the train.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import repeat
 from random import Random
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rudp.sim.clock import SimulationError
 from rudp.sim.node import Batch, Datagram
@@ -41,6 +40,9 @@ class Received(NamedTuple):
     ecn: int
 
 
+_new_received: Final = partial(tuple.__new__, Received)
+
+
 def split(train: Train, source: Address, now: float) -> Batch:
     """The datagrams of a train, each with the time `now`.
 
@@ -55,13 +57,13 @@ def split(train: Train, source: Address, now: float) -> Batch:
             f"{train.size}, segment size {size} (at most {MAX_SEGMENTS} segments and {MAX_PAYLOAD} bytes)"
         )
     if total <= size:
-        return [(now, Datagram(data, source, train.remote, train.ecn))]
+        return [(now, _new_datagram((data, source, train.remote, train.ecn)))]
     pieces = [data[start : start + size] for start in range(0, total, size)]
     columns = zip(pieces, repeat(source), repeat(train.remote), repeat(train.ecn))
     return list(zip(repeat(now), map(_new_datagram, columns)))
 
 
-def merge(batch: Batch, probability: float, random: Random) -> Iterable[Received]:
+def merge(batch: Batch, probability: float, random: Random) -> list[Received]:
     """Received buffers for the datagrams of a batch, in order.
 
     Where two neighbours may share a buffer they do with `probability`: 0 gives a buffer for each datagram, 1
@@ -69,35 +71,31 @@ def merge(batch: Batch, probability: float, random: Random) -> Iterable[Received
     """
     if len(batch) == 1 or probability <= 0.0:
         return [
-            Received(bytearray(data), len(data), source, destination, ecn)
+            _new_received((bytearray(data), len(data), source, destination, ecn))
             for _, (data, source, destination, ecn) in batch
         ]
     return _merge(batch, probability, random)
 
 
-def _merge(batch: Batch, probability: float, random: Random) -> Iterator[Received]:
+def _merge(batch: Batch, probability: float, random: Random) -> list[Received]:
     draw = random.random if probability < 1.0 else None
+    merged: list[Received] = []
     pieces: list[bytes] = []
     segment_size = room = 0
-    head = batch[0][1]
+    # Source, destination and ECN mark of what is being merged.
+    flow: tuple[Any, ...] = ()
     for _, datagram in batch:
-        data, source, destination, ecn = datagram
+        data = datagram[0]
         size = len(data)
-        if (
-            room
-            and 0 < size <= segment_size
-            and source == head.source
-            and destination == head.destination
-            and ecn == head.ecn
-            and (draw is None or draw() < probability)
-        ):
+        if room and 0 < size <= segment_size and datagram[1:] == flow and (draw is None or draw() < probability):
             pieces.append(data)
             room = room - 1 if size == segment_size else 0
             continue
         if pieces:
-            yield Received(bytearray().join(pieces), segment_size, *head[1:])
-        head = datagram
+            merged.append(_new_received((bytearray().join(pieces), segment_size, *flow)))
+        flow = datagram[1:]
         pieces = [data]
         segment_size = size
         room = min(MAX_SEGMENTS, MAX_PAYLOAD // size) - 1 if size else 0
-    yield Received(bytearray().join(pieces), segment_size, *head[1:])
+    merged.append(_new_received((bytearray().join(pieces), segment_size, *flow)))
+    return merged

@@ -60,6 +60,7 @@ class Host:
 
     __slots__ = (
         "_armed",
+        "_callback",
         "_clock",
         "_digest",
         "_due",
@@ -108,6 +109,7 @@ class Host:
         self._digest = hashlib.sha256() if digest else None
         self._flows: dict[tuple[Address, Address], bytes] = {}
         self._armed = self._due = inf
+        self._callback = self._on_timer
         self._in_service = False
 
     def service(self) -> None:
@@ -132,7 +134,8 @@ class Host:
             self._in_service = False
         timeout = endpoint.next_timeout()
         self._due = inf if timeout is None else timeout
-        self._arm()
+        if self._due < self._armed:
+            self._arm()
 
     def call_at(self, time: float, command: Callable[[], object]) -> None:
         """Call `command()` at `time` (seconds on the virtual clock), then `service()`."""
@@ -211,8 +214,9 @@ class Host:
     def _arm(self) -> None:
         due = self._due
         if due < self._armed:
-            self._armed = max(due, self._clock.now)
-            self._clock.call_at(self._armed, self._on_timer)
+            now = self._clock.now
+            self._armed = due if due > now else now
+            self._clock.call_at(self._armed, self._callback)
 
     def _on_timer(self, now: float) -> None:
         if now < self._armed:

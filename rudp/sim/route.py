@@ -45,7 +45,7 @@ class Inbox:
     at the end of the window.
     """
 
-    __slots__ = ("_armed", "_clock", "_head", "_pending", "_receive", "window")
+    __slots__ = ("_armed", "_callback", "_clock", "_head", "_pending", "_receive", "window")
 
     def __init__(self, clock: Clock, receive: Callable[[Batch, float], None], window: float = 0.0) -> None:
         self.window = window
@@ -54,6 +54,7 @@ class Inbox:
         self._pending: Batch = []
         self._head = 0
         self._armed = inf
+        self._callback = self._on_event
 
     def __len__(self) -> int:
         return len(self._pending) - self._head
@@ -81,7 +82,7 @@ class Inbox:
         due = self._pending[self._head][0] + self.window
         if due < self._armed:
             self._armed = due
-            self._clock.call_at(due, self._on_event)
+            self._clock.call_at(due, self._callback)
 
     def _on_event(self, now: float) -> None:
         if now < self._armed:
