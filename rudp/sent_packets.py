@@ -168,7 +168,7 @@ class SentPackets:
         if low == high:
             return []
         taken = trains[low:high]
-        kept = []
+        kept: list[SentTrain] = []
         head = taken[0]
         if head.first < start:
             taken[0] = head.split(start)

@@ -86,11 +86,12 @@ class Unresolved:
             fresh = self._news(ranges)
         if self.skipped.starts:
             self._refuse_skipped(fresh)
-        acked: list[SentTrain] = []
         spurious: list[SentTrain] = []
         take = self.outstanding.take
-        for start, stop in reversed(fresh):
-            acked += take(start, stop)
+        if len(fresh) == 1:
+            acked = take(*fresh[0])
+        else:
+            acked = [train for start, stop in reversed(fresh) for train in take(start, stop)]
         if self.remembered.oldest is not None:
             take = self.remembered.take
             for start, stop in reversed(fresh):

@@ -100,7 +100,10 @@ def encode_ack(ack: Ack, max_size: int) -> bytes:
             numbers += (gap, older_stop - older_start)
             start = older_start
     further = len(numbers) // 2
-    fixed = head.pack(kind, largest, delay, further, first_length, *(counts or ()))
+    if counts is None:
+        fixed = head.pack(kind, largest, delay, further, first_length)
+    else:
+        fixed = head.pack(kind, largest, delay, further, first_length, *counts)
     return fixed + _ack_ranges(further).pack(*numbers) if further else fixed
 
 
@@ -111,8 +114,9 @@ def _ack_ranges(count: int) -> Packer:
 
 def _decode_ack(view: memoryview, position: int) -> tuple[Ack, int]:
     head = _ack[view[position]]
-    _, largest, delay, range_count, first_length, *ecn = head.unpack_from(view, position)
-    counts = tuple(ecn) if ecn else None
+    fields = head.unpack_from(view, position)
+    largest, delay, range_count, first_length = fields[1:5]
+    counts = fields[5:] or None
     if not range_count and 0 < first_length <= largest + 1:
         only = ((largest + 1 - first_length, largest + 1),)
         return _new_ack((largest, delay / _MICROSECONDS, only, counts)), position + head.size
