@@ -17,6 +17,8 @@ from rudp.sim import SimulatedLoop
 from tests import test_aio
 from tests.test_aio import HOST, settle
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 
 class Simulated:
     """rudp on the simulated loop."""

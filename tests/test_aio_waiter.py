@@ -11,6 +11,8 @@ import pytest
 from rudp.aio.waiter import Waiter
 from tests.test_aio import run
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 
 def test_who_waits_goes_on_before_wake_returns():
     async def main() -> None:

@@ -17,6 +17,8 @@ from rudp.errors import ConnectionClosed, StreamClosed, StreamReset
 from rudp.sim import SimulatedLoop
 from tests.test_aio import HOST, pair, run, settle
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 MANY = bytes(300_000)
 
 
@@ -315,7 +317,8 @@ def test_a_slow_resolver_does_not_block_the_loop(monkeypatch):
         server.close()
         await server.wait_closed()
 
-    run(main())
+    # uvloop asks the C library itself.
+    run(main(), asyncio.new_event_loop)
 
 
 def test_cancelling_receive_exactly_and_accept_takes_nothing():

@@ -14,6 +14,8 @@ from rudp.aio import system as system_module
 from rudp.udp import UdpSocket
 from tests.test_aio import HOST, pair, run
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 MESSAGES = 64
 
 

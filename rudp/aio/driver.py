@@ -141,8 +141,16 @@ class Driver:
             self._flush()
 
     def _on_readable(self) -> None:
-        if self.closed.done():
-            return
+        # What `_read_on` is about to take keeps the socket readable.
+        if not (self._reads_soon or self.closed.done()):
+            self._receive_all()
+
+    def _read_on(self) -> None:
+        self._reads_soon = False
+        if not self.closed.done():
+            self._receive_all()
+
+    def _receive_all(self) -> None:
         core, receive = self.core, self.socket.receive
         now = self.loop.time()
         received = receive(first=self._alone > 0)
@@ -154,9 +162,8 @@ class Driver:
             if buffers == BUFFERS_PER_WAKEUP:
                 # What the socket has read ahead doesn't make it readable. Once a turn: under a flood the socket is
                 # readable in each, too, and every reading would ask for one more.
-                if not self._reads_soon:
-                    self._reads_soon = True
-                    self.loop.call_soon(self._read_on)
+                self._reads_soon = True
+                self.loop.call_soon(self._read_on)
                 break
             if buffers == 1 and size <= SMALL and self._patience:
                 self._patience -= 1
@@ -181,10 +188,6 @@ class Driver:
                 break
             self.core.receive_forwarded(*received, now)
         self._finish_turn()
-
-    def _read_on(self) -> None:
-        self._reads_soon = False
-        self._on_readable()
 
     def _gather(self, size: int, now: float) -> None:
         """Have the socket read when it is readable, or in a bulk flow of single datagrams after a while."""
