@@ -25,7 +25,7 @@ from rudp.cli.common import INTERRUPTED, reason, warn
 
 from . import cells, fairness, loss, report, sweep, tables, windows
 
-__all__ = ["COMMANDS", "bench", "main", "names", "output_options", "pool_options"]
+__all__ = ["COMMANDS", "bench", "check_option", "main", "names", "output_options", "pool_options"]
 
 COMMANDS: Final = {
     "loss": ("commands", "loss_command"),

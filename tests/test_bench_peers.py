@@ -12,10 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from bench.peers import certificate, contenders, plan, process, show
+from bench.peers.goals import judge
 from bench.peers.interface import Setup
 from bench.peers.load import CHUNK, LONGEST, Meter, chunks
 from bench.peers.process import Failed, Run, measure
-from bench.peers.summary import summarize
+from bench.peers.summary import Cell, summarize
 from rudp.cli.app import cli
 
 KEPT = Path(__file__).resolve().parent.parent / "bench" / "results" / "peers.json"
@@ -177,6 +178,19 @@ def test_a_peer_that_fails_is_named_and_the_others_go_on(monkeypatch: pytest.Mon
     assert found_cells["rudp-none"]["seconds"] == (4, 2, 6)
 
 
+def test_an_interrupted_sweep_gives_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(run: Run) -> dict[str, Any]:
+        if run.contender == "bare-udp":
+            raise KeyboardInterrupt
+        return {"bytes": 1000, "cpu_sender": 1.0, "cpu_receiver": 1.0, "seconds": 1.0}
+
+    monkeypatch.setattr(plan, "measure", measured)
+    found = {name: contenders.find(name) for name in ("bare-gso", "bare-udp")}
+    document = plan.sweep(found, {}, plan.Options(works=("bulk",)), ("", ""), lambda _: None)
+    assert not document["finished"]
+    assert [row["contender"] for row in document["rows"]] == ["bare-gso"]
+
+
 def test_what_a_contender_cannot_do_is_said() -> None:
     found = {name: contenders.find(name) for name in ("bare-gso", "tls-streams")}
     options = plan.Options(works=("rpc",))._replace(rounds=0)
@@ -195,6 +209,30 @@ def test_a_certificate_is_made_without_cryptography_too(tmp_path: Path, monkeypa
     made, key = certificate.make(tmp_path)
     assert "BEGIN CERTIFICATE" in Path(made).read_text(encoding="ascii")
     assert "PRIVATE KEY" in Path(key).read_text(encoding="ascii")
+
+
+def made(**values: float) -> dict[str, Cell]:
+    return {name: Cell(value, value, value) for name, value in values.items()}
+
+
+def test_goals_are_ratios_to_the_best_of_the_others() -> None:
+    found = {
+        "bulk": {
+            "rudp-none": made(MB_s=800.0),
+            "siokcp": made(MB_s=250.0),
+            "pyenet": made(MB_s=300.0),
+            "quic-portal": made(MB_s=400.0),
+        },
+        "rpc": {"rudp-none": made(p50_us_1=100.0), "tcp-streams": made(p50_us_1=50.0)},
+        "idle-1000": {"rudp-none": made(server_bytes_each=11_000.0)},
+    }
+    assert [(one.work, one.beside, round(one.value, 2), one.met) for one in judge(found)] == [
+        ("bulk", "", 800.0, True),
+        ("bulk", "quic-portal", 2.0, True),
+        ("bulk", "pyenet", 2.67, False),
+        ("rpc", "tcp-streams", 2.0, True),
+        ("idle-1000", "", 11_000.0, False),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ Knows: nothing itself; `python -m bench.peers` and `rudp bench peers` run `comma
     load          the bytes, their check, and what a process has used
     bulk, rpc, connections    the three kinds of work, written once over the interface
     process       two fresh processes for a run; errors and hangs are told, never passed on
-    summary       medians, least, most and ratios
+    summary       medians, least and most
+    goals         what rudp is to reach beside the others
     show, plots   the table in the terminal, the picture
 """

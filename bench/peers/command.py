@@ -3,7 +3,7 @@
 Knows: where things go. Refuses to know: what is measured and how.
 
 Exit status: 0 also when peers are missing or have failed, since they are not rudp's; 1 if a contender of rudp's own
-failed, 2 for a wrong option.
+failed or, with --check, a goal is missed, 2 for a wrong option, 130 after Ctrl-C, which shows and writes what there is.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import Any
 import click
 from rich.console import Console
 
-from rudp.cli.common import reason, warn
+from rudp.cli.common import INTERRUPTED, reason, warn
 
-from ..commands import names, output_options
+from ..commands import check_option, names, output_options
 from ..sweep import MissingExtra
 from . import certificate, plan, plots, show
 from .contenders import NAMES, there
+from .goals import judge
+from .summary import summarize
 
 __all__ = ["peers_command"]
 
@@ -69,11 +71,12 @@ def _known(chosen: Sequence[str], known: Sequence[str], what: str) -> tuple[str,
     "--from", "source", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Measure nothing; show what --json has written.",
 )
+@check_option
 @output_options
 def peers_command(  # noqa: PLR0917
     works: Sequence[str], chosen: Sequence[str] | None, size: int, rounds: int, datagram: int, seconds: float,
     depths: tuple[int, ...], idle: tuple[int, ...], limit: float, smoke: bool, source: Path | None,
-    json_path: Path | None, plot_folder: Path | None,
+    check: bool, json_path: Path | None, plot_folder: Path | None,
 ) -> None:  # fmt: skip
     """rudp beside other transports: bulk, request and response, many connections.
 
@@ -94,7 +97,11 @@ def peers_command(  # noqa: PLR0917
         wanted = _known(chosen or NAMES, NAMES, "contender")
         document = _measure(wanted, options.smoke() if smoke else options)
     _tell(document, json_path, plot_folder)
-    raise SystemExit(any(failure["contender"].startswith("rudp") for failure in document["failures"]))
+    if not document["finished"]:
+        warn("interrupted")
+        raise SystemExit(INTERRUPTED)
+    failed = any(failure["contender"].startswith("rudp") for failure in document["failures"])
+    raise SystemExit(failed or (check and not all(one.met for one in judge(summarize(document["rows"])))))
 
 
 def _measure(wanted: Sequence[str], options: plan.Options) -> dict[str, Any]:
@@ -133,7 +140,7 @@ def _tell(document: dict[str, Any], json_path: Path | None, plot_folder: Path | 
             click.echo(_text(document), nl=False)
         else:
             console = Console(highlight=False)
-            for table in show.tables(document):
+            for table in (*show.tables(document), show.goals(document)):
                 # A table is as wide as it must be, on a narrow terminal or into a file, too.
                 unbounded = console.options.update(max_width=1000)
                 console.width = max(console.width, console.measure(table, options=unbounded).maximum)
@@ -142,7 +149,7 @@ def _tell(document: dict[str, Any], json_path: Path | None, plot_folder: Path | 
                 console.print(line, soft_wrap=True)
             if json_path is not None:
                 json_path.write_text(_text(document), encoding="utf-8")
-        if plot_folder is not None:
+        if plot_folder is not None and document["rows"]:
             plot_folder.mkdir(parents=True, exist_ok=True)
             click.echo(f"drew {plots.draw(document, plot_folder)}", err=True)
     except (MissingExtra, OSError) as error:

@@ -29,7 +29,7 @@ PERIOD: Final = 0.1
 # Seconds between looks at whether all has arrived.
 POLL: Final = 0.25
 ECHO: Final = b"e" * MESSAGE
-BULK_ROUNDS: Final = 3
+BULK_ROUNDS: Final = 5
 
 
 class HandshakeServer(Server):
@@ -185,16 +185,27 @@ async def held(peer: Peer, talk: Talk, *, count: int, size: int) -> Figures:
     """A bulk transfer alone, and beside `count` idle connections held by the same two processes."""
     port = await talk.port()
     await _bulk(peer, port, size)
-    alone = [await _bulk(peer, port, size) for _ in range(BULK_ROUNDS)]
+    alone, alone_cpu = await _bulk_rounds(peer, port, talk, size)
     channels = await _open(peer, port, count)
     await asyncio.sleep(REST)
-    beside = [await _bulk(peer, port, size) for _ in range(BULK_ROUNDS)]
+    beside, beside_cpu = await _bulk_rounds(peer, port, talk, size)
     return {
         "connections": len(channels),
-        "alone_MB_s": median(alone),
-        "beside_MB_s": median(beside),
-        "ratio": median(beside) / median(alone),
+        "alone_MB_s": alone,
+        "beside_MB_s": beside,
+        "ratio": beside / alone,
+        "alone_s_per_GB": alone_cpu,
+        "beside_s_per_GB": beside_cpu,
+        "cpu_ratio": beside_cpu / alone_cpu,
     }
+
+
+async def _bulk_rounds(peer: Peer, port: int, talk: Talk, size: int) -> tuple[float, float]:
+    """Median MB/s and the CPU seconds per GB of both sides."""
+    before = cpu_seconds() + (await talk.ask())["cpu"]
+    rates = [await _bulk(peer, port, size) for _ in range(BULK_ROUNDS)]
+    after = cpu_seconds() + (await talk.ask())["cpu"]
+    return median(rates), (after - before) / (BULK_ROUNDS * size) * 1e9
 
 
 async def _bulk(peer: Peer, port: int, size: int) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from rudp._version import __version__
@@ -36,7 +36,7 @@ class Options(NamedTuple):
     seconds: float = 1.0  # of each RPC and handshake measurement
     depths: tuple[int, ...] = (1, 100)
     idle: tuple[int, ...] = (1000, 10_000)
-    limit: float = 60.0  # seconds a run may take
+    limit: float = 90.0  # seconds a run may take
     short: bool = False
 
     def smoke(self) -> Options:
@@ -84,6 +84,22 @@ def why_not(contender: Contender, case: Case, certificate: str) -> str:
     return next((contender.without[key] for key in keys if key in contender.without), "")
 
 
+def runs(
+    contenders: Mapping[str, Contender], options: Options, certificate: str, left_out: list[dict[str, Any]]
+) -> Iterator[tuple[Case, int, str]]:
+    """Case, round, contender, in order; who is left out of a case is added to `left_out` with the reason."""
+    for case in cases(options):
+        taking_part = []
+        for name, contender in contenders.items():
+            if options.short and case.name != "bulk" and name not in SHORT:
+                continue
+            if why := why_not(contender, case, certificate):
+                left_out.append({"work": case.name, "contender": name, "why": why})
+            else:
+                taking_part.append(name)
+        yield from ((case, number, name) for number in range(case.rounds) for name in taking_part)
+
+
 def sweep(
     contenders: Mapping[str, Contender],
     missing: Mapping[str, str],
@@ -91,44 +107,41 @@ def sweep(
     certificate: tuple[str, str],
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
-    """All runs; the document that JSON files hold."""
+    """All runs; the document that JSON files hold. Ctrl-C ends it with what there is."""
     rows: list[dict[str, Any]] = []
-    failures: list[dict[str, Any]] = []
+    failed: dict[tuple[str, str], str] = {}
     left_out: list[dict[str, Any]] = []
-    for case in cases(options):
-        taking_part = []
-        for name, contender in contenders.items():
-            if options.short and case.name != "bulk" and name not in SHORT:
+    finished = False
+    try:
+        for case, number, name in runs(contenders, options, certificate[0], left_out):
+            if (case.name, name) in failed:
                 continue
-            if why := why_not(contender, case, certificate[0]):
-                left_out.append({"work": case.name, "contender": name, "why": why})
-            else:
-                taking_part.append(name)
-        for number in range(case.rounds):
-            for name in list(taking_part):
-                tell(f"{case.name}, round {number + 1} of {case.rounds}: {name}")
-                setup = Setup(options.datagram, *certificate, many=case.many)
-                run = Run(name, case.work, setup, case.options, case.server, case.limit * options.limit)
-                try:
-                    figures = measure(run)
-                except Failed as error:
-                    failures.append({"work": case.name, "contender": name, "error": str(error)})
-                    taking_part.remove(name)
-                    continue
-                rows.append({"work": case.name, "contender": name, "round": number} | figures)
+            tell(f"{case.name}, round {number + 1} of {case.rounds}: {name}")
+            setup = Setup(options.datagram, *certificate, many=case.many)
+            run = Run(name, case.work, setup, case.options, case.server, case.limit * options.limit)
+            try:
+                rows.append({"work": case.name, "contender": name, "round": number} | measure(run))
+            except Failed as error:
+                failed[case.name, name] = str(error)
+        finished = True
+    except KeyboardInterrupt:
+        tell("interrupted")
     return {
         "benchmark": "peers",
         "version": __version__,
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "finished": finished,
         "options": options._asdict(),
         "contenders": {
             name: {key: getattr(one, key) for key in ("kind", "packet", "protection", "transport", "note")}
             for name, one in contenders.items()
         },
         "missing": dict(missing),
-        "failures": failures,
+        "failures": [
+            {"work": work, "contender": name, "error": error} for (work, name), error in failed.items()
+        ],
         "left_out": left_out,
         "rows": rows,
     }

@@ -73,7 +73,7 @@ def _dots(axes: Any, chart: Chart, found: dict[str, dict[str, Cell]]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(least / 2, most * 4)
     axes.set_ylim(-0.7, len(order) - 0.3)
-    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.xaxis.set_major_formatter("{x:,.10g}")
     for place, name in zip(places, order, strict=True):
         cell = figures[name]
         text = f"{cell.median:,.{chart.digits}f}"

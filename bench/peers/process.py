@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -117,6 +118,7 @@ def _heard(side: str, pipe: Pipe, process: Any) -> Figures:
 
 def _side(side: str, run: Run, pipe: Pipe, parent: Pipe) -> None:
     """What a process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
     logging.disable(logging.ERROR)
     script = _serve if side == "server" else _drive
     try:

@@ -11,9 +11,10 @@ from typing import Any, Final, NamedTuple
 from rich import box
 from rich.table import Table
 
+from .goals import judge
 from .summary import REFERENCE, Cell, summarize
 
-__all__ = ["notes", "tables"]
+__all__ = ["goals", "notes", "tables"]
 
 
 class Column(NamedTuple):
@@ -37,6 +38,14 @@ TALK: Final = (
     Column("\nclient us", "talk_client_us", 1),
     Column("late, ms\np50", "talk_p50_ms", 1),
     Column("\np99", "talk_p99_ms", 1),
+)
+HELD: Final = (
+    Column("MB/s\nalone", "alone_MB_s"),
+    Column("\nbeside", "beside_MB_s"),
+    Column("\nratio", "ratio", 2),
+    Column("CPU s/GB\nalone", "alone_s_per_GB", 2),
+    Column("\nbeside", "beside_s_per_GB", 2),
+    Column("\nratio", "cpu_ratio", 2),
 )
 
 
@@ -124,8 +133,22 @@ def tables(document: dict[str, Any]) -> Iterator[Table]:
         yield _plain(f"{count:,.0f} idle connections, each after one exchange", found[work], columns)
     if "held" in found:
         count = next(iter(found["held"].values()))["connections"].median
-        columns = (Column("alone", "alone_MB_s"), Column("beside", "beside_MB_s"), Column("ratio", "ratio", 2))
-        yield _plain(f"Bulk beside {count:,.0f} idle connections, MB/s", found["held"], columns)
+        yield _plain(f"Bulk beside {count:,.0f} idle connections", found["held"], HELD)
+
+
+def goals(document: dict[str, Any]) -> Table:
+    """What rudp is to reach, and what it has reached here."""
+    table = _new("Goals")
+    for heading in ("", "figure", "beside", "here", "goal", ""):
+        table.add_column(heading, justify="right" if heading in ("here", "goal") else "left", no_wrap=True)
+    for outcome in judge(summarize(document["rows"])):
+        goal = outcome.goal
+        table.add_row(
+            goal.contender, f"{outcome.work} {goal.figure}", outcome.beside,
+            f"{outcome.value:,.{0 if goal.bound > 100 else 2}f}",
+            f"{goal.bound:,g}", "met" if outcome.met else "[bold]missed[/bold]",
+        )  # fmt: skip
+    return table
 
 
 def notes(document: dict[str, Any]) -> Iterator[str]:

@@ -20,7 +20,7 @@ CHANNELS: Final = 1
 MAX_PEERS: Final = 4095  # ENet's own limit
 TICK: Final = 0.005  # seconds between looks at its timers
 PIECE: Final = 1 << 15
-WINDOW: Final = 1 << 19  # bytes given to ENet and not acknowledged
+WINDOW: Final = 1 << 20  # bytes given to ENet and not acknowledged
 
 
 class EnetChannel(Channel):
@@ -108,7 +108,7 @@ class EnetPeer(Peer):
                 self.connected(key, event.peer)
             else:
                 self.disconnected(key)
-            event = self.host.check_events() or self.host.service(0)
+            event = self.host.service(0)
 
     def connected(self, key: int, peer: Any) -> None:
         if self.handler is None:

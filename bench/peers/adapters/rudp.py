@@ -92,7 +92,10 @@ CONTENDERS: Final = {
     "rudp-none": Contender(
         partial(RudpPeer, protection="none"), KIND, "chosen", "UDP's checksum", note="protection none"
     ),
-    "rudp-crc32": Contender(partial(RudpPeer, protection="crc32"), KIND, "chosen", "CRC-32", note="the default"),
+    "rudp-crc32": Contender(
+        partial(RudpPeer, protection="crc32"), KIND, "chosen", "CRC-32",
+        without={"idle-many": BULK, "held": BULK}, note="the default",
+    ),
     "rudp-pmtud": Contender(
         partial(RudpPeer, protection="none", discovery=True),
         KIND,
@@ -103,7 +106,7 @@ CONTENDERS: Final = {
     ),
     "rudp-uvloop": Contender(
         partial(RudpPeer, protection="none"), KIND, "chosen", "UDP's checksum", needs=("uvloop",), loop=uvloop,
-        without={"held": BULK},
+        without={"idle-many": BULK, "held": BULK},
     ),
     "rudp-portable": Contender(
         partial(RudpPeer, protection="none", offload=False), KIND, "chosen", "UDP's checksum",
