@@ -22,6 +22,8 @@ __all__ = ["WorkerProcess"]
 # Seconds between two looks at a process whose pipe is closed already, and how many looks: it is all but gone.
 REAP_PAUSE: Final = 0.002
 REAP_TRIES: Final = 2500
+# Seconds for the last lines of a process that has ended, should another one hold its end of the sockets open.
+LAST_WORDS: Final = 1.0
 
 
 class WorkerProcess(asyncio.Protocol):
@@ -35,6 +37,8 @@ class WorkerProcess(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[bool] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._heard_out: asyncio.Future[None] = self._loop.create_future()
+        self._hung_up = False
         self._error = ""
         self._transport: asyncio.WriteTransport | None = None
         self._unsaid = b""
@@ -98,6 +102,20 @@ class WorkerProcess(asyncio.Protocol):
         for line in lines:
             self._on_line(json.loads(line))
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As asyncio has it."""
+        del exc
+        self._hung_up = True
+        if self._gone.done():
+            self._hear_out()
+
+    def _hear_out(self) -> None:
+        """It has ended, and all it said was heard."""
+        if not self._ready.done():
+            self._ready.set_result(False)
+        if not self._heard_out.done():
+            self._heard_out.set_result(None)
+
     def _on_line(self, message: dict[str, Any]) -> None:
         kind = message["kind"]
         if kind == "ready" and not self._ready.done():
@@ -117,8 +135,10 @@ class WorkerProcess(asyncio.Protocol):
     def _on_gone(self) -> None:
         self._loop.remove_reader(self._sentinel)
         self._gone.set_result(None)
-        if not self._ready.done():
-            self._ready.set_result(False)
+        if self._hung_up:
+            self._hear_out()
+        else:
+            self._loop.call_later(LAST_WORDS, self._hear_out)
 
     async def started(self, timeout: float) -> bool:
         """Whether it serves. One that doesn't say so within `timeout` seconds is killed."""
@@ -131,7 +151,7 @@ class WorkerProcess(asyncio.Protocol):
 
     async def ended(self) -> str:
         """Wait for the end of the process: why it ended, in words."""
-        await asyncio.shield(self._gone)
+        await asyncio.shield(self._heard_out)
         for _ in range(REAP_TRIES):
             self.exit_code = self._process.exitcode
             if self.exit_code is not None:
