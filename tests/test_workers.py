@@ -291,7 +291,7 @@ def test_much_data_arrives_through_the_wrong_worker() -> None:
         data = os.urandom(3_000_000)
         async with serving(echo, 3, steering="forwarding") as server:
 
-            async def exchange() -> int:
+            async def exchange() -> None:
                 async with rudp.connect(HOST, server.local_address[1]) as connection:
                     stream = await connection.open_stream()
                     sending = asyncio.ensure_future(stream.send(data))
@@ -300,12 +300,13 @@ def test_much_data_arrives_through_the_wrong_worker() -> None:
                     await stream.send_eof()
                     assert await stream.receive() == b""
                     assert back == data
-                    return connection.core.peer_id >> 56
 
-            for _ in range(4):
+            # A hash of the addresses brings one connection in three to its worker.
+            while True:
                 await exchange()
-            stats = await server.stats()
-            assert sum(worker.handed_in for worker in stats.workers) > 0
+                stats = await server.stats()
+                if sum(worker.handed_in for worker in stats.workers) > 50:
+                    break
 
     run(main())
 
