@@ -25,7 +25,7 @@ from rudp.cli.common import INTERRUPTED, reason, warn
 
 from . import cells, fairness, loss, report, sweep, tables, windows
 
-__all__ = ["COMMANDS", "bench", "check_option", "main", "names", "output_options", "pool_options"]
+__all__ = ["COMMANDS", "bench", "check_option", "fail", "main", "names", "output_options", "pool_options"]
 
 COMMANDS: Final = {
     "loss": ("commands", "loss_command"),
@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "windows": ("commands", "windows_command"),
     "kernel": ("commands", "kernel_command"),
     "peers": ("peers.command", "peers_command"),
+    "costs": ("costs_command", "costs_command"),
     "show": ("commands", "show_command"),
 }
 """Command: module of this package, name in it."""
@@ -56,7 +57,7 @@ class Bench(click.Group):
 
 @click.group(cls=Bench, context_settings={"help_option_names": ["-h", "--help"]})
 def bench() -> None:
-    """Measure rudp: its congestion controllers on a simulated network, and itself beside its peers.
+    """Measure rudp: its controllers on a simulated network, itself beside its peers, and what its core costs.
 
     Tables go to the terminal, --json writes all figures, --plot draws them. C is the rate of payload that a link
     carries in full packets, p the loss of the data direction, BDP the link's rate times the RTT. The same seed gives
@@ -300,10 +301,12 @@ def show_command(file: Path, plot_folder: Path | None, check: bool) -> None:
     """
     try:
         content = report.read(file)
+        if content["benchmark"] == "costs":
+            import_module(f"{__package__}.costs_command").show_again(content, plot_folder, check)
         benchmark = BENCHMARKS[content["benchmark"]]
         rows = [benchmark.row(row) for row in content["rows"]]
     except (ValueError, KeyError, TypeError) as error:
-        _fail(f"{file} can't be shown: {reason(error)}")
+        fail(f"{file} can't be shown: {reason(error)}")
     _tell(benchmark, rows, content, None, plot_folder)
     raise SystemExit(_check(benchmark, rows) if check else 0)
 
@@ -322,7 +325,7 @@ def kernel_command(arguments: Sequence[str]) -> None:
         # Its modules know each other by the checkout's name.
         if error.name != "bench":
             raise
-        _fail("this benchmark runs in a checkout only: python -m bench.kernel")
+        fail("this benchmark runs in a checkout only: python -m bench.kernel")
     raise SystemExit(status)
 
 
@@ -335,7 +338,8 @@ def _there(names: Sequence[str]) -> list[str]:
     return there
 
 
-def _fail(text: str) -> NoReturn:
+def fail(text: str) -> NoReturn:
+    """Say what is wrong; exit status 1."""
     warn(text)
     raise SystemExit(1)
 
@@ -353,7 +357,7 @@ def _run(
             import_module(f"{__package__}.plots").require()
         outcome = _sweep(benchmark, chosen, jobs, dask)
     except (sweep.MissingExtra, OSError) as error:
-        _fail(reason(error))
+        fail(reason(error))
     except KeyboardInterrupt:
         warn("interrupted")
         raise SystemExit(INTERRUPTED) from None
@@ -412,7 +416,7 @@ def _tell(
             for path in import_module(f"{__package__}.plots").draw(benchmark.name, rows, plot_folder):
                 click.echo(f"drew {path}", err=True)
     except (sweep.MissingExtra, OSError) as error:
-        _fail(reason(error))
+        fail(reason(error))
 
 
 def _check(benchmark: Benchmark, rows: list[Any]) -> int:
