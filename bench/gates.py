@@ -3,10 +3,10 @@
 Knows: which, and how to take them on a noisy machine. Refuses to know: how costs (`costs`) and transfers (`peers`) are
 measured.
 
-    rudp beside bare UDP    seconds, and CPU of both sides, for the same bytes over loopback, two processes each, packets
-                            of 1,400 bytes, protection none: beside a datagram a call, and beside the bare minimum that
-                            a sender and a receiver with GSO and GRO can do, where this kernel has both
-    costs of the core       the ends of the curves of `rudp bench costs`
+    rudp beside bare UDP   seconds, and CPU of both sides, for the same bytes over loopback, two processes each, packets
+                           of 1,400 bytes, protection none: beside a datagram a call, and beside the bare minimum that
+                           a sender and a receiver with GSO and GRO can do, where this kernel has both
+    costs of the core      the ends of the curves of `rudp bench costs`
 
 Each figure is the median over rounds in which both take turns; no limit is a time, and nothing is tried again. Exit
 status 1 if one is over its bound.
@@ -33,10 +33,10 @@ TRANSFERS: Final = 5
 SECONDS: Final = 60.0
 """After which a transfer has failed; no measure of anything."""
 
-# Contender: what it is, and what rudp may need in parts of it: seconds, CPU. The goal is half the limit's speed.
+# Contender: what it is, and what rudp may need in parts of it: seconds, CPU. Half of the margin is the machine's.
 BARE: Final = {
     "bare-udp": ("a datagram a call", 1.0, 0.8),
-    "bare-gso": ("trains as large as they can be", 4.0, 4.0),
+    "bare-gso": ("trains as large as they can be", 6.0, 6.0),
 }
 ROUNDS: Final = 5
 """Of costs: some ten milliseconds of CPU each, forth and back."""
