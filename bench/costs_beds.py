@@ -242,6 +242,9 @@ class Bed:
         arrived: list[tuple[float, bytes, Train]] = []
         while inward.air and inward.air[0][0] <= now and len(arrived) < BUFFERS:
             arrived.append(inward.air.popleft())
+        due = end.next_timeout()
+        if not arrived and not end.has_work and (due is None or due > now):
+            return 0, 0, 0
         before = process_time_ns()
         for _, data, train in arrived:
             end.receive(memoryview(data), train.segment_size, remote, local, train.ecn, now)

@@ -81,5 +81,5 @@ def _unit(rows: Sequence[Row], unit: str) -> str:
 def _size(size: float, unit: str) -> str:
     """So short that six fit side by side."""
     if unit.startswith("bytes"):
-        return f"{size / (1 << 20):g} MiB" if size >= 1 << 20 else f"{size / 1024:g} KiB" if size else "0"
+        return f"{size / (1 << 20):g} M" if size >= 1 << 20 else f"{size / 1024:g} K" if size else "0"
     return f"{size:,.10g}" if size < 100_000 else f"{size / 1000:,g} k"

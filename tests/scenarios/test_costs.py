@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from bench.costs_beds import Bulk, Crowd
 from rudp.config import Config
 from rudp.pacer import Pacer
 from tests.core_pair import CLIENT, SERVER, Pair, read_all
@@ -68,6 +69,20 @@ def test_an_acknowledgement_and_a_timer_cost_the_same_however_many_streams_are_o
         many.client.open_stream(True)
     base = work(few)
     assert work(many) <= base * 1.5
+
+
+def test_a_packet_costs_the_same_however_many_connections_are_open() -> None:
+    few, many = Bulk(), Bulk(connections=300)
+    for bed in (few, many):
+        bed.sample(1000)
+    assert calls(lambda: many.sample(5000)) <= calls(lambda: few.sample(5000)) * 1.05
+
+
+def test_a_packet_costs_the_same_however_many_connections_send() -> None:
+    alone, crowd = Crowd(1), Crowd(300)
+    for bed in (alone, crowd):
+        bed.sample(300)
+    assert calls(lambda: crowd.sample(300)) <= calls(lambda: alone.sample(300)) * 1.05
 
 
 def test_a_packet_in_a_train_costs_hardly_a_call() -> None:
