@@ -811,6 +811,57 @@ def test_a_server_is_closed_once_its_connections_have_ended():
     run(main())
 
 
+@pytest.mark.parametrize("timeout", [None, 60.0])
+def test_aclose_lets_what_was_written_arrive(timeout):
+    async def main():
+        data = bytes(2_000_000)
+
+        async def handler(connection):
+            stream = await connection.accept_stream()
+            assert await stream.receive() == b"?"
+            await stream.send(data)
+            await stream.receive()
+
+        server = await rudp.serve(handler, HOST, 0)
+        connection = await rudp.connect(HOST, server.local_address[1])
+        await connection.main_stream.send(b"?")
+        first = await connection.main_stream.receive()
+        closing = asyncio.ensure_future(server.aclose(timeout))
+        assert first + await connection.main_stream.receive_exactly(len(data) - len(first)) == data
+        assert await connection.main_stream.receive() == b""
+        await connection.close()
+        await closing
+        assert not server.sockets
+
+    run(main())
+
+
+def test_aclose_gives_up_connections_and_handlers_after_its_time():
+    async def main():
+        cancelled = []
+        started = asyncio.Event()
+
+        async def handler(connection):
+            started.set()
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                cancelled.append(connection)
+                raise
+
+        server = await rudp.serve(handler, HOST, 0)
+        connection = await rudp.connect(HOST, server.local_address[1])
+        await started.wait()
+        await server.aclose(0.01)
+        assert len(cancelled) == 1
+        assert not server.sockets
+        with pytest.raises((rudp.ConnectionReset, rudp.ConnectionClosed)):
+            await connection.wait_closed()
+            connection.check()
+
+    run(main())
+
+
 def test_serve_forever_ends_by_cancellation_and_aborts_its_connections():
     async def main():
         server = await rudp.serve(echo, HOST, 0)
