@@ -5,7 +5,10 @@ Invariant of the comparison: equal work. Every contender moves the same bytes fr
 has loopback's 64 KB MTU, and for "rudp-pmtud", which is rudp-none as it comes, with path MTU discovery: "tcp" reads
 through asyncio's streams, as rudp's own API is used, "tcp-buffered" through a BufferedProtocol, the fastest way asyncio
 has. Bare UDP sends one datagram a call with a window that the receiver opens, and neither orders nor repeats anything:
-it is what the system calls alone cost.
+it is what the system calls alone cost. "rudp-portable" is rudp-none with one datagram a call each way, as on systems
+without segmentation offload: to be compared with bare UDP.
+
+    python -m bench.transfer --only udp,rudp-portable,rudp-none
 
     python -m bench.transfer                        the table
     python -m bench.transfer --json                 the same as JSON
@@ -28,11 +31,13 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from multiprocessing.connection import Connection as Pipe
+from random import SystemRandom
 from typing import Any, Final, NamedTuple
 
 import rudp
+from rudp.udp import UdpSocket
 
 MEGABYTE: Final = 1_000_000
 CHUNK: Final = 1 << 18
@@ -106,6 +111,30 @@ class Meter:
         return True
 
 
+class _Portable:
+    """The machine without segmentation offload: what a loop's `rudp_system` may be."""
+
+    def open_socket(self, local_addr: Sequence[object], *, family: int = 0, buffer_size: int) -> UdpSocket:
+        """As `UdpSocket.open`."""
+        return UdpSocket.open(local_addr, family=family, buffer_size=buffer_size, offload=False)
+
+    def wrap_socket(self, sock: Any, *, buffer_size: int) -> UdpSocket:
+        """As `UdpSocket.wrap`."""
+        return UdpSocket.wrap(sock, buffer_size=buffer_size, offload=False)
+
+    def random(self) -> SystemRandom:
+        """The system's chance."""
+        return SystemRandom()
+
+    def started(self, sock: Any, core: Any) -> None:
+        """Nothing is to be noted."""
+
+
+def _use_portable(portable: bool) -> None:
+    if portable:
+        asyncio.get_running_loop().rudp_system = _Portable()  # type: ignore[attr-defined]
+
+
 # -- rudp -------------------------------------------------------------------------------------------------------
 
 
@@ -115,8 +144,9 @@ def _config(protection: str, datagram: int) -> rudp.Config:
     return rudp.Config(protection=protection, max_datagram_size=datagram, path_mtu_discovery=False)
 
 
-async def rudp_receiver(pipe: Pipe, size: int, protection: str, datagram: int) -> None:
+async def rudp_receiver(pipe: Pipe, size: int, protection: str, datagram: int, portable: bool = False) -> None:
     """Serve one connection on loopback and count what its main stream brings."""
+    _use_portable(portable)
     meter = Meter(size)
     done = asyncio.Event()
 
@@ -136,8 +166,11 @@ async def rudp_receiver(pipe: Pipe, size: int, protection: str, datagram: int) -
     pipe.send((meter.span.seconds, meter.span.cpu))
 
 
-async def rudp_sender(port: int, size: int, protection: str, datagram: int) -> tuple[float, dict[str, Any]]:
+async def rudp_sender(
+    port: int, size: int, protection: str, datagram: int, portable: bool = False
+) -> tuple[float, dict[str, Any]]:
     """Send `size` bytes on the main stream and wait for the receiver's word."""
+    _use_portable(portable)
     span = Span()
     chunk = pattern(CHUNK)
     async with rudp.connect(HOST, port, config=_config(protection, datagram)) as connection:
@@ -152,6 +185,7 @@ async def rudp_sender(port: int, size: int, protection: str, datagram: int) -> t
         stats = connection.stats()
         detail = {
             "packets_sent": stats.packets_sent,
+            "packets_received": stats.packets_received,
             "packets_lost": stats.packets_lost,
             "smoothed_rtt_ms": round(stats.smoothed_rtt * 1000, 3),
             "congestion_window": stats.congestion_window,
@@ -299,6 +333,7 @@ def contenders(datagram: int) -> dict[str, Contender]:
         "rudp-none": Contender(rudp_receiver, rudp_sender, ("none", datagram)),
         "rudp-crc32": Contender(rudp_receiver, rudp_sender, ("crc32", datagram)),
         "rudp-pmtud": Contender(rudp_receiver, rudp_sender, ("none", 0)),
+        "rudp-portable": Contender(rudp_receiver, rudp_sender, ("none", datagram, True)),
         "tcp": Contender(tcp_receiver, tcp_sender, ()),
         "tcp-buffered": Contender(tcp_protocol_receiver, tcp_sender, ()),
         "udp": Contender(udp_receiver, udp_sender, (datagram,)),
@@ -391,10 +426,10 @@ def show(report: dict[str, Any]) -> None:
         f"{report['what']}; {report['bytes'] / MEGABYTE:.0f} MB, {report['datagram']}-byte datagrams, median of "
         f"{report['rounds']}; CPython {report['python']}, {report['system']}"
     )
-    print(f"{'':12} {'MB/s':>8} {'least':>8} {'most':>8} {'CPU s/GB sender':>16} {'receiver':>9}")
+    print(f"{'':14} {'MB/s':>8} {'least':>8} {'most':>8} {'CPU s/GB sender':>16} {'receiver':>9}")
     for name, row in report["results"].items():
         print(
-            f"{name:12} {row['goodput_MB_s']:8.1f} {row['least_MB_s']:8.1f} {row['most_MB_s']:8.1f} "
+            f"{name:14} {row['goodput_MB_s']:8.1f} {row['least_MB_s']:8.1f} {row['most_MB_s']:8.1f} "
             f"{row['cpu_s_per_GB_sender']:16.2f} {row['cpu_s_per_GB_receiver']:9.2f}"
         )
 
@@ -405,7 +440,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="megabytes per transfer (default 512)")
     parser.add_argument("--rounds", type=int, default=5, help="transfers of each (default 5)")
     parser.add_argument("--datagram", type=int, default=1400, help="UDP payload bytes (default 1400)")
-    parser.add_argument("--only", help="names, comma-separated: rudp-none, rudp-crc32, tcp, tcp-buffered, udp")
+    parser.add_argument("--only", help="names, comma-separated: " + ", ".join(contenders(0)))
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--smoke", action="store_true", help="8 MB of each, once")
     options = parser.parse_args()

@@ -8,9 +8,8 @@ Operations, none of which ever blocks, sleeps or resolves a name; costs are on t
     receive()       about 1 us a received buffer: one datagram or, merged by the kernel, several; datagrams that
                     wait and that it didn't merge are merged here, at about 2 us each
     read_errors()   what went wrong with earlier datagrams, by peer; costs nothing when nothing did
-A driver sends until `send` is False, then holds that one train and offers the same object again when the
-socket is writable. It receives until None. It calls `read_errors` at the end of every wake-up, whichever way
-the socket was ready: an unread error keeps it awake.
+A driver sends until `send` is False, then holds that one train and offers the same object again when the socket is
+writable. It receives until None. It calls `read_errors` at the end of every wake-up: an unread error keeps it awake.
 
 How failures end, so that none turns into a dead loop (RFC 8085 section 5.2, RFC 1122 section 4.1.3.3):
     full buffer             False; the train resumes where it stopped, nothing is sent twice
@@ -178,10 +177,9 @@ class UdpSocket:
     ) -> UdpSocket:
         """Bind a socket to numeric `local_addr` (host, port); host "" or no address: every address there is.
 
-        With `family` 0 the host "" or "::" serves IPv4 and IPv6 where the machine can; AF_INET6 serves
-        IPv6 alone. `reuse_port` lets several sockets share the port. `buffer_size` bytes are asked for each
-        way. `offload` False forces one datagram a call. Raises SocketError: port in use, no permission, bad
-        address.
+        With `family` 0 the host "" or "::" serves IPv4 and IPv6 where the machine can; AF_INET6 serves IPv6 alone.
+        `reuse_port` lets several sockets share the port. `buffer_size` bytes are asked for each way. `offload` False
+        forces one datagram a call. Raises SocketError: port in use, no permission, bad address.
         """
         sock = open_socket(local_addr, family, reuse_port)
         try:
@@ -276,34 +274,34 @@ class UdpSocket:
             progress = _Progress(train, train.segment_size * segments, train.local if self._pktinfo else None)
         size = len(progress.data)
         while progress.offset < size:
-            piece = progress.data[progress.offset : progress.offset + progress.step]
-            if error is None:
-                error = self._send_piece(piece, progress)
-            if error is None:
-                progress.offset += len(piece)
-                progress.repeats = progress.queue_full = 0
-            elif not self._pass_over(error, len(piece), progress):
+            error = error or self._send_pieces(progress)
+            if error is not None and not self._pass_over(error, min(progress.step, size - progress.offset), progress):
                 self._progress = progress
                 return False
             error = None
         return True
 
-    def _send_piece(self, piece: memoryview, progress: _Progress) -> OSError | None:
-        train = progress.train
-        segment_size = train.segment_size if len(piece) > train.segment_size else 0
-        key = (segment_size, progress.ecn, progress.local, len(train.remote))
-        remote = address_to_kernel(train.remote) if self._is_ipv6 else train.remote
+    def _send_pieces(self, progress: _Progress) -> OSError | None:
+        """Send pieces to the end, or until one fails."""
+        train, data, step = progress.train, progress.data, progress.step
+        segment_size, size = train.segment_size, len(progress.data)
+        remote = None if self._peer else address_to_kernel(train.remote) if self._is_ipv6 else train.remote
+        ancillary = None
         try:
-            ancillary = self._ancillary_cache.get(key)
-            if ancillary is None:
-                ancillary = self._pack(key)
-            self._sendmsg([piece], ancillary, 0, None if self._peer else remote)
+            while (left := size - progress.offset) > 0:
+                if ancillary is None or left <= segment_size < step:
+                    together = segment_size if left > segment_size < step else 0
+                    key = (together, progress.ecn, progress.local, len(train.remote))
+                    ancillary = self._ancillary_cache.get(key) or self._pack(key)
+                self._sendmsg([data[progress.offset : progress.offset + step]], ancillary, 0, remote)
+                if progress.ecn != train.ecn and self._ecn:
+                    # Refused with a mark, taken without: this machine can't mark.
+                    self._ecn = False
+                    self._ancillary_cache.clear()
+                progress.offset += step
+                progress.repeats = progress.queue_full = 0
         except OSError as error:
             return error
-        if progress.ecn != train.ecn:
-            # Refused with a mark, taken without: this machine can't mark.
-            self._ecn = False
-            self._ancillary_cache.clear()
         return None
 
     def _pass_over(self, error: OSError, piece_size: int, progress: _Progress) -> bool:
@@ -360,13 +358,12 @@ class UdpSocket:
     def receive(self, *, first: bool = False) -> Received | None:
         """The next received buffer, or None when there is none; call `read_errors` then.
 
-        Where the kernel doesn't merge, datagrams that wait behind one another are merged here, from the second
-        on; `first` of a wake-up. Cut-short and empty ones are stepped over and counted. Raises SocketError only
-        if the socket is closed.
+        Where the kernel doesn't merge, datagrams that wait behind one another are merged here, from the second on;
+        `first` of a wake-up. Cut-short and empty ones are stepped over. Raises SocketError only if it is closed.
         """
         self._last_single = self._last_single and not first
         arrived, self._ahead = self._ahead, None
-        if arrived is None and (arrived := self._receive_at(0)) is None:
+        if arrived is None and (arrived := self._receive_one()) is None:
             self._last_single = False
             return None
         start, size, key, remote = arrived
@@ -388,27 +385,32 @@ class UdpSocket:
     def _merge(self, first: _Arrived) -> int:
         """Receive datagrams that go on where `first` ends and are like it; where they end in turn."""
         start, size, key, remote = first
+        receive, view, like = self._recv, self._view, list(key)
         stop = start + size
         for _ in range(MAX_SEGMENTS - 1):  # a buffer of tiny ones would take tens of thousands of calls
             if stop + size > RECEIVE_SIZE:
                 break
-            arrived = self._receive_at(stop)
-            if arrived is None:
-                self._idle = False
+            try:
+                more, ancillary, flags, sender = receive([view[stop:]], _ANCILLARY_SIZE)
+            except BlockingIOError:
                 break
-            if arrived[1] > size or arrived[2] != key or arrived[3] != remote:
-                self._ahead = arrived
+            except OSError as error:
+                self._receive_failed(error)
+                continue
+            if (flags or not more) and self._must_skip(more, flags):
+                continue
+            if more > size or sender != remote or list(ancillary) != like:
+                self._ahead = stop, more, tuple(ancillary), sender
                 break
-            stop += arrived[1]
-            if arrived[1] < size:
+            stop += more
+            if more < size:
                 break
         return stop
 
-    def _receive_at(self, start: int) -> _Arrived | None:
-        buffers = [self._view[start:]] if start else self._buffers
+    def _receive_one(self) -> _Arrived | None:
         for _ in range(_SKIPS_A_CALL):
             try:
-                size, ancillary, flags, remote = self._recv(buffers, _ANCILLARY_SIZE)
+                size, ancillary, flags, remote = self._recv(self._buffers, _ANCILLARY_SIZE)
             except BlockingIOError:
                 # Twice nothing: something else woke the driver, which can only be the error queue.
                 self._errors_waiting = self._errors_waiting or (self._idle and self._error_queue)
@@ -420,7 +422,7 @@ class UdpSocket:
             self._idle = False
             if (flags or not size) and self._must_skip(size, flags):
                 continue
-            return start, size, tuple(ancillary), remote
+            return 0, size, tuple(ancillary), remote
         return None
 
     def _unpack(self, key: tuple[tuple[int, int, bytes], ...]) -> tuple[int, Address | None, int]:
@@ -433,13 +435,10 @@ class UdpSocket:
 
     def _must_skip(self, size: int, flags: int) -> bool:
         # Without its ancillary data a buffer can't be cut into datagrams.
-        if flags & _CUT_SHORT:
-            self.counters.truncated += 1
-            return True
-        if not size:
-            self.counters.empty += 1
-            return True
-        return False
+        cut = bool(flags & _CUT_SHORT)
+        self.counters.truncated += cut
+        self.counters.empty += not (cut or size)
+        return cut or not size
 
     def _receive_failed(self, error: OSError) -> None:
         number = error.errno or 0
@@ -455,8 +454,8 @@ class UdpSocket:
     def read_errors(self) -> list[PeerError]:
         """What the network or this machine said of datagrams sent earlier, at most 128 reports a call.
 
-        ECONNREFUSED: nobody listens on that port. EMSGSIZE: too big for the path. Host or network unreachable
-        may pass (RFC 1122 section 4.2.3.9 calls them soft). Who can guess addresses can forge an ICMP error.
+        ECONNREFUSED: nobody listens on that port. EMSGSIZE: too big for the path. Host or network unreachable may
+        pass (RFC 1122 section 4.2.3.9 calls them soft). Who can guess addresses can forge an ICMP error.
         """
         errors, self._errors = self._errors, []
         if self._errors_waiting and not self._closed:
