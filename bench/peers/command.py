@@ -140,7 +140,10 @@ def _tell(document: dict[str, Any], json_path: Path | None, plot_folder: Path | 
             click.echo(_text(document), nl=False)
         else:
             console = Console(highlight=False)
-            for table in (*show.tables(document), show.goals(document)):
+            tables = list(show.tables(document))
+            if not document["options"]["short"]:  # too short to say anything
+                tables.append(show.goals(document))
+            for table in tables:
                 # A table is as wide as it must be, on a narrow terminal or into a file, too.
                 unbounded = console.options.update(max_width=1000)
                 console.width = max(console.width, console.measure(table, options=unbounded).maximum)

@@ -24,6 +24,8 @@ Data: TypeAlias = bytes | bytearray | memoryview
 class Channel(ABC):
     """One connection: bytes in order, both ways."""
 
+    __slots__ = ()
+
     @abstractmethod
     async def send(self, data: bytes) -> None:
         """Write, waiting first or afterwards while the library has enough to send."""

@@ -19,6 +19,8 @@ __all__ = ["CONTENDERS"]
 class RudpChannel(Channel):
     """A connection's main stream."""
 
+    __slots__ = ("connection", "stream")
+
     def __init__(self, connection: rudp.Connection) -> None:
         self.connection = connection
         self.stream = connection.main_stream

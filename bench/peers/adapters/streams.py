@@ -13,6 +13,8 @@ LIMIT = 1 << 20
 class StreamsChannel(Channel):
     """Reader and writer of one connection."""
 
+    __slots__ = ("reader", "writer")
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
