@@ -8,6 +8,7 @@ for reports, or on a process's own descriptor.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import multiprocessing
 import os
@@ -28,6 +29,7 @@ import pytest
 
 import rudp
 from rudp.aio import workers as supervision
+from rudp.aio.process import WorkerProcess
 from rudp.udp_group import attach_program, open_group
 from rudp.udp_options import open_socket
 
@@ -351,6 +353,20 @@ def test_ipv6_and_ipv4_find_the_same_workers() -> None:
     run(main())
 
 
+def test_a_socket_of_ones_own_is_the_first_of_the_group() -> None:
+    async def main() -> None:
+        own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        own.bind((HOST, 0))
+        address = own.getsockname()
+        async with await rudp.serve(where, sock=own, workers=options()) as server:
+            assert server.local_address == address
+            async with rudp.connect(*address) as connection:
+                assert (await ask(connection))[0] in server.pids
+                await connection.main_stream.send_eof()
+
+    run(main())
+
+
 # -- handlers ------------------------------------------------------------------------------------------------------
 
 
@@ -455,6 +471,54 @@ def test_after_too_many_ends_at_once_the_server_gives_up(
             await server.aclose()
         assert not server.is_serving()
         assert_gone(pids)
+
+    run(main())
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = WorkerProcess._start
+    refusals = [OSError(errno.EAGAIN, "no more processes")] * 2
+
+    def refusing(process: WorkerProcess) -> None:
+        if not refusals:
+            start(process)
+            return
+        process._plan.control.close()
+        raise refusals.pop()
+
+    async def main() -> None:
+        exits: asyncio.Queue[rudp.WorkerExit] = asyncio.Queue()
+        async with serving(on_exit=exits.put_nowait) as server:
+            monkeypatch.setattr(WorkerProcess, "_start", refusing)
+            os.kill(server.pids[1] or 0, signal.SIGKILL)
+            reports = [await exits.get() for _ in range(3)]
+            assert [report.exit_code for report in reports] == [-signal.SIGKILL, None, None]
+            assert all(report.replaced for report in reports)
+            assert "no more processes" in reports[1].reason
+            connection = await connect_to(server, 1)
+            assert (await ask(connection))[0] == server.pids[1]
+            connection.abort()
+
+    run(main())
+
+
+def test_a_callback_that_fails_keeps_no_worker_from_being_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        problems: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.put_nowait(context))
+
+        def failing(report: rudp.WorkerExit) -> None:
+            raise LookupError(f"no page for worker {report.index}")
+
+        async with serving(on_exit=failing) as server:
+            victim = server.pids[0]
+            os.kill(victim or 0, signal.SIGKILL)
+            assert isinstance((await problems.get())["exception"], LookupError)
+            connection = await connect_to(server, 0)
+            assert (await ask(connection))[0] != victim
+            connection.abort()
 
     run(main())
 
