@@ -19,6 +19,7 @@ SHORT = 120
 FOUND = {
     1099: "RETRY was taken once in an opening, so an address that changed after it tried in vain",
     3869: "the same, with cookies because of max_half_open",
+    101031: "a first packet size that was too large was left after the connection had given up",
 }
 
 

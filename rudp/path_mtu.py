@@ -211,10 +211,12 @@ class PathMtu:
         if train.mtu_probe:
             self._on_probe_lost(train.last_size, now)
             return
-        self._lost += train.count
-        if self._lost + self._acked > LOSS_RATE_PACKETS:
-            self._lost //= 2
-            self._acked //= 2
+        if self.state is not SearchState.BASE or _largest(train) <= BASE_PLPMTU:
+            # Of a size that nothing was seen to pass at it isn't chance.
+            self._lost += train.count
+            if self._lost + self._acked > LOSS_RATE_PACKETS:
+                self._lost //= 2
+                self._acked //= 2
         if train.stop > self._passed:
             self._suspect(train, now)
 

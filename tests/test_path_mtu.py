@@ -324,9 +324,16 @@ class TestBlackHole:
         link.machine.on_probe_timeout(BLACK_HOLE_TIMEOUTS, [link.packet(9000)], link.now)
         assert link.machine.size == BASE_PLPMTU
 
+    def test_that_packets_of_a_first_size_were_lost_is_no_reason_to_keep_it(self) -> None:
+        """Found by the swarm: they were taken for a high loss rate, and a connection gave up before its size did."""
+        link = Link(1472, initial=9000)
+        link.resolve([link.packet(9000), link.packet(100), link.packet(9000)], [False, True, False])
+        link.machine.on_probe_timeout(BLACK_HOLE_TIMEOUTS, [link.packet(9000)], link.now)
+        assert link.machine.size == BASE_PLPMTU
+
     def test_when_all_is_lost_six_probe_timeouts_are_enough(self) -> None:
         link = Link(1472, initial=9000)
-        link.resolve([link.packet(9000)], [False])
+        link.resolve([link.packet(100)], [False])
         for count in range(1, 6):
             link.machine.on_probe_timeout(count, [link.packet(9000)], link.now)
         assert not link.machine.black_holes
