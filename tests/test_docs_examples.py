@@ -78,6 +78,12 @@ EXPECTED: dict[str, list[str]] = {
         r"west: 360 readings, .* the last after 6\d\d",
         r"the clock says 60 minutes",
     ],
+    "fuzz_protocol.py": [
+        r"careful: right in 20 worlds",
+        r"careless: (AssertionError|ValueError)",
+        r"world \d+: forth delay",
+        r"client -> server  SYN try 1 \(1200 B\)   \[arrives",
+    ],
     "own_controller.py": [r"cubic .*delay +\d{3} ms", r"background .*delay +[12]\d ms, 0 packets lost"],
     "own_loop.py": [r"4000000 bytes came back, equal: True", r"error None"],
 }

@@ -83,6 +83,8 @@ class Faults:
 
     def _says(self, name: str) -> bool:
         value = getattr(self, name)
+        if name == "queue":
+            return value is not None and self.rate is not None
         if name in ("late", "burst"):
             return bool(self.reorder or self.duplicate if name == "late" else self.loss)
         return name == "delay" or value not in (0.0, None, (), inf)

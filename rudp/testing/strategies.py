@@ -177,14 +177,10 @@ def mutations(draw: st.DrawFn, data: bytes) -> bytes:
     return bytes(changed)
 
 
-def _off_or(strategy: st.SearchStrategy[float]) -> st.SearchStrategy[float]:
-    return st.just(0.0) | strategy
-
-
-@st.composite
-def _outages(draw: st.DrawFn, until: float) -> tuple[tuple[float, float], ...]:
-    starts = draw(st.lists(st.floats(0.0, until), max_size=2))
-    return tuple((start, start + draw(st.floats(0.001, 5.0))) for start in sorted(starts))
+def _outages(until: float) -> st.SearchStrategy[tuple[tuple[float, float], ...]]:
+    lengths = st.sampled_from([0.01, 0.1, 1.0, 5.0])
+    starts = st.integers(0, 10).map(lambda tenth: until * tenth / 10)
+    return st.lists(st.builds(lambda start, length: (start, start + length), starts, lengths), max_size=2).map(tuple)
 
 
 def faults(until: float = 10.0, *, corrupt: bool = True) -> st.SearchStrategy[Faults]:
@@ -192,20 +188,21 @@ def faults(until: float = 10.0, *, corrupt: bool = True) -> st.SearchStrategy[Fa
 
     Delay 1 ms to 1 s, jitter, loss up to 30 % alone or in bursts, up to half of the packets late or doubled, a line of
     10 kB/s to 10 MB/s behind a queue of 2 packets or more, outages; corruption up to 10 % unless `corrupt` is False,
-    as it must be for a connection without protection.
+    as it must be for a connection without protection. Few values each, the harmless one first: a failure shrinks fast,
+    and reads well.
     """
     return st.builds(
         Faults,
-        delay=st.sampled_from([0.01, 0.001, 0.1]) | st.floats(0.001, 1.0),
-        jitter=_off_or(st.floats(0.001, 0.2)),
-        loss=_off_or(st.floats(0.001, 0.3)),
+        delay=st.sampled_from([0.01, 0.001, 0.05, 0.3, 1.0]),
+        jitter=st.sampled_from([0.0, 0.001, 0.02, 0.2]),
+        loss=st.sampled_from([0.0, 0.01, 0.05, 0.15, 0.3]),
         burst=st.sampled_from([0.0, 2.0, 8.0]),
-        reorder=_off_or(st.floats(0.001, 0.5)),
-        duplicate=_off_or(st.floats(0.001, 0.5)),
+        reorder=st.sampled_from([0.0, 0.01, 0.1, 0.5]),
+        duplicate=st.sampled_from([0.0, 0.01, 0.1, 0.5]),
         late=st.sampled_from([0.02, 0.001, 0.2]),
-        corrupt=_off_or(st.floats(0.001, 0.1)) if corrupt else st.just(0.0),
-        rate=st.none() | st.floats(1e4, 1e7),
-        queue=st.integers(2, 200),
+        corrupt=st.sampled_from([0.0, 0.01, 0.1] if corrupt else [0.0]),
+        rate=st.sampled_from([None, 1e7, 1e6, 1e5, 1e4]),
+        queue=st.sampled_from([200, 50, 10, 2]),
         outages=_outages(until),
         until=st.just(until),
     )
@@ -215,7 +212,7 @@ def worlds(until: float = 10.0) -> st.SearchStrategy[World]:
     """A client and a server with drawn faults either way, until `until` (seconds), and drawn merging of arrivals."""
     return st.builds(
         World,
-        seed=st.integers(0, 2**32 - 1),
+        seed=st.integers(0, 999),
         forth=faults(until),
         back=faults(until),
         merging=st.sampled_from([None, 0.0, 1.0]),
