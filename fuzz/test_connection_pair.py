@@ -4,8 +4,8 @@ heals, all that was written and not given up arrives within a bounded time.
 
 A rule-based state machine over two endpoints in memory: streams of both kinds opened by either side, written,
 read, left unread, finished, reset, stopped, half-closed and closed, under drawn loss, reordering,
-duplication, corruption and delays. `rudp.testing.invariants` looks at both connections after each step. The drawn
-seed of the network is printed with a failing example, which hypothesis replays.
+duplication, corruption and delays. `rudp.testing.invariants` looks at both connections after each step. A failing
+example is printed by hypothesis step by step, and packet by packet below.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
+from hypothesis.control import current_build_context
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rudp.config import Config
 from rudp.connection import Connection
 from rudp.errors import ConnectionClosed, StreamClosed, StreamLimitReached, StreamReset, StreamStopped
 from rudp.events import PeerFinished, StreamOpened, Terminated
+from rudp.testing import Story, in_words
 from tests.core_pair import Datagram, Pair
 
 KIB = 1024
@@ -64,9 +66,22 @@ class Network:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.random = Random(seed)
+        # Told only where hypothesis runs its final example, as it takes time.
+        self.story = Story() if current_build_context().is_final else None
         self.loss = self.duplicate = self.corrupt = self.late = 0.0
 
     def fate(self, datagram: Datagram) -> list[tuple[float, bytes]]:
+        """What becomes of a datagram, and a line of the story."""
+        found = self.drawn(datagram)
+        if self.story is not None:
+            ways = [
+                f"arrives {datagram.time + delay:.6f}{' CORRUPTED' * (data != datagram.data)}" for delay, data in found
+            ]
+            line = f"{datagram.sender}: {in_words(datagram.data)} ({len(datagram.data)} B)   "
+            self.story.note(f"{line}[{'; '.join(ways) or 'LOST'}]", datagram.time)
+        return found
+
+    def drawn(self, datagram: Datagram) -> list[tuple[float, bytes]]:
         draw = self.random.random
         if draw() < self.loss:
             return []
@@ -268,8 +283,15 @@ class ConnectionPair(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "pair"):
             return
-        print(f"network seed {self.network.seed}")
         self.weather(0.0, 0.0, 0.0, 0.0)
+        try:
+            self.end_well()
+        finally:
+            if self.network.story is not None:
+                note(str(self.network.story))
+
+    def end_well(self) -> None:
+        """All is read and both sides close; what must have come has."""
         if not any(self.closed.values()):
             self.drain()
         for side in SIDES:
