@@ -12,7 +12,9 @@ from rudp import wire
 from rudp.config import Config
 from rudp.congestion.new_reno import NewReno
 from rudp.ranges import RangeSet
+from rudp.sent_packets import SentPackets, SentTrain
 from rudp.state import State
+from rudp.unresolved import Unresolved
 
 CONTROLLERS = ("model", "cubic", "new_reno", "bbr")
 
@@ -145,3 +147,28 @@ def test_a_peer_that_acknowledges_what_came_is_sent_all_of_it() -> None:
     assert server.send_buffered == 0
     skipped = set(range(came[-1])) - set(came)
     assert len(came) // 1024 - 1 <= len(skipped) <= len(came) // 512
+
+
+def test_ranges_told_in_vain_are_looked_at_no_more_until_something_is_resolved() -> None:
+    unresolved = Unresolved()
+    taken: list[tuple[int, int]] = []
+
+    class Counted(SentPackets):
+        def take(self, start: int, stop: int) -> list[SentTrain]:
+            taken.append((start, stop))
+            return super().take(start, stop)
+
+    unresolved.outstanding = Counted()
+    for number in range(2000):
+        unresolved.on_sent(SentTrain(number, 1, 0.0, 100, 100))
+    unresolved.take(wire.Ack(1999, 0.0, ((500, 2000),), None))
+    taken.clear()
+    for turn in range(400):
+        newest = 1999 - turn % 2
+        unresolved.take(wire.Ack(newest, 0.0, tuple((n, n + 1) for n in range(newest, newest - 256, -2)), None))
+    assert len(taken) < 400 * 128 / 3
+    # A receiver under heavy loss is heard with all its ranges, again and again: they resolve what it tells.
+    late = tuple((number, number + 1) for number in range(498, 242, -2))
+    for _ in range(10):
+        unresolved.take(wire.Ack(1999, 0.0, ((500, 2000), *late[:127]), None))
+    assert [train.first for train in unresolved.outstanding if 246 <= train.first < 500] == list(range(247, 500, 2))
