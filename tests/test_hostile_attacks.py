@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import socket
 import sys
 import tracemalloc
@@ -332,7 +333,7 @@ def test_a_datagram_full_of_small_frames_ends_the_connection() -> None:
     peer = Peer()
     peer.arrive(peer.packet(*[wire.MaxData(number) for number in range(7000)]))
     peer.answers()
-    broke(peer, ErrorCode.FRAME_ENCODING_ERROR, "32 frames")
+    broke(peer, ErrorCode.FRAME_ENCODING_ERROR, "16 frames")
 
 
 def traced(fill: Any) -> int:
@@ -574,3 +575,20 @@ def test_victims_answer_strangers_with_no_more_than_three_times_what_came() -> N
         received += sum(map(len, peer.answers()))
         assert received <= 3 * sent, attack.name
     assert SERVER != PEER
+
+
+def test_the_page_on_security_shows_what_was_kept_and_every_attack() -> None:
+    page = attacks.PAGE.read_text(encoding="utf-8")
+    figures = json.loads(attacks.RESULTS.read_text(encoding="utf-8"))
+    assert attacks.written(page, figures) == page, "run: python -m bench.attacks --write"
+    assert {row["attack"] for row in figures["rows"]} == {attack.name for attack in ATTACKS}
+
+
+def test_the_command_measures_and_says_which_bounds_do_not_hold() -> None:
+    figures = attacks.measure(40, 1, ATTACKS[:2])
+    assert [row["attack"] for row in figures["rows"]] == [attack.name for attack in ATTACKS[:2]]
+    for row in figures["rows"]:
+        row.update(cpu_factor=1.0, memory_factor=1.0, kept_core=1.0)
+    assert attacks.missed(figures) == []
+    figures["rows"][1]["memory_factor"] = 2.5
+    assert attacks.missed(figures) == [f"{ATTACKS[1].name}: memory_factor 2.5"]
