@@ -63,8 +63,9 @@ class Connection:
         self.core = core
         self.loop = driver.loop
         self._streams: dict[int, Any] = {}
-        self._incoming: list[Stream] = []
-        self._waiters: list[asyncio.Future[None]] = []
+        # None while empty, as in an idle connection.
+        self._incoming: list[Stream] | None = None
+        self._waiters: list[asyncio.Future[None]] | None = None
         self._opening: asyncio.Future[None] | None = None
         self._peer_finished = False
         self._terminated = False
@@ -162,7 +163,9 @@ class Connection:
             if self._peer_finished or self._terminated:
                 raise self._error or ConnectionClosed("the peer has closed the connection: no further stream will come")
             await self._wait()
-        return self._incoming.pop(0)
+        stream = self._incoming.pop(0)
+        self._incoming = self._incoming or None
+        return stream
 
     async def streams(self) -> AsyncIterator[Stream]:
         """The streams that the peer opens, until it closes the connection. Raises the error that ended it otherwise."""
@@ -176,7 +179,7 @@ class Connection:
     def _wait(self) -> asyncio.Future[None]:
         """A future that is done when anything changes that concerns the connection as a whole."""
         waiter = self.loop.create_future()
-        self._waiters = [old for old in self._waiters if not old.done()]
+        self._waiters = [old for old in self._waiters or () if not old.done()]
         self._waiters.append(waiter)
         return waiter
 
@@ -290,15 +293,20 @@ class Connection:
     def _for_reading(self, stream_id: int) -> Any:
         """The stream an event is for. Stream 0 comes out of accept_stream when the peer uses it and nobody here did."""
         if stream_id == 0 and 0 not in self._streams and not self._peer_finished and not self.core.is_client:
-            self._incoming.append(self._stream(0))
-            self._notify()
+            self._offer(self._stream(0))
         return self._streams.get(stream_id) or self._stream(stream_id)
 
     def _on_opened(self, event: StreamOpened) -> None:
         if self.on_stream is not None:
             self.on_stream(self, event.stream_id)
             return
-        self._incoming.append(self._stream(event.stream_id))
+        self._offer(self._stream(event.stream_id))
+
+    def _offer(self, stream: Stream) -> None:
+        """A stream for `accept_stream`."""
+        if self._incoming is None:
+            self._incoming = []
+        self._incoming.append(stream)
         self._notify()
 
     def _on_connected(self, _: Event) -> None:
@@ -315,8 +323,8 @@ class Connection:
         self._notify()
 
     def _notify(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
 

@@ -292,7 +292,7 @@ class Server:
 
     def run(self, connection: Connection, handler: Handler) -> None:
         """Start a handler's task; the server waits for it in `wait_closed`."""
-        task = self._driver.loop.create_task(_run_handler(connection, handler))
+        task = self._driver.loop.create_task(_run_handler(connection, handler), name="rudp handler")
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
 

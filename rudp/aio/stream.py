@@ -32,7 +32,7 @@ class Stream:
         self._connection = connection
         self.id = stream_id
         self._reader: Waiter | None = None
-        self._writers: list[Waiter] = []
+        self._writers: list[Waiter] | None = None
         self._reset: int | None = None
         self._stopped: int | None = None
         self._eof_sent = False
@@ -77,12 +77,11 @@ class Stream:
             if core.can_send(self.id):
                 break
             waiter = Waiter(self._connection.loop)
-            self._writers.append(waiter)
+            self._writers = [*(self._writers or ()), waiter]
             try:
                 await waiter
             finally:
-                if waiter in self._writers:
-                    self._writers.remove(waiter)
+                self._writers = [other for other in self._writers if other is not waiter] or None
         core.send(self.id, data)
         self._connection.driver.wake()
 
@@ -211,7 +210,7 @@ class Stream:
     def on_writable(self) -> bool:
         """The send buffer fell to its low-water mark: whether everyone who waited for that has gone on."""
         done = True
-        for waiter in list(self._writers):
+        for waiter in self._writers or ():
             done = waiter.wake() and done
         return done
 

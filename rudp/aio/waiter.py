@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator
 from contextvars import Context
-from typing import Any
+from typing import Any, Self
 
 __all__ = ["Waiter"]
 
@@ -52,11 +52,19 @@ class Waiter:
 
     # -- what a task asks of what it waits for ------------------------------------------------------------------
 
-    def __await__(self) -> Generator[Waiter, None, None]:
+    # An iterator of its own: a generator would add as much again to what an idle connection holds.
+    def __await__(self) -> Generator[Any, None, None]:
+        return self  # type: ignore[return-value]  # any iterator will do
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Self:
         if not self._done:
             self._asyncio_future_blocking = True
-            yield self
+            return self
         self.result()
+        raise StopIteration
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """The loop whose tasks may wait here."""
