@@ -1,6 +1,6 @@
 """What one input costs the core: CPU microseconds a packet, a request and a handshake, and where they go.
 
-    python -m bench.wakeups                 the three workloads, and their parts
+    python -m bench.wakeups                 the four workloads, and their parts
     python -m bench.wakeups --json          the same for other programs
 
 Everything is in one process and in memory, so the kernel and asyncio have no share in it. Workloads:
@@ -8,6 +8,7 @@ Everything is in one process and in memory, so the kernel and asyncio have no sh
     flow        one bulk flow of 10 Mbit/s and 1,200-byte packets in the simulator, RTT 50 ms: a packet at a time, paced
     request     100 bytes there and 100 back, one at a time, without delay between two endpoints
     handshake   connections opened and closed one after another; the server's share is timed apart
+    bulk        1,400-byte packets in trains, which is what must not become dearer when single packets become cheaper
 
 The first figures come from runs without a profiler: CPU time of the best of `--repeats` runs, since what disturbs only
 adds. The split comes from further runs, sampled by a timer of CPU time: each sample counts for the module of rudp that
@@ -29,17 +30,20 @@ from typing import Final, NamedTuple, TypeAlias
 
 import rudp
 from bench.flows import Flow, run
+from rudp.config import Config
 from rudp.connection import Connection
 from rudp.endpoint import Endpoint
-from rudp.events import Connected, PeerFinished, StreamReadable
+from rudp.events import Connected, PeerFinished, StreamReadable, StreamWritable
 from rudp.train import Address
 
-__all__ = ["handshakes", "paced_flow", "requests", "split"]
+__all__ = ["bulk", "handshakes", "paced_flow", "requests", "split"]
 
 # 10 Mbit/s in bytes a second, with a queue of one BDP at an RTT of 50 ms.
 RATE: Final = 1_250_000.0
 QUEUE: Final = 62_500
 REQUEST: Final = bytes(100)
+# What the bulk writer writes at a time.
+PIECE: Final = bytes(1 << 18)
 # Seconds that pass between two inputs of the workloads without a simulator: a loopback's round trip.
 STEP: Final = 50e-6
 # Seconds of CPU between two samples; kernels round it up to their tick.
@@ -117,9 +121,11 @@ class Cost(NamedTuple):
 class _Side:
     """One endpoint, and what a driver does after each input; `answer` is told its events."""
 
-    def __init__(self, address: Address, seed: int, answer: OnEvent, *, accept: bool) -> None:
+    def __init__(
+        self, address: Address, seed: int, answer: OnEvent, *, accept: bool, config: Config | None = None
+    ) -> None:
         self.address = address
-        self.endpoint = Endpoint(random=random.Random(seed), accept=accept)
+        self.endpoint = Endpoint(config, random=random.Random(seed), accept=accept)
         self.answer = answer
         self.arrived: list[tuple[bytes, int]] = []
         self.timed = False
@@ -158,6 +164,16 @@ def _talk(client: _Side, server: _Side, now: float) -> float:
     return now
 
 
+def _talk_until(done: Callable[[], bool], client: _Side, server: _Side) -> None:
+    """The same until `done`, timers included."""
+    now = _talk(client, server, 1.0)
+    while not done():
+        now = max(now, min(side.endpoint.next_timeout() or now for side in (client, server)))
+        for side in (client, server):
+            side.endpoint.handle_timeout(now)
+        now = _talk(client, server, now)
+
+
 def paced_flow(seconds: float = 8.0) -> Cost:
     """Packets of a bulk flow of 10 Mbit/s, both ends and the simulator together."""
     outcome = run([Flow()], rate=RATE, queue_bytes=QUEUE, seconds=seconds, seed=1)
@@ -185,13 +201,7 @@ def requests(count: int = 3_000) -> Cost:
     client, server = _Side(CLIENT, 1, on_client, accept=False), _Side(SERVER, 2, on_server, accept=True)
     started = time.process_time()
     client.endpoint.connect(SERVER, 1.0)
-    now = _talk(client, server, 1.0)
-    while left:
-        # What is left to do waits for a timer, an acknowledgement mostly.
-        now = max(now, min(side.endpoint.next_timeout() or now for side in (client, server)))
-        for side in (client, server):
-            side.endpoint.handle_timeout(now)
-        now = _talk(client, server, now)
+    _talk_until(lambda: not left, client, server)
     return Cost(time.process_time() - started, count)
 
 
@@ -219,10 +229,39 @@ def handshakes(count: int = 500) -> Cost:
     return Cost(seconds, count, server.seconds)
 
 
+def bulk(size: int = 40_000_000) -> Cost:
+    """Full packets of one stream without protection, a train at a time, both ends together."""
+    config = Config(protection="none", max_datagram_size=1_400, path_mtu_discovery=False)
+    left = size
+    unread = size
+
+    def on_client(connection: Connection, event: object) -> None:
+        nonlocal left
+        if isinstance(event, (Connected, StreamWritable)):
+            while left > 0 and connection.can_send(0):
+                connection.send(0, PIECE)
+                left -= len(PIECE)
+
+    def on_server(connection: Connection, event: object) -> None:
+        nonlocal unread
+        if isinstance(event, StreamReadable):
+            while data := connection.receive(0, 1 << 20):
+                unread -= len(data)
+
+    client = _Side(CLIENT, 1, on_client, accept=False, config=config)
+    server = _Side(SERVER, 2, on_server, accept=True, config=config)
+    started = time.process_time()
+    client.endpoint.connect(SERVER, 1.0)
+    _talk_until(lambda: unread <= 0, client, server)
+    seconds = time.process_time() - started
+    return Cost(seconds, server.endpoint.stats().datagrams_received)
+
+
 WORKLOADS: Final[dict[str, Callable[[], Cost]]] = {
     "flow": paced_flow,
     "request": requests,
     "handshake": handshakes,
+    "bulk": bulk,
 }
 
 
