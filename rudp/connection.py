@@ -277,7 +277,7 @@ class Connection:
         try:
             return self._streams.read(stream_id, max_bytes, self._now, self._recovery.rtt.smoothed_rtt)
         finally:
-            if self._control:
+            if self._control.pending:
                 self._wake()
 
     def reset_stream(self, stream_id: int, code: int) -> None:

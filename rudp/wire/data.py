@@ -112,22 +112,23 @@ def _canonical_sweep(payload_size: int, overhead: int, count: int) -> Packer:
 
 
 def _blocks(
-    view: memoryview, segment_size: int, count: int, sweep: Callable[[int], Packer]
+    view: memoryview, segment_size: int, count: int, sweep: Callable[..., Packer], *layout: int
 ) -> tuple[Any, ...]:
     """The fields of `count` packets, flat: one call of C for a whole train, more only for tiny packets."""
     if count <= _BLOCK:
-        return sweep(count).unpack_from(view)
+        return sweep(*layout, count).unpack_from(view)
     found: list[Any] = []
     for first in range(0, count, _BLOCK):
-        found += sweep(min(_BLOCK, count - first)).unpack_from(view, first * segment_size)
+        found += sweep(*layout, min(_BLOCK, count - first)).unpack_from(view, first * segment_size)
     return tuple(found)
 
 
 def _split(view: memoryview, segment_size: int, least: int) -> tuple[int, int]:
     """How many packets of `segment_size` a buffer holds and the size of a shorter last one, or 0."""
-    if not len(view) or segment_size < 1:
+    size = len(view)
+    if not size or segment_size < 1:
         raise DecodeError("an empty datagram")
-    count, rest = divmod(len(view), segment_size)
+    count, rest = divmod(size, segment_size)
     if (count and segment_size < least) or 0 < rest < least:
         raise DecodeError(f"a packet of {rest or segment_size} bytes where {least} are the least")
     return count, rest
@@ -145,7 +146,7 @@ def read_headers(
         type_byte, destination_id, packet_number = _data_header.unpack_from(view)
         return (type_byte,), (destination_id,), (packet_number,)
     count, rest = _split(view, segment_size, DATA_HEADER_SIZE)
-    found = _blocks(view, segment_size, count, partial(_header_sweep, segment_size))
+    found = _blocks(view, segment_size, count, _header_sweep, segment_size)
     if rest:
         found += _data_header.unpack_from(view, len(view) - rest)
     return found[0::3], found[1::3], found[2::3]
@@ -166,9 +167,7 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
         return _merge((kind,), (stream_id,), (offset,), (payload,))
     count, rest = _split(view, segment_size, least)
     stride = segment_size - least
-    found: tuple[Any, ...] = ()
-    if count:
-        found = _blocks(view, segment_size, count, partial(_canonical_sweep, stride, overhead))
+    found = _blocks(view, segment_size, count, _canonical_sweep, stride, overhead)
     if rest:
         found += _canonical_sweep(rest - least, overhead, 1).unpack_from(view, len(view) - rest)
         count += 1
@@ -178,11 +177,11 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
         (last in (_STREAM, _STREAM_FIN))
         and kinds.count(_STREAM) + (last == _STREAM_FIN) == count
         and stream_ids.count(stream_ids[0]) == count
-        and (count == 1 or (stride and offsets == tuple(range(first, first + count * stride, stride))))
+        and stride
+        and offsets == tuple(range(first, first + count * stride, stride))
         and offsets[-1] + len(payloads[-1]) < POSITION_LIMIT
     ):
-        data = payloads[0] if count == 1 else b"".join(payloads)
-        return [_new_stream((stream_ids[0], first, data, last == _STREAM_FIN))]
+        return [_new_stream((stream_ids[0], first, b"".join(payloads), last == _STREAM_FIN))]
     if kinds.count(_STREAM) == count and stream_ids.count(first_id := stream_ids[0]) == count and stride and not rest:
         return _join(first_id, stride, offsets, payloads)
     return _merge(kinds, stream_ids, offsets, payloads)
