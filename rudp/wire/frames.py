@@ -18,7 +18,7 @@ from itertools import accumulate
 from operator import sub
 from struct import Struct as Packer
 from struct import error as struct_error
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from rudp.errors import DecodeError
 from rudp.wire.declarations import ACK_RANGE, FRAMES
@@ -257,33 +257,56 @@ def decode_frames(view: memoryview) -> list[Frame]:
 
 def encode_frame(frame: Frame) -> bytes:
     """The bytes of one frame (for an Ack see `encode_ack`). Raises ValueError for a value out of bounds."""
-    match frame:
-        case Stream(stream_id, offset, data, fin):
-            return stream_frame_header(stream_id, offset, len(data), fin) + data
-        case Ack():
-            return encode_ack(frame, _LARGEST_U32)
-        case Close(code, reason, application):
-            kind = FrameType.CLOSE_APPLICATION if application else FrameType.CLOSE
-            return _LAYOUTS[kind].encode(code, reason.encode())
-        case MaxStreams(maximum, unidirectional):
-            kind = FrameType.MAX_STREAMS_UNI if unidirectional else FrameType.MAX_STREAMS_BIDI
-            return _LAYOUTS[kind].encode(maximum)
-        case AckFrequency(sequence, threshold, delay, reordering):
-            return _LAYOUTS[FrameType.ACK_FREQUENCY].encode(
-                sequence, threshold, round(delay * _MICROSECONDS), reordering
-            )
-        case _:
-            return _LAYOUTS[_FRAME_TYPES[type(frame)]].encode(*frame)
+    return _ENCODERS[type(frame)](frame)
 
 
-_FRAME_TYPES: Final[dict[type, FrameType]] = {
-    Ping: FrameType.PING,
-    ResetStream: FrameType.RESET_STREAM,
-    StopSending: FrameType.STOP_SENDING,
-    MaxData: FrameType.MAX_DATA,
-    MaxStreamData: FrameType.MAX_STREAM_DATA,
-    PathChallenge: FrameType.PATH_CHALLENGE,
-    PathResponse: FrameType.PATH_RESPONSE,
-    Fin: FrameType.FIN,
-    ImmediateAck: FrameType.IMMEDIATE_ACK,
+def _encode_stream(frame: Stream) -> bytes:
+    return stream_frame_header(frame.stream_id, frame.offset, len(frame.data), frame.fin) + frame.data
+
+
+def _encode_whole_ack(frame: Ack) -> bytes:
+    return encode_ack(frame, _LARGEST_U32)
+
+
+def _encode_close(frame: Close) -> bytes:
+    kind = FrameType.CLOSE_APPLICATION if frame.application else FrameType.CLOSE
+    return _LAYOUTS[kind].encode(frame.code, frame.reason.encode())
+
+
+def _encode_max_streams(frame: MaxStreams) -> bytes:
+    kind = FrameType.MAX_STREAMS_UNI if frame.unidirectional else FrameType.MAX_STREAMS_BIDI
+    return _LAYOUTS[kind].encode(frame.maximum)
+
+
+def _encode_ack_frequency(frame: AckFrequency) -> bytes:
+    sequence, threshold, delay, reordering = frame
+    return _LAYOUTS[FrameType.ACK_FREQUENCY].encode(sequence, threshold, round(delay * _MICROSECONDS), reordering)
+
+
+def _encoder(kind: FrameType) -> Callable[[Any], bytes]:
+    """The encoder of a frame whose values cross the wire as they are."""
+    encode = _LAYOUTS[kind].encode
+    return lambda frame: encode(*frame)
+
+
+_ENCODERS: Final[dict[type, Callable[[Any], bytes]]] = {
+    Stream: _encode_stream,
+    Ack: _encode_whole_ack,
+    Close: _encode_close,
+    MaxStreams: _encode_max_streams,
+    AckFrequency: _encode_ack_frequency,
+    **{
+        frame: _encoder(kind)
+        for frame, kind in (
+            (Ping, FrameType.PING),
+            (ResetStream, FrameType.RESET_STREAM),
+            (StopSending, FrameType.STOP_SENDING),
+            (MaxData, FrameType.MAX_DATA),
+            (MaxStreamData, FrameType.MAX_STREAM_DATA),
+            (PathChallenge, FrameType.PATH_CHALLENGE),
+            (PathResponse, FrameType.PATH_RESPONSE),
+            (Fin, FrameType.FIN),
+            (ImmediateAck, FrameType.IMMEDIATE_ACK),
+        )
+    },
 }

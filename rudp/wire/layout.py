@@ -38,7 +38,8 @@ class _Step(NamedTuple):
     """A run of fixed-size fields, then (if `counted`) as many items of `item_size` as its last field says."""
 
     packer: Packer
-    scalars: tuple[Scalar, ...]
+    constants: tuple[int | None, ...]
+    """Of each field, but for the count; None: it has a value."""
     checks: tuple[Check, ...]
     counted: bool
     item_size: int
@@ -116,9 +117,8 @@ class Layout:
         """The bytes of `values`. Raises ValueError for one that breaks a rule or is too large."""
         given = iter(values)
         parts: list[bytes] = []
-        for packer, scalars, checks, counted, item_size in self.steps:
-            plain = scalars[:-1] if counted else scalars
-            arguments = [next(given) if part.const is None else part.const for part in plain]
+        for packer, constants, checks, counted, item_size in self.steps:
+            arguments = [next(given) if constant is None else constant for constant in constants]
             data = b""
             if counted:
                 data = next(given)
@@ -135,22 +135,22 @@ class Layout:
     def decode(self, view: Bytes, position: int) -> tuple[list[Any], int]:
         """Values from `position` on, and where they end. Raises DecodeError or, when short, struct.error."""
         values: list[Any] = []
-        for packer, scalars, checks, counted, item_size in self.steps:
+        for packer, constants, checks, counted, item_size in self.steps:
             found = packer.unpack_from(view, position)
             position += packer.size
             for index, name, rule, text in checks:
                 if not rule(found[index], None):
                     raise DecodeError(f"{name} is {found[index]}, not {text}")
-            for part, value in zip(scalars, found, strict=True):
-                if part.const is None:
+            for value, constant in zip(found, constants):  # noqa: B905 (the count comes after them)
+                if constant is None:
                     values.append(value)
-                elif value != part.const:
-                    raise DecodeError(f"{value} instead of the constant {part.const}")
+                elif value != constant:
+                    raise DecodeError(f"{value} instead of the constant {constant}")
             if counted:
-                stop = position + values[-1] * item_size
+                stop = position + found[-1] * item_size
                 if stop > len(view):
                     raise DecodeError("a length goes beyond the end")
-                values[-1] = bytes(view[position:stop])
+                values.append(bytes(view[position:stop]))
                 position = stop
         return values, position
 
@@ -174,4 +174,5 @@ def _step(scalars: list[Scalar], names: list[str], counted: bool, item_size: int
     checks = tuple(
         (index, names[index], rule, text) for index, part in enumerate(scalars) for rule, text in part.rules
     )
-    return _Step(packer, tuple(scalars), checks, counted, item_size)
+    constants = tuple(part.const for part in (scalars[:-1] if counted else scalars))
+    return _Step(packer, constants, checks, counted, item_size)

@@ -75,6 +75,10 @@ _values: Final = {
         if number not in (PROTOCOLS, REFUSED)
     )
 }
+# Most who open a connection state all of these, and nothing before them: one call reads and writes them.
+_NUMBERS: Final = tuple(sorted(_values))
+_SIZES: Final = tuple(_values[number][1] for number in _NUMBERS)
+_usual: Final = Packer(">" + "".join(_values[number][0].format[1:] for number in _NUMBERS))
 _syn_invariant: Final = Packer(struct_format(SYN_INVARIANT))
 _checksum: Final = Packer(">" + scalar(CHECKSUM).code)
 _version: Final = Packer(">" + scalar(VERSION_NUMBER).code)
@@ -247,11 +251,10 @@ def _reason(text: str) -> bytes:
 
 def decode_parameters(data: bytes) -> Parameters:
     """The parameters of a SYN or SYN_ACK. Raises DecodeError."""
-    found: dict[str, Any] = {}
     unknown: list[tuple[int, bytes]] = []
-    position = 0
-    previous = -1
     end = len(data)
+    found = _decode_usual(data)
+    position, previous = (_usual.size, _NUMBERS[-1]) if found else (0, -1)
     try:
         while position < end:
             number, size = _parameter_head.unpack_from(data, position)
@@ -279,6 +282,17 @@ def decode_parameters(data: bytes) -> Parameters:
     return Parameters(**found, unknown=tuple(unknown))
 
 
+def _decode_usual(data: bytes) -> dict[str, Any]:
+    """All parameters of fixed size, if those are what comes first; else nothing."""
+    if len(data) < _usual.size:
+        return {}
+    fields = _usual.unpack_from(data)
+    if fields[0::3] != _NUMBERS or fields[1::3] != _SIZES:
+        return {}
+    pairs = zip(_NUMBERS, fields[2::3], strict=True)
+    return {PARAMETERS[number][0]: _in_bounds(number, value) for number, value in pairs}
+
+
 def _decode_counted(number: int, data: bytes) -> Any:
     """The value of a parameter whose size is its own."""
     if number == PROTOCOLS:
@@ -291,11 +305,15 @@ def _decode_counted(number: int, data: bytes) -> Any:
 
 def _decode_fixed(number: int, size: int, data: bytes, head: int) -> Any:
     """The value of a parameter of fixed size, whose head is at `head`."""
-    packer, fixed, rules = _values[number]
+    packer, fixed, _ = _values[number]
     if size != fixed:
         raise DecodeError("a parameter is short or long")
-    value = packer.unpack_from(data, head)[2]
-    for rule in rules:
+    return _in_bounds(number, packer.unpack_from(data, head)[2])
+
+
+def _in_bounds(number: int, value: Any) -> Any:
+    """A parameter's value as it crossed the wire, in its own unit. Raises DecodeError."""
+    for rule in _values[number][2]:
         if not rule(value, None):
             raise DecodeError(f"{PARAMETERS[number][0]} {value} is out of bounds")
     scale = PARAMETERS[number][2]
