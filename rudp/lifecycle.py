@@ -26,7 +26,7 @@ from rudp.packetizer import Packetizer
 from rudp.received_packets import ReceivedPackets
 from rudp.rtt import RttEstimator
 from rudp.state import CLOSED_STATES, OPEN_STATES, Input, State, transition
-from rudp.streams import Streams
+from rudp.streams import BIDI, UNI, Streams
 
 __all__ = ["Lifecycle"]
 
@@ -121,10 +121,13 @@ class Lifecycle:
             self.abort(unread(), now)
             return
         if closing.is_complete(streams.received_total) and closing.peer_fin is not None:
+            # Before anybody hears of an end: it may speak of more streams than were admitted.
+            streams.open_by_peer(BIDI, closing.peer_fin.streams_bidi)
+            streams.open_by_peer(UNI, closing.peer_fin.streams_uni)
             closing.peer_finished = True
             self.state = transition(self.state, Input.PEER_FINISHED)
             self._events.append(PeerFinished())
-            streams.finish_receiving(closing.peer_fin.streams_bidi, closing.peer_fin.streams_uni)
+            streams.finish_receiving()
         if self.state in _FIN_UNACKNOWLEDGED and closing.fin_acked and streams.all_acknowledged():
             if closing.farewell is not None:
                 self.end(Ending(closing.farewell, None), Input.ABORT, now)

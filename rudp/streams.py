@@ -319,10 +319,8 @@ class Streams:
             stream.receive_done = True
             self._forget_if_done(stream)
 
-    def finish_receiving(self, streams_bidi: int, streams_uni: int) -> None:
-        """The peer's FIN is complete: every stream that it has not ended ends where it stands."""
-        self.open_by_peer(BIDI, streams_bidi)
-        self.open_by_peer(UNI, streams_uni)
+    def finish_receiving(self) -> None:
+        """The peer's FIN is complete, all its streams known: each that it has not ended ends where it stands."""
         self.find(0)
         self._receiving_finished = True
         for stream in list(self._streams.values()):

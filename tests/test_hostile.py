@@ -14,6 +14,7 @@ from bench.hostile import GENEROUS, PEER, SERVER, Peer
 from rudp import packet_number, wire
 from rudp.config import Config
 from rudp.errors import ErrorCode
+from rudp.events import Terminated
 from rudp.lingering import KEPT_SECONDS
 from rudp.opening import MAX_ACK_DELAY
 from rudp.receive_buffer import FRAGMENT_OVERHEAD, LEAST_FRAGMENT_SPACE
@@ -362,3 +363,15 @@ def test_credit_handed_out_byte_by_byte_wakes_one_stream_not_all() -> None:
         peer.send(wire.Ack(sent - 1, 0.0, ((0, sent),), None))
     assert turns.send_window.used == 1000 * len(ids)
     assert server.send_buffered == 0
+
+
+def test_a_fin_that_speaks_of_more_streams_than_were_admitted_is_no_clean_end() -> None:
+    for fin in (wire.Fin(1 << 50, 0, 0), wire.Fin(1, 129, 0)):
+        peer = Peer()
+        peer.arrive(peer.packet(fin))
+        events = []
+        while (item := peer.endpoint.next_event()) is not None:
+            events.append(item[1])
+        assert [type(event) for event in events] == [Terminated]
+        assert "128 admitted" in str(events[0].error)
+        assert not list(peer.endpoint.connections) or not peer.server.is_open
