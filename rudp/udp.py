@@ -129,8 +129,8 @@ class UdpSocket:
 
     __slots__ = (
         "_ahead", "_ancillary_cache", "_buffers", "_capabilities", "_closed", "_default_local", "_ecn", "_error_queue",
-        "_errors", "_errors_waiting", "_gso", "_idle", "_is_ipv6", "_last_single", "_peer", "_pktinfo", "_progress",
-        "_received_cache", "_recv", "_sendmsg", "_view", "buffer_sizes", "counters", "local_address", "sock",
+        "_errors", "_errors_waiting", "_gso", "_idle", "_is_ipv6", "_last_single", "_merged", "_peer", "_pktinfo",
+        "_progress", "_received_cache", "_recv", "_sendmsg", "_view", "buffer_sizes", "counters", "local_address", "sock",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, buffer_size: int, offload: bool | None) -> None:
@@ -151,7 +151,7 @@ class UdpSocket:
         self._view = memoryview(bytearray(2 * RECEIVE_SIZE))
         self._buffers = [self._view]
         self._ahead: _Arrived | None = None
-        self._last_single = False
+        self._last_single = self._merged = False
         self._ancillary_cache: dict[tuple[int, int, Address | None, int], Ancillary] = {}
         self._received_cache: dict[tuple[tuple[int, int, bytes], ...], tuple[int, Address | None, int]] = {}
         self._errors: list[PeerError] = []
@@ -364,7 +364,7 @@ class UdpSocket:
         self._last_single = self._last_single and not first
         arrived, self._ahead = self._ahead, None
         if arrived is None and (arrived := self._receive_one()) is None:
-            self._last_single = False
+            self._last_single = self._merged
             return None
         start, size, key, remote = arrived
         known = self._received_cache.get(key)
@@ -374,7 +374,7 @@ class UdpSocket:
         stop = start + size
         if not 0 < segment_size < size:
             segment_size = size
-            # Not behind the first: most often it is alone, and finding that out costs a system call.
+            # Behind the first only if that did well last: it may be alone, and to find out costs a system call.
             if self._last_single:
                 stop = self._merge(arrived)
             self._last_single = True
@@ -405,6 +405,7 @@ class UdpSocket:
             stop += more
             if more < size:
                 break
+        self._merged = stop > start + size
         return stop
 
     def _receive_one(self) -> _Arrived | None:

@@ -684,6 +684,19 @@ def test_datagrams_that_wait_are_merged_from_the_second_on(opened: Opened) -> No
     assert server.receive() is None
 
 
+def test_in_a_bulk_flow_they_are_merged_from_the_first_on_until_one_comes_alone(opened: Opened) -> None:
+    client, server = opened(), opened()
+    sizes: list[list[int]] = []
+    for count in (4, 4, 1, 4):
+        for _ in range(count):
+            assert client.send(train(server.local_address, b"x" * 100, 100))
+        found = [len(receive(server).data)]
+        while (received := server.receive()) is not None:
+            found.append(len(received.data))
+        sizes.append(found)
+    assert sizes == [[100, 300], [400], [100], [100, 300]]
+
+
 def test_no_more_datagrams_are_merged_than_the_kernel_would(opened: Opened) -> None:
     client, server = opened(), opened()
     for _ in range(200):
