@@ -130,7 +130,7 @@ class UdpSocket:
     __slots__ = (
         "_ahead", "_ancillary_cache", "_buffers", "_capabilities", "_closed", "_default_local", "_ecn", "_error_queue",
         "_errors", "_errors_waiting", "_gso", "_idle", "_is_ipv6", "_last_single", "_merged", "_peer", "_pktinfo",
-        "_progress", "_received_cache", "_recv", "_sendmsg", "_view", "buffer_sizes", "counters", "local_address", "sock",
+        "_progress", "_recv", "_sendmsg", "_unpacked", "_view", "buffer_sizes", "counters", "local_address", "sock",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, buffer_size: int, offload: bool | None) -> None:
@@ -153,7 +153,7 @@ class UdpSocket:
         self._ahead: _Arrived | None = None
         self._last_single = self._merged = False
         self._ancillary_cache: dict[tuple[int, int, Address | None, int], Ancillary] = {}
-        self._received_cache: dict[tuple[tuple[int, int, bytes], ...], tuple[int, Address | None, int]] = {}
+        self._unpacked: dict[tuple[tuple[int, int, bytes], ...], tuple[int, Address | None, int]] = {}
         self._errors: list[PeerError] = []
         self._errors_waiting = False
         self._idle = False
@@ -367,7 +367,7 @@ class UdpSocket:
             self._last_single = self._merged
             return None
         start, size, key, remote = arrived
-        known = self._received_cache.get(key)
+        known = self._unpacked.get(key)
         if known is None:
             known = self._unpack(key)
         segment_size, local, ecn = known
@@ -427,11 +427,11 @@ class UdpSocket:
         return None
 
     def _unpack(self, key: tuple[tuple[int, int, bytes], ...]) -> tuple[int, Address | None, int]:
-        if len(self._received_cache) >= _CACHE_SIZE:
-            self._received_cache.clear()
+        if len(self._unpacked) >= _CACHE_SIZE:
+            self._unpacked.clear()
         segment_size, local, ecn = unpack_ancillary(key, self.local_address[1])
         known = (segment_size, local or self._default_local, ecn)
-        self._received_cache[key] = known
+        self._unpacked[key] = known
         return known
 
     def _must_skip(self, size: int, flags: int) -> bool:
