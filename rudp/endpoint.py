@@ -45,8 +45,9 @@ __all__ = ["Endpoint"]
 # Stateless resets a second, and at once: enough to end a restarted server's old connections, too few to be a weapon.
 RESETS_PER_SECOND: Final = 1000.0
 RESET_BURST: Final = 1000.0
-# Heap entries of ended connections that are left alone.
+# Stale heap entries left alone, and the most of one connection: a peer can bring deadlines nearer with each packet.
 STALE_TIMERS: Final = 64
+MAX_TIMERS: Final = 16
 # Bytes of a RESET; what provokes one must be longer (RFC 9000 section 10.3.3).
 RESET_SIZE: Final = len(wire.encode_opening(wire.Reset(0, bytes(wire.RESET_TOKEN_SIZE))))
 
@@ -372,10 +373,9 @@ class Endpoint:
         while timers and timers[0][0] <= now:
             when, connection_id = heappop(timers)
             connection = self._connections.get(connection_id)
-            if connection is None:
+            if connection is None or when not in connection.timers[-1:]:
                 self._stale_timers -= 1
                 continue
-            assert connection.timers[-1] == when
             connection.timers.pop()
             woken[connection_id] = connection
         # Once each: of two timers slept through, the first was never acted on, so the second proves nothing.
@@ -423,13 +423,13 @@ class Endpoint:
 
     def _schedule(self, connection: Connection) -> None:
         """See to it that the heap has an entry for `due`. One that is early enough serves, so few are made."""
-        due = connection.due
-        if due is None:
+        due, entries = connection.due, connection.timers
+        if due is None or (entries and due >= entries[-1]):
             return
-        entries = connection.timers
-        if not entries or due < entries[-1]:
-            entries.append(due)
-            heappush(self._timers, (due, connection.id))
+        if len(entries) == MAX_TIMERS:
+            self._drop_timers(connection)
+        entries.append(due)
+        heappush(self._timers, (due, connection.id))
 
     def _collect(self, connection: Connection) -> None:
         """Move a connection's events to the queue, and keep the indices to its state."""
@@ -461,15 +461,15 @@ class Endpoint:
             self._lingering.add(connection.id, connection.linger, now)
 
     def _drop_timers(self, connection: Connection) -> None:
-        """Leave no wake-ups behind, and not more heap entries of ended connections than of others."""
-        timers = self._timers
+        """Leave no wake-ups behind, and not more heap entries that are stale than others."""
+        timers, held = self._timers, self._connections
         self._stale_timers += len(connection.timers)
         connection.timers.clear()
         if self._stale_timers > max(STALE_TIMERS, len(timers) // 2):
-            timers[:] = [entry for entry in timers if entry[1] in self._connections]
+            timers[:] = [(when, key) for when, key in timers if key in held and when in held[key].timers]
             heapify(timers)
             self._stale_timers = 0
-        while timers and timers[0][1] not in self._connections:
+        while timers and timers[0][1] not in held:
             heappop(timers)
             self._stale_timers -= 1
 

@@ -13,6 +13,7 @@ import pytest
 from bench.hostile import GENEROUS, PEER, SERVER, Peer
 from rudp import packet_number, wire
 from rudp.config import Config
+from rudp.endpoint import STALE_TIMERS
 from rudp.errors import ErrorCode
 from rudp.events import Terminated
 from rudp.lingering import KEPT_SECONDS
@@ -375,3 +376,28 @@ def test_a_fin_that_speaks_of_more_streams_than_were_admitted_is_no_clean_end() 
         assert [type(event) for event in events] == [Terminated]
         assert "128 admitted" in str(events[0].error)
         assert not list(peer.endpoint.connections) or not peer.server.is_open
+
+
+def test_deadlines_that_come_nearer_with_each_packet_leave_few_timers_behind() -> None:
+    peer = Peer()
+    connection = peer.server
+    connection.send(0, b"x")
+    peer.answers()
+    newest = connection._recovery.next_packet_number - 1
+    peer.now += 25.0
+    peer.send(wire.Ack(newest, 0.0, ((newest, newest + 1),), None))
+    delay = connection._recovery.rtt.smoothed_rtt / 4
+    assert delay > 0.3
+    for sequence in range(1500):
+        delay -= 2e-4
+        peer.send(wire.AckFrequency(sequence, 2**32 - 1, max(0.0, delay), 0))
+        peer.now += 1e-4
+    assert peer.server.state is State.ESTABLISHED
+    assert len(peer.endpoint._timers) <= 2 * STALE_TIMERS
+    # What is due is done in time all the same.
+    due = peer.endpoint.next_timeout()
+    assert due is not None
+    assert due <= peer.now + 0.5
+    peer.now = due
+    peer.endpoint.handle_timeout(due)
+    assert peer.answers()
