@@ -115,7 +115,10 @@ def guided(given: argparse.Namespace, seed: int) -> int:
 def fly(given: argparse.Namespace, seed: int) -> int:
     if given.replay is not None:
         plan = draw(given.replay)
-        print(worlds.tell(swarm.shrink(plan) if given.shrink else plan))
+        if given.shrink:
+            plan = swarm.shrink(plan)
+            print(repr(plan))
+        print(worlds.tell(plan))
         return int(bool(worlds.run(plan).failure))
     first = seed if given.first is None else given.first
     total = swarm.fly(first, given.seeds, given.processes, given.minutes)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from rudp.testing import Faults
 
-__all__ = ["Plan", "Send", "draw", "simpler"]
+__all__ = ["Plan", "Send", "Side", "draw", "simpler"]
 
 KIB = 1024
 CONTROLLERS = ("model", "model", "bbr", "cubic", "new_reno")

@@ -3,7 +3,7 @@ written, once, in order and unaltered; a connection ends at both ends, in good o
 typed error that what was done to it explains; nothing is waited for or held for ever once the network is well.
 
 `python -m fuzz swarm --seeds 10000` runs many on all cores, `--replay SEED` tells one packet by packet. What was found
-is kept in FOUND, by its seed if that says it best, else as a test beside what was mended.
+is kept in FOUND, and as a test beside what was mended.
 """
 
 from __future__ import annotations
@@ -11,15 +11,45 @@ from __future__ import annotations
 import pytest
 
 from fuzz import swarm, worlds
-from fuzz.plans import draw
+from fuzz.plans import Plan, Send, Side, draw
 from fuzz.running import default_seed
+from rudp.testing import Faults
 
 SHORT = 120
-# Seed -> what it found.
+# What was found, as the plan that was left of it, since a seed draws another world when a draw is added.
 FOUND = {
-    1099: "RETRY was taken once in an opening, so an address that changed after it tried in vain",
-    3869: "the same, with cookies because of max_half_open",
-    101031: "a first packet size that was too large was left after the connection had given up",
+    "RETRY was taken once in an opening, so an address that changed after it tried in vain": Plan(
+        seed=1, until=1.0, rebinds=(0.025,), config=(("keepalive", 1.0),), server_config=(("retry", "always"),)
+    ),
+    "the same, with cookies because of max_half_open": Plan(
+        seed=3869,
+        forth=Faults(delay=0.651816, until=5.0),
+        back=Faults(delay=0.01, until=5.0),
+        server_config=(("max_half_open", 0),),
+        merging=0.5,
+        rebinds=(1.1586136970865883,),
+    ),
+    "a first packet size that was too large was left after the connection had given up": Plan(
+        seed=101031,
+        forth=Faults(delay=0.44820782662372294, jitter=0.5914635752966146, mtu=1269, until=5.0),
+        client=Side(
+            sends=(
+                Send(kind="main", size=700),
+                Send(kind="bidi", at=3.5697285658643754, size=600),
+                Send(kind="bidi", at=0.13155544751844217, size=784, chunk=63),
+                Send(kind="bidi", size=17619),
+            )
+        ),
+        server=Side(stop_after=468),
+        config=(
+            ("congestion", "cubic"),
+            ("initial_receive_window", 4096),
+            ("receive_window", 8192),
+            ("max_datagram_size", 8000),
+            ("give_up_timeout", 15.0),
+        ),
+        merging=0.5,
+    ),
 }
 
 
@@ -30,9 +60,10 @@ def test_some_worlds() -> None:
         assert not outcome.failure, f"python -m fuzz swarm --replay {seed}\n{outcome.failure}"
 
 
-@pytest.mark.parametrize("seed", FOUND)
-def test_what_was_found_stays_mended(seed: int) -> None:
-    assert not worlds.run(draw(seed)).failure, FOUND[seed]
+@pytest.mark.parametrize("what", FOUND)
+def test_what_was_found_stays_mended(what: str) -> None:
+    failure = worlds.run(FOUND[what]).failure
+    assert not failure, failure
 
 
 def test_a_seed_is_one_world() -> None:
