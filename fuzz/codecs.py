@@ -158,13 +158,16 @@ def seeds() -> list[bytes]:
     found.append(b"\1\0" + wire.encode_parameters(given))
     examples: list[wire.Frame] = [
         wire.Ping(), wire.Ack(9, 0.001, ((8, 10), (2, 5)), (1, 2, 3)), wire.Ack(9, 0.001, ((8, 10),)),
+        wire.Ack(99, 0.002, ((90, 100), (80, 81), (60, 70), (1, 50))),
         wire.ResetStream(4, 7, 100), wire.StopSending(4, 7), wire.Stream(0, 5, b"data", True), wire.MaxData(9),
         wire.MaxStreamData(4, 9), wire.MaxStreams(3, True), wire.PathChallenge(b"c" * 8), wire.PathResponse(b"r" * 8),
         wire.Close(1, "why", True), wire.Fin(1, 2, 3), wire.AckFrequency(1, 2, 0.025, 3), wire.ImmediateAck(),
     ]  # fmt: skip
     found += [b"\2\0" + wire.encode_frame(frame) for frame in examples]
-    found.append(b"\2\0" + b"\0\0".join(map(wire.encode_frame, examples[1:])))
-    found.append(b"\2\0" + b"\0\0".join(map(wire.encode_frame, examples[:1] + examples[2:])))
+    plain = [frame for frame in examples if not isinstance(frame, wire.Ack)]
+    for ack in examples:
+        if isinstance(ack, wire.Ack):  # a packet has one
+            found.append(b"\2\0" + b"\0\0".join(map(wire.encode_frame, [ack, *plain])))
     train = [h + b"12345678" for h in wire.canonical_headers(7, 2**32 - 2, 4, 4, 0, 8, True)]
     found.append(bytes([3, 0x80 | (len(train[0]) - 1) << 1]) + b"".join(train))
     found.append(b"\3\1" + train[0] + b"crc!")

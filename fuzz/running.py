@@ -16,12 +16,18 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from hypothesis import HealthCheck, Verbosity, seed, settings
+from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 __all__ = ["FUZZ", "Law", "Report", "Target", "default_seed", "run"]
 
-FUZZ: Final = settings(deadline=None, database=None, print_blob=False, suppress_health_check=list(HealthCheck))
+FUZZ: Final = settings(
+    deadline=None,
+    database=None,
+    print_blob=False,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.generate, Phase.shrink),
+)
 Law = Callable[[], Callable[[], object]]
 Target = type[RuleBasedStateMachine] | Law
 BATCH: Final = 100

@@ -65,7 +65,7 @@ class Clocked:
         self.ahead = 0.0
         self._latest = 0.0
         self._check = check
-        self._inputs = 0
+        self._inputs = self._asked = 0
 
     def here(self, now: float) -> float:
         """What the clock says; it never goes back."""
@@ -81,6 +81,11 @@ class Clocked:
 
     def next_timeout(self) -> float | None:
         due = self.endpoint.next_timeout()
+        self._asked += 1
+        if self._asked % CHECK_EVERY == 0:
+            for connection in self.endpoint.connections:
+                wanted = connection.next_timeout()
+                assert wanted is None or (due is not None and due <= wanted), f"{wanted} is slept through, until {due}"
         return None if due is None else due - self.ahead
 
     def handle_timeout(self, now: float) -> None:
