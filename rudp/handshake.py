@@ -158,7 +158,18 @@ class ClientHandshake:
 class ServerHandshake:
     """The server's side from SYN until the client's first DATA."""
 
-    __slots__ = ("_answered", "_client_id", "_parameters", "_sent_at", "_server_id", "_try", "due", "started", "tries")
+    __slots__ = (
+        "_answered",
+        "_asked_at",
+        "_client_id",
+        "_parameters",
+        "_sent_at",
+        "_server_id",
+        "_try",
+        "due",
+        "started",
+        "tries",
+    )
 
     def __init__(self, syn: Syn, server_id: int, parameters: Parameters, now: float) -> None:
         self._client_id = syn.source_id
@@ -166,14 +177,15 @@ class ServerHandshake:
         self._parameters = parameters
         self._try = syn.try_counter
         self._answered = False
-        self._sent_at = now
+        self._asked_at = self._sent_at = now
         self.tries = 0
         self.started = now
         self.due = now
 
     def on_syn(self, packet: Syn | UnreadSyn, now: float) -> None:
         """A further SYN of the same client: answer it, echoing its counter."""
-        if packet.try_counter != self._try and now - self._sent_at >= LEAST_PAUSE:
+        if packet.try_counter != self._try and now - self._asked_at >= LEAST_PAUSE:
+            self._asked_at = now
             self._try = packet.try_counter
             self._answered = False
             self.due = now

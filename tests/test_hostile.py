@@ -401,3 +401,13 @@ def test_deadlines_that_come_nearer_with_each_packet_leave_few_timers_behind() -
     peer.now = due
     peer.endpoint.handle_timeout(due)
     assert peer.answers()
+
+
+def test_a_syn_is_answered_though_the_server_has_just_repeated_its_answer_by_itself() -> None:
+    peer = Peer(opened=False)
+    assert len(peer.syn()) == 1
+    peer.now = 0.25
+    peer.endpoint.handle_timeout(peer.now)
+    assert len(peer.answers()) == 1
+    peer.now = 0.2501
+    assert len(peer.syn(try_counter=1)) == 1
