@@ -7,6 +7,7 @@ repeated at once. `python -m fuzz codecs --atheris` hunts the same laws by cover
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuzz import codecs, coverage
+from fuzz.__main__ import main
 from fuzz.running import FUZZ
 from rudp.testing import strategies
 
@@ -58,3 +60,11 @@ def test_a_moment_of_atheris() -> None:
     assert result.executions > 100
     met, total = result.lines
     assert met > total * 0.7
+
+
+def test_a_missing_atheris_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "atheris", None)
+    assert main(["codecs", "--atheris"]) == 2
+    assert "pip install 'rudp-transport[fuzz]'" in capsys.readouterr().out
+    assert main(["--list"]) == 0
+    assert "codecs: any bytes decode to values" in capsys.readouterr().out
