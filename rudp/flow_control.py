@@ -97,7 +97,7 @@ class ReceiveWindow:
         grant = self.consumed + window
         least = window // 4
         if least < COMMON_PACKET:
-            least = max(least, min(window // 2, COMMON_PACKET), 1)
+            least = max(min(window // 2, COMMON_PACKET), 1)
         if grant - self.max_data < least:
             return None
         self.max_data = grant

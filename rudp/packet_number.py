@@ -34,8 +34,6 @@ def recover(truncated: int, largest_accepted: int) -> int:
     assert -1 <= largest_accepted < LIMIT
     expected = largest_accepted + 1
     candidate = (expected & ~_MASK) | truncated
-    if -_HALF < candidate - expected <= _HALF:
-        return candidate
     if candidate <= expected - _HALF and candidate < LIMIT - WINDOW:
         return candidate + WINDOW
     if candidate > expected + _HALF and candidate >= WINDOW:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rudp.errors import ErrorCode, ProtocolError
-from rudp.flow_control import COMMON_PACKET, LEAST_ROUND, ReceiveWindow, SendWindow
+from rudp.flow_control import COMMON_PACKET, LEAST_ROUND, ReceiveWindow, SendWindow, connection_window
 from tests.measure import footprint
 
 KIB = 1024
@@ -250,3 +250,45 @@ def test_a_gap_widens_no_window_while_nothing_is_read() -> None:
     window.on_consumed(1, 0.0, 0.1, ahead=MIB)
     assert window.window == MIB
     assert window.update_due() is None
+
+
+@pytest.mark.parametrize(("window", "least"), [(1, 1), (3, 1), (2000, 1000), (4000, 1200), (4803, 1200), (8000, 2000)])
+def test_less_new_credit_than_a_packet_and_half_the_window_or_than_a_quarter_of_it_waits(
+    window: int, least: int
+) -> None:
+    receive = ReceiveWindow(window, window)
+    assert receive.update_due() is None
+    receive.on_consumed(least - 1, 0.0, 0.1)
+    assert receive.update_due() is None
+    receive.on_consumed(1, 0.0, 0.1)
+    assert receive.update_due() == window + least
+
+
+def test_who_grants_nothing_never_grants() -> None:
+    window = ReceiveWindow(0, 0)
+    window.check(0)
+    assert window.update_due() is None
+
+
+def test_reading_a_quarter_of_the_window_in_a_round_trip_is_not_more_than_a_quarter() -> None:
+    for size, grown in ((250, 1000), (251, 2008)):
+        window = ReceiveWindow(1000, MIB)
+        window.on_consumed(1, 0.0, 0.125)
+        window.on_consumed(size, 0.125, 0.125)
+        assert window.window == grown
+
+
+def test_what_is_dropped_before_the_first_read_is_no_reading() -> None:
+    window = ReceiveWindow(1000, MIB)
+    window.on_discarded(900)
+    assert (window.consumed, window.update_due()) == (900, 1900)
+    window.on_consumed(1, 0.0, 0.125)
+    window.on_discarded(900)
+    window.on_consumed(100, 0.125, 0.125)
+    assert window.window == 1000
+
+
+def test_a_connection_has_room_for_a_stream_and_a_half_within_its_bound() -> None:
+    assert connection_window(1001, MIB) == 1501
+    assert connection_window(1000, 1500) == 1500
+    assert connection_window(1000, 1200) == 1200

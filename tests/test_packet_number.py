@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -47,3 +48,26 @@ def test_the_example_of_rfc_9000_appendix_a3_in_32_bits() -> None:
 def test_crossing_2_to_32_both_ways() -> None:
     assert recover(3, WINDOW - 5) == WINDOW + 3
     assert recover(WINDOW - 3, WINDOW + 5) == WINDOW - 3
+
+
+@pytest.mark.parametrize("expected", [HALF, WINDOW - 1, WINDOW, 5 * WINDOW + 7, 6 * WINDOW - HALF, LIMIT - WINDOW])
+def test_the_farthest_numbers_are_found_and_of_two_as_far_the_higher(expected: int) -> None:
+    for number in (expected - HALF + 1, expected + HALF):
+        assert recover(truncate(number), expected - 1) == number
+    assert recover(truncate(expected - HALF), expected - 1) == expected + HALF
+
+
+def test_no_number_lies_beyond_64_bits_or_below_zero() -> None:
+    assert recover(0, LIMIT - HALF - 1) == LIMIT - WINDOW
+    assert recover(WINDOW - 1, LIMIT - 2) == LIMIT - 1
+    assert recover(WINDOW - 1, 5) == WINDOW - 1
+
+
+def test_what_is_no_packet_number_is_refused() -> None:
+    assert (truncate(0), truncate(2**64 - 1)) == (0, 2**32 - 1)
+    for number in (-1, 2**64):
+        with pytest.raises(AssertionError):
+            truncate(number)
+    for truncated, largest_accepted in ((-1, 0), (2**32, 0), (0, -2), (0, 2**64)):
+        with pytest.raises(AssertionError):
+            recover(truncated, largest_accepted)

@@ -127,6 +127,10 @@ def test_a_backward_range_is_refused() -> None:
         ranges.add(2, 1)
     with pytest.raises(AssertionError):
         ranges.remove(2, 1)
+    full = RangeSet([(0, 3)])
+    with pytest.raises(AssertionError):
+        full.pop_first(0)
+    assert list(full) == [(0, 3)]
 
 
 def test_arrival_in_order_holds_one_range() -> None:

@@ -135,6 +135,42 @@ def test_bare_acks_never_acknowledged_do_not_pile_up() -> None:
     assert numbers(sent)[-MAX_QUIET // 2 :] == [(n, n + 1) for n in range(10_000 - MAX_QUIET // 2, 10_000)]
 
 
+def test_as_many_bare_acks_as_allowed_are_kept_and_one_more_halves_them() -> None:
+    sent = SentPackets()
+    for number in range(MAX_QUIET):
+        sent.add(SentTrain(number, 1, 1.0, 40, 40, ack_eliciting=False, in_flight=False))
+    assert numbers(sent)[0] == (0, 1)
+    sent.add(SentTrain(MAX_QUIET, 1, 1.0, 40, 40, ack_eliciting=False, in_flight=False))
+    assert numbers(sent)[0] == (MAX_QUIET // 2 + 1, MAX_QUIET // 2 + 2)
+
+
+def test_only_what_is_neither_in_flight_nor_asks_for_an_ack_is_forgotten() -> None:
+    sent = SentPackets()
+    sent.add(SentTrain(0, 1, 1.0, 40, 40, ack_eliciting=False, in_flight=True))
+    sent.add(SentTrain(1, 1, 1.0, 40, 40, ack_eliciting=True, in_flight=False))
+    for number in range(2, 2 * MAX_QUIET):
+        sent.add(SentTrain(number, 1, 1.0, 40, 40, ack_eliciting=False, in_flight=False))
+        assert sent.quiet == len(sent) - 2
+    assert numbers(sent)[:2] == [(0, 1), (1, 2)]
+    # What is left of them is found again.
+    sent.take(0, 2 * MAX_QUIET)
+    assert (len(sent), sent.quiet, sent.bytes_in_flight, sent.ack_eliciting_in_flight) == (0, 0, 0, 0)
+
+
+def test_a_train_of_which_nothing_is_said_carries_no_run_of_a_stream_and_no_mark() -> None:
+    train = SentTrain(7, 2, 1.0, 1200, 40)
+    assert (train.stream_id, train.offset, train.payload_size, train.end_offset, train.fin) == (-1, 0, 0, 0, False)
+    assert (train.frames, train.ecn, train.mtu_probe, train.is_app_limited) == ((), 0, False, False)
+    assert (train.delivered, train.delivered_time, train.first_sent_time, train.time_lost) == (0, 0.0, 0.0, 0.0)
+    assert (train.lost, train.tx_in_flight, train.ack_eliciting, train.in_flight) == (0, 0, True, True)
+
+
+@pytest.mark.parametrize("part", [(3, 3), (4, 3), (-1, 3), (5, 11)])
+def test_a_piece_is_a_part_of_its_train(part: tuple[int, int]) -> None:
+    with pytest.raises(AssertionError):
+        stream_train(0, 10).piece(*part)
+
+
 def test_drop_oldest() -> None:
     sent = SentPackets()
     for first in (0, 10, 20):
