@@ -64,6 +64,11 @@ class App:
         """The client's id of the connection, which both sides know."""
         return self.connection.id if self.connection.is_client else self.connection.peer_id
 
+    @property
+    def is_through(self) -> bool:
+        """Whether it has written all and got all: what is left is that the peer hears of it."""
+        return self._said_eof and self._peer_finished
+
     def on_event(self, event: events.Event) -> None:  # noqa: C901 (a case for each kind)
         """Take an event, and do what a well-behaved application does."""
         assert not self.terminated, f"{event} after Terminated"

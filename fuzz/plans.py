@@ -80,6 +80,12 @@ class Plan:
         return bool(self.restarts or self.jumps or aborted or self.is_harsh)
 
     @property
+    def loses(self) -> bool:
+        """Whether packets are lost other than in a queue."""
+        ways = (self.forth, self.back)
+        return bool(self.rebinds) or any(way.loss or way.corrupt or way.outages for way in ways)
+
+    @property
     def is_harsh(self) -> bool:
         """Whether so much is lost, or for so long, that timeouts are in order."""
         ways = (self.forth, self.back)

@@ -301,6 +301,8 @@ class World:
         code = getattr(error, "code", 0) if not getattr(error, "application", False) else 0
         assert code not in ALWAYS_A_FAULT, f"an honest peer is at fault: {what}"
         aborted = app.is_aborted or (other is not None and other.is_aborted)
+        if other is not None and other.terminated == [None] and app.is_through and plan.loses:
+            return  # all has arrived and the peer is gone; what said so was lost, with every repetition
         assert plan.may_fail, f"nothing was done to it, but {what}"
         lost = bool(plan.restarts)
         timeouts = (ConnectTimeout, IdleTimeout, PeerUnresponsive)
