@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from multiprocessing import get_context
 from typing import Final
 
@@ -75,15 +76,10 @@ def _outcomes(first: int, count: int, processes: int, minutes: float) -> Iterato
         return
     # Threads and sockets of the parent are no concern: "spawn" begins with nothing of it.
     with get_context("spawn").Pool(processes, _ignore_interrupts) as pool:
-        for found in pool.imap_unordered(_share, _until(shares, limit if minutes else 0.0)):
-            yield from found
-
-
-def _until(shares: Iterator[range], limit: float) -> Iterator[range]:
-    for share in shares:
-        if limit and time.monotonic() > limit:
-            return
-        yield share
+        # In rounds: a pool takes all that it is given at once, however much that is.
+        while (not minutes or time.monotonic() < limit) and (shared := list(islice(shares, 4 * processes))):
+            for found in pool.imap_unordered(_share, shared):
+                yield from found
 
 
 def _shares(first: int, last: int) -> Iterator[range]:
