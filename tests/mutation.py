@@ -49,9 +49,9 @@ TESTS: dict[str, tuple[str, ...]] = {
     "send_buffer": ("send_buffer",),
     "receive_buffer": ("receive_buffer",),
     "loss_detection": RECOVERY,
-    "probe_timeout": RECOVERY,
-    "persistent_congestion": RECOVERY,
-    "unresolved": RECOVERY,
+    "probe_timeout": ("probe_timeout",),
+    "persistent_congestion": ("persistent_congestion",),
+    "unresolved": ("unresolved", *RECOVERY),
     "recovery": RECOVERY,
 }
 # No law is about these: text, types, and what is decided when a module is imported.

@@ -9,10 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from rudp.ecn import CE, ECT0
+from rudp.ecn import CE, ECT0, ECT1
 from rudp.received_packets import MAX_RANGES, ReceivedPackets
-from rudp.rtt import RttEstimator
-from rudp.wire import MAX_ACK_RANGES, Ack, AckFrequency
+from rudp.rtt import GRANULARITY, RttEstimator
+from rudp.wire import MAX_ACK_RANGES, UNKNOWN_ACK_DELAY, Ack, AckFrequency
 
 RTT = 0.080
 MAX_ACK_DELAY = 0.025
@@ -377,6 +377,116 @@ def test_a_buffer_with_gaps_counts_as_its_ranges_one_by_one(seed: int) -> None:
             told.append(state)
             receiver.now += 0.004
         assert told[0] == told[1]
+
+
+def test_the_first_hundred_packets_are_acknowledged_in_twos(receiver: Receiver) -> None:
+    receiver.receive(0, 98)
+    receiver.ack()
+    receiver.receive(98, 99)
+    receiver.want_due_in(RTT / 4)
+    receiver.receive(99, 100)
+    receiver.want_due()
+    receiver.ack()
+    receiver.receive(100, 102)
+    receiver.want_due_in(RTT / 4)
+
+
+def test_a_first_packet_that_is_not_the_first_sent_is_told_at_once(receiver: Receiver) -> None:
+    receiver.receive(1, 2)
+    receiver.want_due()
+
+
+def test_a_grain_of_timers_is_waited() -> None:
+    receiver = Receiver(RTT, GRANULARITY)
+    receiver.receive(0, 1)
+    receiver.want_due_in(GRANULARITY)
+
+
+@pytest.mark.parametrize("threshold", [0, 1])
+def test_a_sender_may_ask_for_an_ack_of_each_packet(settled: Receiver, threshold: int) -> None:
+    settled.received.on_ack_frequency(AckFrequency(0, threshold, 0.020, 1))
+    settled.receive(200, 201)
+    settled.want_due()
+
+
+def test_the_first_frame_of_all_already_spaces_the_acks_of_gaps(settled: Receiver) -> None:
+    settled.received.on_ack_frequency(AckFrequency(0, 1000, 0.020, 1))
+    settled.receive(201, 202)
+    settled.want_due_in(RTT / 8)
+
+
+def test_half_an_ack_of_ranges_that_none_has_told_is_due_at_once(settled: Receiver) -> None:
+    settled.received.on_ack_frequency(AckFrequency(1, 1000, 0.020, 0))
+    for number in range(201, 199 + MAX_ACK_RANGES, 2):
+        settled.receive(number, number + 1)
+    settled.want_due_in(0.020)
+    settled.receive(199 + MAX_ACK_RANGES + 2, 199 + MAX_ACK_RANGES + 3)
+    settled.want_due()
+
+
+def test_an_ack_rides_along_only_for_packets_that_ask_for_one(receiver: Receiver) -> None:
+    assert not receiver.received.ack_wanted
+    receiver.receive(0, 1, quiet=True)
+    assert not receiver.received.ack_wanted
+    receiver.receive(1, 2)
+    assert receiver.received.ack_wanted
+    receiver.ack()
+    assert not receiver.received.ack_wanted
+
+
+def test_an_empty_run_is_nothing_new_and_can_not_be_received(receiver: Receiver) -> None:
+    receiver.receive(0, 3)
+    assert receiver.received.filter_new(7, 7) == []
+    assert receiver.received.filter_new(1, 1) == []
+    with pytest.raises(AssertionError):
+        receiver.received.on_received(7, 7, receiver.now, True, 0)
+
+
+def test_ranges_with_gaps_lie_above_all_received(receiver: Receiver) -> None:
+    receiver.receive(0, 5)
+    for numbers in ([(4, 7)], [(3, 4), (8, 9)]):
+        with pytest.raises(AssertionError):
+            receiver.received.on_received_with_gaps(numbers, receiver.now, 0)
+    receiver.received.on_received_with_gaps([(5, 7), (8, 9)], receiver.now, 0)
+    assert receiver.ack().ranges == ((8, 9), (0, 7))
+
+
+def test_packets_that_end_at_the_floor_change_nothing(receiver: Receiver) -> None:
+    receiver.receive(50, 60)
+    receiver.received.on_ack_acked(55)
+    receiver.ack()
+    receiver.received.on_received(40, 55, receiver.now, True, 0)
+    receiver.received.end_of_buffer(receiver.now)
+    assert not receiver.received.ack_pending
+    receiver.want_nothing_due()
+
+
+def test_an_ack_needs_a_packet_and_one_is_enough(receiver: Receiver) -> None:
+    with pytest.raises(AssertionError, match="nothing was received"):
+        receiver.received.build_ack(receiver.now)
+    receiver.receive(0, 1)
+    assert receiver.ack().ranges == ((0, 1),)
+
+
+def test_a_repeated_ack_tells_no_delay(receiver: Receiver) -> None:
+    receiver.receive(0, 1)
+    receiver.now += 0.002
+    assert receiver.ack().ack_delay == pytest.approx(0.002)
+    assert receiver.ack().ack_delay == UNKNOWN_ACK_DELAY
+
+
+def test_a_clock_that_goes_back_makes_no_negative_delay(receiver: Receiver) -> None:
+    receiver.receive(0, 1)
+    assert receiver.received.build_ack(receiver.now).ack_delay == 0.0
+    assert receiver.received.build_ack(receiver.now - 1.0).ack_delay == 0.0
+
+
+def test_each_mark_has_a_count_of_its_own() -> None:
+    for mark, counts in ((ECT0, (5, 0, 0)), (ECT1, (0, 5, 0)), (CE, (0, 0, 5))):
+        receiver = Receiver()
+        receiver.receive(0, 2, ecn=mark)
+        receiver.receive(2, 5, ecn=mark)
+        assert receiver.ack().ecn == counts
 
 
 def test_numbers_cross_32_bits(receiver: Receiver) -> None:
