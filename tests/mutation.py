@@ -179,7 +179,9 @@ def apply(module: ModuleType, source: str) -> None:
                 if member is None and callable(vars(kept).get(attribute)):
                     setattr(kept, attribute, None)
         if not key.startswith("__") and (isinstance(value, PLAIN) or (value is None and kept is not None)):
-            setattr(module, key, value)
+            for user in [module, *(sys.modules[other] for other in sys.modules if other.startswith("rudp."))]:
+                if vars(user).get(key) is kept:
+                    setattr(user, key, value)
 
 
 class Trial:

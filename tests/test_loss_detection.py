@@ -202,3 +202,15 @@ def test_what_is_lost_is_always_the_front_of_what_is_outstanding() -> None:
             if lost and sent.oldest is not None:
                 assert lost[-1].stop <= sent.oldest.first
             assert sum(train.count for train in [*lost, *sent]) == 61
+
+
+def test_the_first_packet_of_all_is_lost_by_no_number_once_packets_come_late() -> None:
+    rtt = RttEstimator()
+    rtt.update(RTT, 0.0, 0.0)
+    sent = SentPackets()
+    sent.add(SentTrain(0, 2, 1.0, SIZE, SIZE))
+    detection = LossDetection()
+    detection.on_reordered(0.0, rtt, RTT)
+    assert detection.detect(sent, 50, rtt, 1.0) == []
+    assert detection.loss_time == 1.0 + detection.delay(rtt)
+    assert [(train.first, train.stop) for train in sent] == [(0, 2)]

@@ -1,0 +1,182 @@
+"""Laws of `rudp.unresolved`: which numbers an ACK may name, what is remembered of the lost, and for how long."""
+
+from __future__ import annotations
+
+import pytest
+
+from rudp.errors import ErrorCode, ProtocolError
+from rudp.sent_packets import SentTrain
+from rudp.unresolved import MAX_REMEMBERED, MAX_REMEMBERED_IDLE, MAX_SKIPPED, Unresolved
+from rudp.wire import Ack
+
+
+class Bits:
+    """Draws that are known."""
+
+    def __init__(self, *values: int) -> None:
+        self.values = list(values)
+        self.asked: list[int] = []
+
+    def getrandbits(self, k: int) -> int:
+        self.asked.append(k)
+        return self.values.pop(0)
+
+
+def train(first: int, count: int = 1, *, quiet: bool = False) -> SentTrain:
+    return SentTrain(first, count, 1.0, 1200, 1200, ack_eliciting=not quiet, in_flight=not quiet)
+
+
+def sent(*trains: SentTrain) -> Unresolved:
+    unresolved = Unresolved()
+    for one in trains:
+        unresolved.on_sent(one)
+    return unresolved
+
+
+def ack(*ranges: tuple[int, int]) -> Ack:
+    return Ack(ranges[0][1] - 1, 0.0, ranges, None)
+
+
+def numbers(trains: list[SentTrain]) -> list[int]:
+    return [number for one in trains for number in range(one.first, one.stop)]
+
+
+def lose(unresolved: Unresolved, *ranges: tuple[int, int], now: float = 10.0) -> None:
+    for start, stop in ranges:
+        unresolved.remember(unresolved.outstanding.take(start, stop), now)
+
+
+def spurious(unresolved: Unresolved, *ranges: tuple[int, int]) -> list[int]:
+    return numbers(unresolved.take(ack(*ranges))[1])
+
+
+def test_a_connection_of_less_than_512_packets_skips_none_and_draws_none() -> None:
+    unresolved, random = Unresolved(), Bits()
+    assert not any(unresolved.skips(number, random) for number in range(512))
+
+
+def test_the_numbers_skipped_are_those_drawn() -> None:
+    unresolved, random = Unresolved(), Bits(5, 511, 0, 7)
+    skipped = [number for number in range(2600) if unresolved.skips(number, random)]
+    assert skipped == [512 + 512 + 5, 1029 + 512 + 511, 2052 + 512]
+    assert random.asked == [9] * 4
+
+
+def test_numbers_are_used_once() -> None:
+    unresolved = sent(train(0, 5))
+    assert unresolved.next_packet_number == 5
+    with pytest.raises(AssertionError, match="never reused"):
+        unresolved.on_sent(train(4))
+    unresolved.on_sent(train(5, 2))
+    assert unresolved.next_packet_number == 7
+    assert not unresolved.skipped
+
+
+def test_what_was_left_out_counts_as_skipped_and_so_many_runs_are_kept() -> None:
+    unresolved = Unresolved()
+    for number in range(1, 2 * MAX_SKIPPED, 2):
+        unresolved.on_sent(train(number))
+    assert list(unresolved.skipped) == [(n, n + 1) for n in range(0, 2 * MAX_SKIPPED, 2)]
+    unresolved.on_sent(train(2 * MAX_SKIPPED + 1))
+    assert list(unresolved.skipped) == [(n, n + 1) for n in range(2, 2 * MAX_SKIPPED + 2, 2)]
+
+
+@pytest.mark.parametrize("ranges", [((4, 5),), ((3, 5), (0, 1)), ((2, 3),), ((3, 4), (1, 3), (0, 1))])
+def test_an_ack_of_what_was_never_sent_changes_nothing(ranges: tuple[tuple[int, int], ...]) -> None:
+    unresolved = sent(train(0, 2), train(3))
+    with pytest.raises(ProtocolError, match="which was never sent") as caught:
+        unresolved.take(ack(*ranges))
+    assert caught.value.code is ErrorCode.PROTOCOL_VIOLATION
+    assert numbers(list(unresolved.outstanding)) == [0, 1, 3]
+
+
+def test_what_is_acknowledged_is_taken_once_and_ascends() -> None:
+    unresolved = sent(train(0, 10))
+    lose(unresolved, (2, 4), (6, 7))
+    acked, late = unresolved.take(ack((6, 9), (0, 3)))
+    assert (numbers(acked), numbers(late)) == ([0, 1, 7, 8], [2, 6])
+    acked, late = unresolved.take(ack((0, 10)))
+    assert (numbers(acked), numbers(late)) == ([4, 5, 9], [3])
+    assert unresolved.take(ack((0, 10))) == ([], [])
+
+
+def test_a_range_that_grew_is_looked_at_again_and_so_is_one_that_the_ack_between_left_out() -> None:
+    unresolved = sent(train(0, 30))
+    assert numbers(unresolved.take(ack((20, 21), (10, 12), (4, 6)))[0]) == [4, 5, 10, 11, 20]
+    assert numbers(unresolved.take(ack((20, 22), (9, 12), (4, 6)))[0]) == [9, 21]
+    assert numbers(unresolved.take(ack((20, 22)))[0]) == []
+    assert numbers(unresolved.take(ack((20, 22), (8, 12), (0, 6)))[0]) == [0, 1, 2, 3, 8]
+
+
+def test_only_what_asked_for_an_ack_is_remembered_with_the_time_it_was_lost() -> None:
+    unresolved = sent(train(0), train(1, quiet=True), train(2))
+    lose(unresolved, (0, 2), now=7.0)
+    assert [(one.first, one.time_lost) for one in unresolved.remembered] == [(0, 7.0)]
+
+
+def test_it_remembers_while_an_ack_may_yet_tell_something() -> None:
+    unresolved = sent(train(0, 3))
+    assert not unresolved.remembers
+    lose(unresolved, (0, 1))
+    assert unresolved.remembers
+    assert spurious(unresolved, (0, 1)) == [0]
+    assert not unresolved.remembers
+    unresolved.on_sent(train(5))
+    assert unresolved.remembers
+
+
+def test_a_loss_is_forgotten_when_it_is_older_than_three_probe_timeouts() -> None:
+    unresolved = sent(train(0, 10))
+    lose(unresolved, (0, 1), now=10.0)
+    lose(unresolved, (1, 2), now=10.5)
+    unresolved.forget(11.5, 0.5, -1)
+    assert numbers(list(unresolved.remembered)) == [0, 1]
+    unresolved.forget(11.75, 0.5, -1)
+    assert numbers(list(unresolved.remembered)) == [1]
+    unresolved.forget(12.25, 0.5, -1)
+    assert numbers(list(unresolved.remembered)) == []
+
+
+@pytest.mark.parametrize(("busy", "bound"), [(True, MAX_REMEMBERED), (False, MAX_REMEMBERED_IDLE)])
+def test_so_many_losses_are_remembered_the_newest(busy: bool, bound: int) -> None:
+    unresolved = sent(*(train(number) for number in range(2 * MAX_REMEMBERED)))
+    lose(unresolved, (0, bound))
+    if busy:
+        unresolved.forget(10.0, 1.0, -1)
+        assert numbers(list(unresolved.remembered)) == list(range(bound))
+    last = 2 * MAX_REMEMBERED
+    lose(unresolved, (bound, last - 1 if busy else last))
+    unresolved.forget(10.0, 1.0, -1)
+    kept = numbers(list(unresolved.remembered))
+    assert kept == list(range(last - busy - bound, last - busy))
+
+
+def test_skipped_numbers_are_kept_while_an_ack_may_meet_them() -> None:
+    def left(largest_acknowledged: int) -> list[tuple[int, int]]:
+        unresolved.forget(10.0, 1.0, largest_acknowledged)
+        return list(unresolved.skipped)
+
+    unresolved = sent(train(1), train(3), train(5), train(7))
+    every = [(0, 1), (2, 3), (4, 5), (6, 7)]
+    assert left(-1) == every
+    # Those below the oldest outstanding are met by no ACK that is news.
+    assert left(7) == every[1:]
+    unresolved.take(ack((1, 2)))
+    assert left(1) == every[1:]
+    assert left(7) == every[2:]
+    lose(unresolved, (3, 4))
+    unresolved.take(ack((7, 8), (5, 6)))
+    # 3 is remembered: an ACK that shows it came may have 4 too.
+    assert left(7) == every[2:]
+    unresolved.take(ack((3, 4)))
+    assert left(5) == [(6, 7)]
+    assert left(6) == []
+
+
+def test_an_ack_of_several_ranges_is_checked_for_skipped_numbers_below_all_else() -> None:
+    unresolved = sent(train(1), train(3, 10))
+    unresolved.take(ack((1, 2)))
+    with pytest.raises(ProtocolError, match="packet 0"):
+        unresolved.take(ack((5, 6), (0, 1)))
+    with pytest.raises(ProtocolError, match="packet 2"):
+        unresolved.take(ack((5, 6), (1, 3)))
