@@ -7,8 +7,8 @@ Refuses: to change text in messages, annotations and decorators, which no law of
 
 mutmut's own runner collects and shrinks anew for each mutant. Here pytest collects once, each mutant is a fork that
 exchanges the code of the changed function and runs the tests that reach it, fastest first, until one fails.
-hypothesis draws the same examples for every mutant and doesn't shrink. A mutant that takes more than ten times the
-CPU time of its tests counts as killed. What survives is printed; tests/mutation_survivors.txt says why it may.
+hypothesis draws the same examples for every mutant and doesn't shrink. A mutant with which a test takes
+ten times its CPU time counts as killed. What survives is printed; tests/mutation_survivors.txt says why it may.
 """
 
 from __future__ import annotations
@@ -208,14 +208,15 @@ class Trial:
             return True
         began = time.monotonic()
         running: dict[int, Mutant] = {}
-        for mutant in self.result.mutants:
+        for number, mutant in enumerate(self.result.mutants):
+            print(f"{number} of {len(self.result.mutants)}", end="\r", file=sys.stderr, flush=True)
             while len(running) >= self.jobs:
                 self.reap(running)
             touched = [item for item in session.items if mutant.where in reach[item.nodeid]]
             items = sorted(touched or session.items, key=lambda item: cost[item.nodeid])
             child = os.fork()
             if not child:
-                os._exit(self.judge(mutant, items, sum(cost[item.nodeid] for item in items)))
+                os._exit(self.judge(mutant, items, cost))
             running[child] = mutant
         while running:
             self.reap(running)
@@ -243,14 +244,15 @@ class Trial:
                 self.result.failed = f"{item.nodeid} fails without a change"
         return reach, cost
 
-    def judge(self, mutant: Mutant, items: list[pytest.Item], cost: float) -> int:
-        resource.setrlimit(resource.RLIMIT_CPU, (int(cost * 10) + 2, int(cost * 10) + 3))
+    def judge(self, mutant: Mutant, items: list[pytest.Item], cost: dict[str, float]) -> int:
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
         try:
             apply(self.module, mutant.source)
         except Exception:  # a module that doesn't load is no test of the tests, but no test would miss it
             return KILLED
         for item in items:
+            most = int(time.process_time() + cost[item.nodeid] * 10) + 2
+            resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
             if any(report.failed for report in runtestprotocol(item, log=False, nextitem=None)):
                 return KILLED
         return SURVIVED

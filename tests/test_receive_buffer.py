@@ -20,6 +20,7 @@ from rudp.receive_buffer import (
     LEAST_FRAGMENT_SPACE,
     MAX_FRAGMENTS,
     TINY_CHUNK,
+    FragmentSpace,
     ReceiveBuffer,
 )
 from tests.measure import footprint, steps
@@ -154,6 +155,7 @@ class AgainstBytes(RuleBasedStateMachine):
         assert buffer.final_size == self.final_size
         assert buffer.complete == (self.contiguous == self.final_size)
         assert buffer.at_eof == (self.read_offset == self.final_size)
+        assert buffer._shared.held == buffer.fragments
 
 
 AgainstBytes.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
@@ -502,3 +504,44 @@ def test_an_idle_buffer_is_tiny_before_and_after_use() -> None:
         buffer.insert((i ^ 3) * 100, bytes(100), False)
     assert len(read_all(buffer)) == 100_000
     assert footprint(buffer) < 600
+
+
+@pytest.mark.parametrize(("window", "most"), [(0, LEAST_FRAGMENT_SPACE // FRAGMENT_OVERHEAD + 1), (1_000_000, 5_000)])
+def test_streams_of_a_connection_share_the_room_for_fragments(window: int, most: int) -> None:
+    shared = FragmentSpace(window)
+    first, second = ReceiveBuffer(2 * window, shared), ReceiveBuffer(2 * window, shared)
+    for i in range(most // 2):
+        first.insert(2 + 2 * i, b"x", False)
+    for i in range(most - most // 2):
+        assert not shared.full
+        second.insert(2 + 2 * i, b"x", False)
+    assert shared.full
+    assert shared.held == first.fragments + second.fragments == most
+    for buffer in (first, second):
+        with pytest.raises(BufferFull, match=f"{buffer.fragments} fragments .* {most} by all streams"):
+            buffer.insert(2 * most, b"x", False)
+        with pytest.raises(BufferFull):
+            buffer.insert(2 * most, b"x" * TINY_CHUNK, False)
+    # In order is always taken, and makes room.
+    first.insert(0, b"ab", False)
+    assert (shared.full, shared.held, first.contiguous) == (False, most - 1, 3)
+    second.insert(2 * most, b"x", False)
+    assert shared.full
+    assert first.discard() > 0
+    assert shared.held == second.fragments
+
+
+@pytest.mark.parametrize("kind", ["behind", "between"])
+def test_room_is_for_so_many_fragments_wherever_they_lie(kind: str) -> None:
+    """As `_check_space` says: bytes of overhead within the window, and one in 8 KiB of it from 8,192 on."""
+    for window, most in ((400_000, 2_000), (399_999, 1_999), (100 << 20, 12_800)):
+        buffer = ReceiveBuffer(window, FragmentSpace(1 << 40))
+        # One far behind, so that all others lie between.
+        buffer.insert(10_000_000, b"x", False)
+        at = range(10_000_002, 10_100_000, 2) if kind == "behind" else range(2, 100_000, 2)
+        for _, offset in zip(range(most - 1), at, strict=False):
+            buffer.insert(offset, b"x", False)
+        assert buffer.fragments == most
+        with pytest.raises(BufferFull):
+            buffer.insert(2 * most if kind == "between" else 10_000_000 + 2 * most, b"x", False)
+        assert buffer.fragments == most

@@ -8,6 +8,7 @@ from rudp.errors import ErrorCode, ProtocolError
 from rudp.sent_packets import SentTrain
 from rudp.unresolved import MAX_REMEMBERED, MAX_REMEMBERED_IDLE, MAX_SKIPPED, Unresolved
 from rudp.wire import Ack
+from tests.measure import steps
 
 
 class Bits:
@@ -180,3 +181,19 @@ def test_an_ack_of_several_ranges_is_checked_for_skipped_numbers_below_all_else(
         unresolved.take(ack((5, 6), (0, 1)))
     with pytest.raises(ProtocolError, match="packet 2"):
         unresolved.take(ack((5, 6), (1, 3)))
+
+
+def test_ranges_that_the_last_ack_had_cost_next_to_nothing_and_are_not_kept_for_nothing() -> None:
+    unresolved = sent(train(0, 400))
+    ranges = tuple((number, number + 2) for number in range(390, 0, -3))
+    first = steps(lambda: unresolved.take(ack(*ranges)))
+    again = steps(lambda: unresolved.take(ack((394, 396), *ranges)))
+    assert again < first / 3
+    assert steps(lambda: unresolved.take(ack((394, 396), *ranges))) <= again
+    # Nothing is outstanding any more: an idle connection holds none.
+    unresolved.take(ack((398, 400), (0, 397)))
+    unresolved.take(ack((0, 400)))
+    assert not unresolved._seen_ranges
+    unresolved.on_sent(train(400))
+    unresolved.take(ack((400, 401), (0, 300)))
+    assert not unresolved._seen_ranges
