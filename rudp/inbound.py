@@ -205,13 +205,13 @@ class Inbound:
 
     def _ack(self, frame: wire.Ack) -> None:
         acked, lost, spurious = self._recovery.on_ack_received(frame, self._now)
-        for train in acked:
-            self.on_acked(train)
-        for train in spurious:
-            self._counters.packets_spurious += train.count
-            self.on_acked(train)
-        for train in lost:
-            self.on_lost(train)
+        self.on_acked(acked)
+        if spurious:
+            for train in spurious:
+                self._counters.packets_spurious += train.count
+            self.on_acked(spurious)
+        if lost:
+            self.on_lost(lost)
 
     def _stream(self, frame: wire.Stream) -> None:
         self._streams.on_stream_data(frame.stream_id, frame.offset, frame.data, frame.fin)
@@ -263,15 +263,32 @@ class Inbound:
 
     # -- what became of packets sent ----------------------------------------------------------------------------
 
-    def on_acked(self, train: SentTrain) -> None:
-        """A train, or part of one, arrived."""
-        self._paths.mtu.on_acked(train, self._now)
-        if train.stream_id >= 0:
-            self._streams.on_acked(train.stream_id, train.offset, train.end_offset, train.fin)
-        for frame in train.frames:
+    def on_acked(self, trains: list[SentTrain]) -> None:
+        """Trains, or parts of them, arrived."""
+        on_acked, now = self._paths.mtu.on_acked, self._now
+        ranges: list[tuple[int, int, bool]] = []
+        stream_id = -1
+        for train in trains:
+            on_acked(train, now)
+            if train.stream_id >= 0:
+                if train.stream_id != stream_id and ranges:
+                    self._streams.on_acked(stream_id, ranges)
+                    ranges = []
+                stream_id = train.stream_id
+                ranges.append((train.offset, train.end_offset, train.fin))
+            elif train.frames:
+                if ranges:
+                    self._streams.on_acked(stream_id, ranges)
+                    ranges = []
+                self._on_frames_acked(train.frames)
+        if ranges:
+            self._streams.on_acked(stream_id, ranges)
+
+    def _on_frames_acked(self, frames: tuple[Any, ...]) -> None:
+        for frame in frames:
             kind = type(frame)
             if kind is StreamRange:
-                self._streams.on_acked(*frame)
+                self._streams.on_acked(frame.stream_id, ((frame.start, frame.stop, frame.fin),))
             elif kind is wire.Ack:
                 self._received.on_ack_acked(frame.largest_acknowledged)
             elif kind is wire.ResetStream:
@@ -287,8 +304,7 @@ class Inbound:
         """
         self._now = now
         result = self._recovery.handle_timeout(now)
-        for train in result.lost:
-            self.on_lost(train)
+        self.on_lost(result.lost)
         if result.probes:
             self._paths.mtu.on_probe_timeout(self._recovery.pto_count, self._recovery.sent_packets, now)
         repeated = result.probes - (self._streams.turns.next_ready() is not None)
@@ -298,23 +314,36 @@ class Inbound:
                 self._streams.prefer(stream_id)
         return result.probes
 
-    def on_lost(self, train: SentTrain) -> None:
-        """A train, or part of one, was declared lost. Of a probe of the path MTU it says only that it was too big."""
-        self._paths.mtu.on_lost(train, self._now)
-        if train.mtu_probe:
-            self._counters.mtu_probes_lost += train.count
-            return
-        self._counters.packets_lost += train.count
-        self._counters.bytes_lost += train.size
-        self.requeue(train)
+    def on_lost(self, trains: list[SentTrain]) -> None:
+        """Trains, or parts of them, were declared lost. Of a probe of the path MTU it says only that it was too big."""
+        mtu, counters, now = self._paths.mtu, self._counters, self._now
+        ranges: list[tuple[int, int, bool]] = []
+        stream_id = -1
+        for train in trains:
+            mtu.on_lost(train, now)
+            if train.mtu_probe:
+                counters.mtu_probes_lost += train.count
+                continue
+            counters.packets_lost += train.count
+            counters.bytes_lost += train.packet_size * (train.count - 1) + train.last_size
+            if train.stream_id != stream_id and ranges:
+                self._streams.on_lost(stream_id, ranges)
+                ranges = []
+            stream_id = train.stream_id
+            if stream_id >= 0:
+                ranges.append((train.offset, train.end_offset, train.fin))
+            else:
+                self.requeue(train)
+        if ranges:
+            self._streams.on_lost(stream_id, ranges)
 
     def requeue(self, train: SentTrain) -> None:
         """Have what the train carried sent again, in other packets."""
         if train.stream_id >= 0:
-            self._streams.on_lost(train.stream_id, train.offset, train.end_offset, train.fin)
+            self._streams.on_lost(train.stream_id, ((train.offset, train.end_offset, train.fin),))
         for frame in train.frames:
             if isinstance(frame, StreamRange):
-                self._streams.on_lost(*frame)
+                self._streams.on_lost(frame.stream_id, ((frame.start, frame.stop, frame.fin),))
             else:
                 self._control.on_lost(frame)
 

@@ -154,6 +154,7 @@ class Recovery:
         prior_in_flight = sent.bytes_in_flight
         prior_largest = self.largest_acknowledged
         acked, spurious = self._unresolved.take(ack)
+        acked_bytes = prior_in_flight - sent.bytes_in_flight
         largest = ack.largest_acknowledged
         raises_largest = largest > prior_largest
         if raises_largest:
@@ -177,7 +178,7 @@ class Recovery:
             ecn_ce = self._ecn.on_ack(ack.ecn, flying, raises_largest)
             if ecn_ce and self._episode.on_marked(flying[-1].time_sent, now):
                 self._detection.on_recovery()
-            told = (lost_bytes, prior_in_flight, has_rtt_sample, ecn_ce)
+            told = (acked_bytes, lost_bytes, prior_in_flight, has_rtt_sample, ecn_ce)
             self.congestion.on_ack(self._ack_sample(flying, *told, now))
         self._on_resolved(prior_in_flight, now)
         if self._unresolved.remembers:
@@ -346,6 +347,7 @@ class Recovery:
     def _ack_sample(  # noqa: PLR0917
         self,
         flying: list[SentTrain],
+        acked_bytes: int,
         lost_bytes: int,
         prior_in_flight: int,
         has_rtt_sample: bool,
@@ -353,7 +355,6 @@ class Recovery:
         now: float,
     ) -> AckSample:
         oldest, newest = flying[0], flying[-1]
-        acked_bytes = newest.size if newest is oldest else sum([train.size for train in flying])
         rate, rtt = self._rate, self.rtt
         rate.on_delivered(acked_bytes, now)
         # Fields by place: by name they cost twice as much.

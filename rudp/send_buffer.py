@@ -209,15 +209,22 @@ class SendBuffer:
         if stop <= offset:
             return 0
         if self._lost_size:
-            self._lost_size -= sum(high - low for low, high in self._lost.overlap(offset, stop))
-            self._lost.remove(offset, stop)
-        if offset > prefix or self._acked.starts:
-            newly_acked = sum(high - low for low, high in self._acked.missing(offset, stop))
-            self._acked.add(offset, stop)
-            if self._acked.starts[0] > prefix:
+            for low, high in self._lost.overlap(offset, stop):
+                self._lost_size -= high - low
+                self._lost.remove(low, high)
+        acked = self._acked
+        if offset > prefix and (not acked.starts or offset > acked.stops[-1]):
+            # Behind a gap, as it comes in order after a loss.
+            acked.starts.append(offset)
+            acked.stops.append(stop)
+            return stop - offset
+        if acked.starts:
+            newly_acked = sum([high - low for low, high in acked.missing(offset, stop)])
+            acked.add(offset, stop)
+            if acked.starts[0] > prefix:
                 return newly_acked
-            prefix = self._acked.stops[0]
-            self._acked.remove_below(prefix)
+            prefix = acked.stops[0]
+            acked.remove_below(prefix)
         else:
             newly_acked = stop - prefix
             prefix = stop
@@ -233,9 +240,14 @@ class SendBuffer:
         if fin and not self.fin_acked:
             assert self.fin_written, "the fin was never sent"
             self.fin_pending = True
-        for low, high in self._acked.missing(max(offset, self.acked_up_to), stop):
-            self._lost_size += sum(b - a for a, b in self._lost.missing(low, high))
-            self._lost.add(low, high)
+        lost = self._lost
+        prefix = self.acked_up_to
+        for low, high in self._acked.missing(offset if offset > prefix else prefix, stop):
+            if not lost.stops or low >= lost.stops[-1]:
+                self._lost_size += high - low
+            else:
+                self._lost_size += sum([b - a for a, b in lost.missing(low, high)])
+            lost.add(low, high)
 
     def repeat_first(self, size: int) -> None:
         """The first `size` bytes that are not acknowledged are sent again, if they were sent."""

@@ -9,6 +9,7 @@ train; the one that is cut becomes its lower part. A train with control frames i
 
     add       O(1)
     take      O(log n + entries touched), and a memmove of the list's tail (8 bytes an entry)
+    take_all  the same of many ranges in one pass, with one memmove
     oldest    O(1);  iteration is oldest first
 
 One plain list, no deque: an idle connection should cost an empty list. Its front goes by memmove too, which
@@ -18,7 +19,7 @@ for the thousand entries of the largest window is less than making one entry.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
@@ -182,6 +183,58 @@ class SentPackets:
             # What stays of a split quiet train is an entry of its own.
             self.quiet += not (train.ack_eliciting or train.in_flight)
         return taken
+
+    def take_all(self, ranges: Sequence[tuple[int, int]]) -> list[SentTrain]:
+        """`take` of many ranges, which descend and don't overlap, as those of an ACK; what is taken ascends."""
+        trains = self._trains
+        count = len(trains)
+        if not (trains and ranges):
+            return []
+        low = bisect_right(trains, ranges[-1][0], key=_FIRST)
+        # The one before may reach into the lowest range.
+        low = at = low - 1 if low else 0
+        taken: list[SentTrain] = []
+        kept: list[SentTrain] = []
+        current: SentTrain | None = trains[at]
+        for start, stop in reversed(ranges):
+            if current is not None and current.first + current.count <= start:
+                kept.append(current)
+                at = self._next_met(at + 1, start, kept)
+                current = trains[at] if at < count else None
+            while current is not None and current.first < stop:
+                if current.first < start:
+                    kept.append(current)
+                    current = self._cut(current, start)
+                taken.append(current)
+                if current.first + current.count > stop:
+                    current = self._cut(current, stop)
+                    break
+                at += 1
+                current = trains[at] if at < count else None
+            if current is None:
+                break
+        if current is not None:
+            kept.append(current)
+            at += 1
+        trains[low:at] = kept
+        self._uncount(taken)
+        return taken
+
+    def _next_met(self, at: int, start: int, passed: list[SentTrain]) -> int:
+        """The first place from `at` on whose entry doesn't end before `start`; those before it go to `passed`."""
+        trains = self._trains
+        if at == len(trains) or trains[at].first + trains[at].count > start:
+            return at
+        found = bisect_right(trains, start, lo=at, key=_FIRST)
+        if trains[found - 1].first + trains[found - 1].count > start:
+            found -= 1
+        passed += trains[at:found]
+        return found
+
+    def _cut(self, train: SentTrain, number: int) -> SentTrain:
+        """`split`, after which there is an entry more."""
+        self.quiet += not (train.ack_eliciting or train.in_flight)
+        return train.split(number)
 
     def drop_oldest(self, number: int) -> None:
         """Forget the `number` oldest entries."""

@@ -4,12 +4,13 @@ Knows: the streams by id, the limits on their number, the connection's receive w
 Refuses to know: whose turn it is to send (turns.py), packets, time (but for the clock reading given to window tuning)
 and events' readers; words to the peer go into the control queue, words to the application into the list of events.
 
-Sources: RFC 9000 sections 2 to 4 and 19.4 to 19.11. Costs: every operation is O(1) but for `finish_sending`,
+Sources: RFC 9000 sections 2 to 4, 19.4 to 19.11. Costs: all is O(1), or O(ranges) given, but for `finish_sending`,
 `finish_receiving` and `all_acknowledged` (O(streams), once the connection is closing).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from rudp.config import Config
@@ -195,8 +196,7 @@ class Streams:
             raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"data on stream {stream_id}, which only we send on")
         if stream.receive_done:
             return
-        stop = offset + len(data)
-        growth = stop - receive.highest
+        growth = (stop := offset + len(data)) - receive.highest
         window, whole = stream.receive_window, self.receive_window
         if growth > 0 and (stop > window.max_data or self._sum_of_highest + growth > whole.max_data):
             window.check(stop)
@@ -416,23 +416,26 @@ class Streams:
         self.reset(frame.stream_id, frame.code)
         self._events.append(SendingStopped(frame.stream_id, frame.code))
 
-    def on_acked(self, stream_id: int, start: int, stop: int, fin: bool) -> None:
-        """A range of a stream arrived."""
+    def on_acked(self, stream_id: int, ranges: Sequence[tuple[int, int, bool]]) -> None:
+        """Ranges of a stream, (start, stop, fin), arrived."""
         stream = self._streams.get(stream_id)
         if stream is None or stream.send is None or stream.reset_code is not None:
             return
-        before = stream.send.acked_up_to
-        stream.send.on_acked(start, stop, fin)
-        self.turns.on_acknowledged(stream.send.acked_up_to - before)
-        if stream.send.finished:
+        send = stream.send
+        before = send.acked_up_to
+        for start, stop, fin in ranges:
+            send.on_acked(start, stop, fin)
+        self.turns.on_acknowledged(send.acked_up_to - before)
+        if send.finished:
             self._forget_if_done(stream)
 
-    def on_lost(self, stream_id: int, start: int, stop: int, fin: bool) -> None:
-        """A range of a stream was lost; what is not acknowledged otherwise is sent again."""
+    def on_lost(self, stream_id: int, ranges: Sequence[tuple[int, int, bool]]) -> None:
+        """Ranges of a stream, (start, stop, fin), were lost; what is not acknowledged otherwise is sent again."""
         stream = self._streams.get(stream_id)
         if stream is None or stream.send is None or stream.reset_code is not None:
             return
-        stream.send.on_lost(start, stop, fin)
+        for start, stop, fin in ranges:
+            stream.send.on_lost(start, stop, fin)
         self.turns.enqueue_first(stream)
 
     def prefer(self, stream_id: int) -> None:

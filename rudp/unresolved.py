@@ -13,7 +13,6 @@ Sources: RFC 9000 section 13.1 (an ACK of what was never sent) and 21.4 (skipped
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -36,8 +35,6 @@ MAX_SKIPPED: Final = 32
 # more than the path carries, can't know which to leave out. A connection of less than 512 packets skips none.
 SKIP_BITS: Final = 9
 
-# From so many ranges on it pays to look first which of them meet anything.
-FEW_RANGES: Final = 8
 # Ranges of ACKs that may be looked at for nothing, what each ACK and each train it resolves make up for, and the newest
 # ranges of an ACK that are looked at beyond that. ACKs repeat ranges, and late ones tell nothing; but one of 128 ranges
 # that are never the same cost three times an honest packet, and resolved nothing.
@@ -107,15 +104,10 @@ class Unresolved:
         if self.skipped.starts:
             self._refuse_skipped(fresh)
         spurious: list[SentTrain] = []
-        take = self.outstanding.take
-        if len(fresh) == 1:
-            acked = take(*fresh[0])
-        else:
-            acked = [train for start, stop in reversed(_met(self.outstanding, fresh)) for train in take(start, stop)]
-        if self.remembered.oldest is not None:
-            take = self.remembered.take
-            for start, stop in reversed(_met(self.remembered, fresh)):
-                spurious += take(start, stop)
+        outstanding = self.outstanding
+        acked = outstanding.take(*fresh[0]) if len(fresh) == 1 else outstanding.take_all(fresh)
+        if fresh and self.remembered.oldest is not None:
+            spurious = self.remembered.take_all(fresh)
         # The next ACK repeats most of these ranges; what they cover is resolved.
         repeats = len(ranges) > 1 and self.outstanding.oldest is not None
         self._seen_ranges = frozenset(ranges) if repeats else _NO_RANGES
@@ -187,20 +179,6 @@ class Unresolved:
         if self.skipped and self.skipped.starts[0] < lowest:
             lowest = self.skipped.starts[0]
         return lowest
-
-
-def _met(sent: SentPackets, ranges: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
-    """Those of many ranges that meet anything that is held: most do not, and to look here costs a quarter."""
-    if len(ranges) < FEW_RANGES:
-        return ranges
-    trains = list(sent)
-    firsts = [train.first for train in trains]
-    met = []
-    for item in ranges:
-        index = bisect_left(firsts, item[1]) - 1
-        if index >= 0 and firsts[index] + trains[index].count > item[0]:
-            met.append(item)
-    return met
 
 
 def _never_sent(packet_number: int) -> ProtocolError:

@@ -133,7 +133,7 @@ def test_scattered_losses_share_a_train() -> None:
     record = sender.train().records[0]
     lost = [record.piece(number, number + 1) for number in range(record.first, record.stop, 3)]
     for piece in lost:
-        sender.streams.on_lost(0, piece.offset, piece.end_offset, piece.fin)
+        sender.streams.on_lost(0, [(piece.offset, piece.end_offset, piece.fin)])
     packets = sender.train()
     ranges = [(item.offset, item.end_offset) for item in packets.records]
     assert ranges[: len(lost)] == [(piece.offset, piece.end_offset) for piece in lost]
@@ -147,8 +147,7 @@ def test_a_short_range_ends_its_train() -> None:
     sender = Sender()
     sender.streams.write(0, bytes(20_000), False)
     sender.train()
-    sender.streams.on_lost(0, 100, 200, False)
-    sender.streams.on_lost(0, 5000, 10_000, False)
+    sender.streams.on_lost(0, [(100, 200, False), (5000, 10_000, False)])
     packets = sender.train()
     assert [(item.offset, item.end_offset) for item in packets.records] == [(100, 200)]
     rest = sender.train()
@@ -213,7 +212,7 @@ def test_whatever_is_due_leaves_in_consistent_trains(
             if stream is not None and stream.send is not None:
                 stop = min(start + length, stream.send.sent_up_to)
                 if start < stop:
-                    sender.streams.on_lost(ids[index], start, stop, False)
+                    sender.streams.on_lost(ids[index], [(start, stop, False)])
     else:
         raise AssertionError("there is no end of trains")
     assert sender.streams.turns.unsent == 0

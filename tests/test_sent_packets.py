@@ -85,6 +85,18 @@ def test_taking_over_several_trains_cuts_the_outer_two() -> None:
     assert numbers(sent) == [(0, 5), (33, 40)]
 
 
+def test_taking_many_ranges_cuts_each_train_where_they_end() -> None:
+    sent = SentPackets()
+    for first in (0, 10, 20, 30, 40):
+        sent.add(stream_train(first, 10, offset=first * PAYLOAD))
+    taken = sent.take_all([(44, 60), (38, 42), (5, 6), (1, 3)])
+    assert numbers(taken) == [(1, 3), (5, 6), (38, 40), (40, 42), (44, 50)]
+    assert [train.offset for train in taken] == [train.first * PAYLOAD for train in taken]
+    assert numbers(sent) == [(0, 1), (3, 5), (6, 10), (10, 20), (20, 30), (30, 38), (42, 44)]
+    assert sent.take_all([(44, 99), (40, 41)]) == []
+    assert numbers(sent.take_all([(60, 70), (8, 25)])) == [(8, 10), (10, 20), (20, 25)]
+
+
 def test_taking_from_a_gap_finds_nothing() -> None:
     sent = SentPackets()
     sent.add(stream_train(0, 2))
@@ -230,6 +242,21 @@ class AgainstSinglePackets(RuleBasedStateMachine):
         low = max(0, self.next - start)
         taken = self.sent.take(low, low + length)
         wanted = [number for number in self.model if low <= number < low + length]
+        assert [number for train in taken for number in range(train.first, train.stop)] == wanted
+        for train in taken:
+            for number in range(train.first, train.stop):
+                one = train.piece(number, number + 1)
+                facts = (one.size, one.ack_eliciting, one.in_flight, one.offset, one.end_offset, one.fin)
+                assert facts == self.model.pop(number)
+
+    @rule(ends=st.lists(st.integers(0, 150), min_size=2, max_size=40, unique=True))
+    def take_all(self, ends: list[int]) -> None:
+        """Many ranges at once are each of them, one after the other."""
+        low = max(0, self.next - 100)
+        ends = sorted(low + end for end in ends[: len(ends) // 2 * 2])
+        ranges = list(zip(ends[0::2], ends[1::2], strict=True))
+        taken = self.sent.take_all(ranges[::-1])
+        wanted = [number for number in self.model if any(start <= number < stop for start, stop in ranges)]
         assert [number for train in taken for number in range(train.first, train.stop)] == wanted
         for train in taken:
             for number in range(train.first, train.stop):
