@@ -99,48 +99,27 @@ class Connection:
         self._received = ReceivedPackets(self._recovery.rtt, config.max_ack_delay)
         self._liveness = Liveness(config, now)
         packetizer = Packetizer(0, protection.by_name(config.protection), config.max_datagram_size)
+        # fmt: off
         self._opening = Opening(
-            config,
-            handshake,
-            paths=self._paths,
-            packetizer=packetizer,
-            streams=self._streams,
-            recovery=self._recovery,
-            liveness=self._liveness,
+            config, handshake, paths=self._paths, packetizer=packetizer, streams=self._streams,
+            recovery=self._recovery, liveness=self._liveness,
         )
         self._inbound = Inbound(
-            protection=packetizer.protection,
-            streams=self._streams,
-            control=self._control,
-            recovery=self._recovery,
-            received=self._received,
-            paths=self._paths,
-            closing=self._closing,
-            counters=self._counters,
+            protection=packetizer.protection, streams=self._streams, control=self._control, recovery=self._recovery,
+            received=self._received, paths=self._paths, closing=self._closing, counters=self._counters,
             events=self.events,
         )
         self._outbound = Outbound(
-            packetizer=packetizer,
-            streams=self._streams,
-            control=self._control,
-            recovery=self._recovery,
-            received=self._received,
-            paths=self._paths,
-            closing=self._closing,
-            liveness=self._liveness,
+            packetizer=packetizer, streams=self._streams, control=self._control, recovery=self._recovery,
+            received=self._received, paths=self._paths, closing=self._closing, liveness=self._liveness,
             counters=self._counters,
         )
         self._deadlines = Deadlines(self._liveness, self._recovery, self._streams, self._paths, self._outbound)
         self._life = Lifecycle(
-            opening=self._opening,
-            closing=self._closing,
-            streams=self._streams,
-            received=self._received,
-            rtt=self._recovery.rtt,
-            packetizer=packetizer,
-            liveness=self._liveness,
-            events=self.events,
+            opening=self._opening, closing=self._closing, streams=self._streams, received=self._received,
+            rtt=self._recovery.rtt, packetizer=packetizer, liveness=self._liveness, events=self.events,
         )
+        # fmt: on
         # The endpoint's: `next_timeout` as of the last look, and when its heap will look again, latest first.
         self.due: float | None = None
         self.timers: list[float] = []
@@ -200,7 +179,8 @@ class Connection:
 
     def can_send(self, stream_id: int) -> bool:
         """Whether the stream's send buffer is below its high-water mark; if not, StreamWritable will come."""
-        if self.unsent(stream_id) < self._config.send_buffer:
+        stream = self._streams.find(stream_id)
+        if stream is None or stream.send is None or stream.send.pending < self._config.send_buffer:
             return True
         self._streams.notify_writable(stream_id, self._config.send_buffer // 2)
         return False
@@ -237,6 +217,11 @@ class Connection:
         """Bytes written on the stream that wait to be sent, for the first time or again."""
         stream = self._streams.find(stream_id)
         return 0 if stream is None or stream.send is None else stream.send.pending
+
+    def waits(self, stream_id: int) -> bool:
+        """Whether nothing can be read from the stream now, no end either: StreamReadable or StreamReset will come."""
+        stream = self._streams.find(stream_id)
+        return stream is not None and stream.readable_armed and stream.peer_reset_code is None and not stream.discarding
 
     def at_eof(self, stream_id: int) -> bool:
         """Whether everything the peer sent on the stream, up to its end, has been read."""
@@ -277,7 +262,7 @@ class Connection:
         try:
             return self._streams.read(stream_id, max_bytes, self._now, self._recovery.rtt.smoothed_rtt)
         finally:
-            if self._control.pending:
+            if self._control.pending is not None:
                 self._wake()
 
     def reset_stream(self, stream_id: int, code: int) -> None:
@@ -322,7 +307,7 @@ class Connection:
         self._wake()
 
     def _check_writing(self) -> None:
-        if not self.is_writable:
+        if self._closing.finished or self._life.state not in WRITABLE_STATES:
             raise ConnectionClosed(
                 f"the connection is {self.state.value}: nothing more can be written; open a new connection"
             )
@@ -442,6 +427,7 @@ class Connection:
     def handle_timeout(self, now: float) -> None:
         """Act on what is due; harmless when called early."""
         self._now = now
+        self._settle()
         if self._deadlines.lets_go_only(now):
             self._ready[self.id] = self
             return
@@ -465,11 +451,25 @@ class Connection:
             self._outbound.ping = True
         self._paths.handle_timeout(now)
 
+    def _settle(self) -> None:
+        """Take an ACK that was put off, as if it came now."""
+        if self._inbound.held_ack is not None and self._life.state in OPEN_STATES:
+            try:
+                self._inbound.settle()
+                self._life.advance(self._now)
+            except ProtocolError as error:
+                self._life.abort(broken(error), self._now)
+
     # -- outputs ------------------------------------------------------------------------------------------------
 
     def next_train(self, now: float) -> Train | None:
         """The next train to send, or None when there is none now. Call it again until it returns None."""
         self._now = now
+        if self._inbound.held_ack is not None:
+            # What answers leaves first: nobody waits for what an ACK changes.
+            if self._streams.turns.ready and (train := self._outbound.next_train(now)) is not None:
+                return train
+            self._settle()
         state = self._life.state
         if state in OPEN_STATES:
             if state is State.FIN_WAIT_2:

@@ -1,7 +1,7 @@
 """What a connection tells its driver, as plain values.
 
 Knows: the kinds of events. Refuses to know: who reads them. Events are edges: one `StreamReadable` comes when a
-stream that had nothing to read has something, and no other until `receive` has found it empty again.
+stream that had nothing to read has something, and no other until `receive` has taken all of that.
 """
 
 from __future__ import annotations

@@ -270,7 +270,7 @@ class Streams:
         if receive.read_offset == receive.final_size:
             stream.receive_done = True
             self._forget_if_done(stream)
-        elif not data:
+        elif receive.read_offset == receive.contiguous:
             stream.readable_armed = True
         return data
 

@@ -71,19 +71,21 @@ class Stream:
         Raises StreamStopped (the peer wants no more), StreamClosed (this direction has ended), ConnectionClosed, or
         the error that ended the connection.
         """
-        core = self._connection.core
+        connection = self._connection
+        core = connection.core
         while True:
-            self._check_sending()
+            if self._stopped is not None or connection.is_closed:
+                self._check_sending()
             if core.can_send(self.id):
                 break
-            waiter = Waiter(self._connection.loop)
+            waiter = Waiter(connection.loop)
             self._writers = [*(self._writers or ()), waiter]
             try:
                 await waiter
             finally:
                 self._writers = [other for other in self._writers if other is not waiter] or None
         core.send(self.id, data)
-        self._connection.driver.wake()
+        connection.driver.wake()
 
     async def send_eof(self) -> None:
         """End this direction: the peer reads everything, then the end. No effect when it has ended already.
@@ -123,30 +125,35 @@ class Stream:
         """
         if max_bytes < 1:
             raise ValueError(f"max_bytes={max_bytes}: must be at least 1")
-        if not self.can_receive:
-            raise StreamClosed(f"stream {self.id} is unidirectional and this side's: there is nothing to receive on it")
         if self._held:
             data, self._held = self._held[:max_bytes], self._held[max_bytes:]
             return data
         connection = self._connection
         core = connection.core
         while True:
-            if self._discards:
-                raise StreamClosed(f"receiving on stream {self.id} was stopped by stop_sending()")
-            try:
-                # Of a reset the core must hear that it was told, or the stream would never count as ended.
-                data = core.receive(self.id, max_bytes)
-            finally:
-                if connection.driver.core.has_work:
-                    connection.driver.wake()
-            if data:
-                return data
+            if self._discards or self.id & 0x2:
+                self._check_receiving()
+            if not core.waits(self.id):
+                try:
+                    # Of a reset the core must hear that it was told, or the stream would never count as ended.
+                    data = core.receive(self.id, max_bytes)
+                finally:
+                    if connection.driver.core.has_work:
+                        connection.driver.wake()
+                if data:
+                    return data
+                if core.at_eof(self.id):
+                    return b""
             if self._reset is not None:
                 raise StreamReset(f"the peer reset stream {self.id}, code {self._reset}", code=self._reset)
-            if core.at_eof(self.id):
-                return b""
             connection.check_receiving()
             await self._readable()
+
+    def _check_receiving(self) -> None:
+        if not self.can_receive:
+            raise StreamClosed(f"stream {self.id} is unidirectional and this side's: there is nothing to receive on it")
+        if self._discards:
+            raise StreamClosed(f"receiving on stream {self.id} was stopped by stop_sending()")
 
     async def receive_exactly(self, n: int) -> bytes:
         """Exactly `n` bytes. Raises asyncio.IncompleteReadError, with what there was, if the stream ends before."""
