@@ -38,7 +38,18 @@ SURVIVORS = Path(__file__).with_name("mutation_survivors.txt")
 WANTED = 0.9
 ARGUMENTS = ("-qq", "--no-header", "--tb=native", "-p", "no:cacheprovider", "-p", "no:xdist")
 
-RECOVERY = ("recovery", "recovery_laws", "recovery_mtu_probes", "recovery_paths", "recovery_reports", "loss_detection")
+RECOVERY = (
+    "recovery",
+    "recovery_laws",
+    "recovery_mtu_probes",
+    "recovery_paths",
+    "recovery_reports",
+    "recovery_told",
+    "loss_detection",
+    "loss_episode",
+    "delivery_rate",
+    "ecn",
+)
 TESTS: dict[str, tuple[str, ...]] = {
     "packet_number": ("packet_number",),
     "ranges": ("ranges",),
@@ -49,7 +60,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "send_buffer": ("send_buffer",),
     "receive_buffer": ("receive_buffer",),
     "loss_detection": RECOVERY,
-    "probe_timeout": ("probe_timeout",),
+    "probe_timeout": ("probe_timeout", "recovery"),
     "persistent_congestion": ("persistent_congestion",),
     "unresolved": ("unresolved", *RECOVERY),
     "recovery": RECOVERY,

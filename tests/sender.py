@@ -25,41 +25,56 @@ Range = tuple[int, int]
 class Recorder(CongestionController):
     """A controller with a fixed window that writes down what it is told."""
 
-    __slots__ = ("idles", "losses", "others", "samples", "sent")
+    __slots__ = ("idles", "latest", "losses", "others", "random", "samples", "sent")
 
     name = "recorder"
 
     def __init__(self, max_datagram_size: int, random: Any = None) -> None:
         super().__init__(max_datagram_size, random)
         self.congestion_window = 1000 * max_datagram_size
+        self.random = random
+        self.latest = float("-inf")
         self.sent: list[tuple[int, int]] = []
         self.samples: list[AckSample] = []
         self.losses: list[LossEvent] = []
         self.others: list[str] = []
         self.idles: list[tuple[float, int]] = []
 
+    def at(self, now: float) -> None:
+        """Time is told each time, and never goes back."""
+        assert now >= self.latest
+        self.latest = now
+
     def on_sent(self, sent_bytes: int, bytes_in_flight: int, now: float) -> None:
+        self.at(now)
         self.sent.append((sent_bytes, bytes_in_flight))
 
     def on_ack(self, sample: AckSample) -> None:
+        self.at(sample.now)
         self.samples.append(sample)
 
     def on_loss(self, event: LossEvent) -> None:
+        self.at(event.now)
         self.losses.append(event)
 
     def on_persistent_congestion(self, now: float) -> None:
+        self.at(now)
         self.others.append("persistent congestion")
 
     def on_spurious_loss(self, spurious_bytes: int, now: float) -> None:
+        self.at(now)
         self.others.append(f"spurious {spurious_bytes}")
 
     def on_loss_undone(self, now: float) -> None:
+        self.at(now)
         self.others.append("undone")
 
     def on_app_limited(self, now: float) -> None:
+        self.at(now)
         self.others.append("app limited")
 
     def on_idle_restart(self, idle_seconds: float, now: float) -> None:
+        self.at(now)
         self.idles.append((idle_seconds, len(self.sent)))
 
 

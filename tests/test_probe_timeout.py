@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rudp.probe_timeout import PROBES, probe_delay
+from rudp.probe_timeout import probe_delay
 
 CAP = 3.0
 
@@ -19,7 +19,3 @@ def test_no_count_leads_beyond_the_cap_nor_below_the_first_wait(probe_timeout: f
     assert probe_delay(probe_timeout, 0) == probe_timeout
     for count in (15, 16, 17, 100, 10_000):
         assert probe_delay(probe_timeout, count) == max(probe_timeout, CAP)
-
-
-def test_two_probes_go() -> None:
-    assert PROBES == 2

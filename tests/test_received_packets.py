@@ -389,6 +389,11 @@ def test_the_first_hundred_packets_are_acknowledged_in_twos(receiver: Receiver) 
     receiver.ack()
     receiver.receive(100, 102)
     receiver.want_due_in(RTT / 4)
+    another = Receiver()
+    another.receive(0, 99)
+    another.ack()
+    another.receive(99, 101)
+    another.want_due_in(RTT / 4)
 
 
 def test_a_first_packet_that_is_not_the_first_sent_is_told_at_once(receiver: Receiver) -> None:

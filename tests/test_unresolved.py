@@ -186,10 +186,10 @@ def test_an_ack_of_several_ranges_is_checked_for_skipped_numbers_below_all_else(
 def test_ranges_that_the_last_ack_had_cost_next_to_nothing_and_are_not_kept_for_nothing() -> None:
     unresolved = sent(train(0, 400))
     ranges = tuple((number, number + 2) for number in range(390, 0, -3))
-    first = steps(lambda: unresolved.take(ack(*ranges)))
-    again = steps(lambda: unresolved.take(ack((394, 396), *ranges)))
-    assert again < first / 3
-    assert steps(lambda: unresolved.take(ack((394, 396), *ranges))) <= again
+    unresolved.take(ack(*ranges))
+    # A look at each, and no search.
+    for _ in range(2):
+        assert steps(lambda: unresolved.take(ack((394, 396), *ranges))) < 4 * len(ranges) + 60
     # Nothing is outstanding any more: an idle connection holds none.
     unresolved.take(ack((398, 400), (0, 397)))
     unresolved.take(ack((0, 400)))
