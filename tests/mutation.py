@@ -227,7 +227,11 @@ class Trial:
             items = sorted(touched or session.items, key=lambda item: cost[item.nodeid])
             child = os.fork()
             if not child:
-                os._exit(self.judge(mutant, items, cost))
+                try:
+                    verdict = self.judge(mutant, items, cost)
+                except BaseException:  # what breaks pytest itself shows as well
+                    verdict = KILLED
+                os._exit(verdict)
             running[child] = mutant
         while running:
             self.reap(running)

@@ -545,3 +545,49 @@ def test_room_is_for_so_many_fragments_wherever_they_lie(kind: str) -> None:
         with pytest.raises(BufferFull):
             buffer.insert(2 * most if kind == "between" else 10_000_000 + 2 * most, b"x", False)
         assert buffer.fragments == most
+
+
+def test_a_read_asks_for_something() -> None:
+    buffer = ReceiveBuffer()
+    for wrong in (0, -1):
+        with pytest.raises(AssertionError):
+            buffer.read(wrong)
+
+
+@pytest.mark.parametrize(("size", "count", "fragments"), [(256, 16, 1), (256, 17, 2), (500, 9, 2), (TINY_CHUNK, 2, 2)])
+def test_tiny_fragments_are_joined_up_to_a_size_and_others_not(size: int, count: int, fragments: int) -> None:
+    buffer = ReceiveBuffer()
+    for i in range(count):
+        buffer.insert(10 + i * size, bytes([i]) * size, False)
+    assert buffer.fragments == fragments
+    buffer.insert(0, bytes(10), False)
+    assert read_all(buffer)[10:] == b"".join(bytes([i]) * size for i in range(count))
+
+
+def test_a_joined_chunk_is_joined_no_further() -> None:
+    """Or each byte would be copied as often as it has successors."""
+    for size in (1, 50, TINY_CHUNK - 1):
+        buffer = ReceiveBuffer()
+        for i in range(2000):
+            buffer.insert(i * size, bytes(size), False)
+        largest = max(len(chunk) for chunk in buffer._ready)
+        assert largest < JOINED_CHUNK + 64 * size
+
+
+def test_room_comes_back_fragment_by_fragment_as_gaps_are_filled() -> None:
+    buffer = ReceiveBuffer(0, FragmentSpace(1 << 40))
+    for i in range(MOST_FRAGMENTS):
+        buffer.insert(2 + 4 * i, b"x", False)
+    for i in range(100):
+        buffer.insert(4 * i, b"ab", False)
+        buffer.insert(3 + 4 * i, b"c", False)
+        assert buffer.fragments == MOST_FRAGMENTS - i - 1
+    # Half of the room by what comes behind all, half by what comes between.
+    for i in range(50):
+        buffer.insert(4 * MOST_FRAGMENTS + 2 * i, b"y", False)
+    for i in range(50):
+        buffer.insert(4 + 4 * (MOST_FRAGMENTS - 100 + i), b"z", False)
+    assert buffer.fragments == MOST_FRAGMENTS
+    for offset in (4 * MOST_FRAGMENTS + 200, 4 + 4 * (MOST_FRAGMENTS - 200)):
+        with pytest.raises(BufferFull):
+            buffer.insert(offset, b"y", False)

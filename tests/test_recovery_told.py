@@ -114,6 +114,20 @@ def test_counts_of_an_ack_that_raises_nothing_are_not_judged() -> None:
     assert sender.recovery.ecn == 2
 
 
+def test_a_loss_that_was_none_counts_as_delivered_when_it_is_known(sender: Sender) -> None:
+    sender.send(6)
+    sender.advance(RTT)
+    sender.ack((4, 5), (0, 1))
+    sender.want_acked((4, 5))
+    sender.want_lost((1, 2))
+    sender.now += 0.001
+    known = sender.now
+    sender.ack((4, 5), (0, 2))
+    sender.want_spurious((1, 2))
+    train = sender.send(1)
+    assert (train.delivered, train.delivered_time) == (3 * SIZE, known)
+
+
 # Held back by the application
 
 
