@@ -14,6 +14,7 @@ by one each. Small writes of several streams share a non-canonical packet.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -64,7 +65,7 @@ class _Run(NamedTuple):
     """Canonical packets of one range of a stream."""
 
     record: SentTrain
-    payloads: list[memoryview | bytes]
+    payloads: Sequence[memoryview | bytes]
 
 
 class _Head:

@@ -19,8 +19,10 @@ Sources: RFC 9000 sections 2.2 (stream data), 3.1 (sending part of a stream), 13
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import Final
 
+from rudp.cuts import cut
 from rudp.ranges import RangeSet
 
 __all__ = ["SendBuffer"]
@@ -172,7 +174,7 @@ class SendBuffer:
             self.fin_pending = False
         return start, stop - start, fin
 
-    def slices(self, offset: int, length: int, payload_size: int) -> list[memoryview | bytes]:
+    def slices(self, offset: int, length: int, payload_size: int) -> Sequence[memoryview | bytes]:
         """Payloads of consecutive packets that carry [offset, offset + length), `payload_size` bytes each.
 
         The last may be shorter; a bare fin (length 0) is one empty payload. They are views into the chunks,
@@ -191,8 +193,7 @@ class SendBuffer:
             return self._slices_across(first, base, length, payload_size)
         if length <= payload_size:
             return [chunk if length == len(chunk) else memoryview(chunk)[base : base + length]]
-        view = memoryview(chunk)[base : base + length]
-        return [view[at : at + payload_size] for at in range(0, length, payload_size)]
+        return cut(memoryview(chunk)[base : base + length], payload_size, 0, payload_size, -(-length // payload_size))
 
     def on_acked(self, offset: int, stop: int, fin: bool) -> int:
         """[offset, stop), and the fin if `fin`, arrived. Returns how many bytes that is news of."""
@@ -260,7 +261,7 @@ class SendBuffer:
         self._tail = []
         self._tail_size = 0
 
-    def _slices_across(self, first: int, base: int, length: int, size: int) -> list[memoryview | bytes]:
+    def _slices_across(self, first: int, base: int, length: int, size: int) -> Sequence[memoryview | bytes]:
         """`slices` of a run that begins at `base` in chunk `first` and ends in a later one."""
         chunks, starts = self._chunks, self._starts
         end = starts[first] + base + length
@@ -271,7 +272,7 @@ class SendBuffer:
         if len(pieces) * size * 2 > length:
             # Hardly a packet lies inside one chunk: join once, then cut.
             joined = memoryview(b"".join(pieces))
-            return [joined[at : at + size] for at in range(0, length, size)]
+            return cut(joined, size, 0, size, -(-length // size))
         payloads: list[memoryview | bytes] = []
         rest: list[memoryview] = []
         lacking = 0
@@ -285,7 +286,7 @@ class SendBuffer:
                 payloads.append(b"".join(rest))
                 rest, view = [], view[lacking:]
             whole = len(view) - len(view) % size
-            payloads += [view[at : at + size] for at in range(0, whole, size)]
+            payloads += cut(view, size, 0, size, whole // size)
             if whole < len(view):
                 rest = [view[whole:]]
                 lacking = size - (len(view) - whole)

@@ -73,6 +73,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "wire",
         "packet_number",
+        "cuts",
         "ranges",
         "rate_limit",
         "config",

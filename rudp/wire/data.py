@@ -10,13 +10,14 @@ Refuses to know: other packets and frames, connections, recovery of truncated pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from itertools import chain, groupby, product, repeat, starmap
 from operator import sub
 from struct import Struct as Packer
 from typing import Any, Final
 
+from rudp.cuts import cut
 from rudp.errors import DecodeError
 from rudp.packet_number import WINDOW
 from rudp.wire.declarations import DATA_HEADER, DATA_TYPE, INVARIANT, STREAM_TO_END
@@ -107,19 +108,19 @@ def _header_sweep(segment_size: int, count: int) -> Packer:
 
 
 @lru_cache(maxsize=64)
-def _canonical_sweep(payload_size: int, overhead: int, count: int) -> Packer:
-    return Packer(">" + f"{_CANONICAL_CODES}{payload_size}s{overhead}x" * count)
+def _canonical_sweep(segment_size: int, count: int) -> Packer:
+    return Packer(">" + f"{_CANONICAL_CODES}{segment_size - CANONICAL_HEADER_SIZE}x" * count)
 
 
 def _blocks(
-    view: memoryview, segment_size: int, count: int, sweep: Callable[..., Packer], *layout: int
+    view: memoryview, segment_size: int, count: int, sweep: Callable[[int, int], Packer]
 ) -> tuple[Any, ...]:
     """The fields of `count` packets, flat: one call of C for a whole train, more only for tiny packets."""
     if count <= _BLOCK:
-        return sweep(*layout, count).unpack_from(view)
+        return sweep(segment_size, count).unpack_from(view)
     found: list[Any] = []
     for first in range(0, count, _BLOCK):
-        found += sweep(*layout, min(_BLOCK, count - first)).unpack_from(view, first * segment_size)
+        found += sweep(segment_size, min(_BLOCK, count - first)).unpack_from(view, first * segment_size)
     return tuple(found)
 
 
@@ -146,7 +147,7 @@ def read_headers(
         type_byte, destination_id, packet_number = _data_header.unpack_from(view)
         return (type_byte,), (destination_id,), (packet_number,)
     count, rest = _split(view, segment_size, DATA_HEADER_SIZE)
-    found = _blocks(view, segment_size, count, _header_sweep, segment_size)
+    found = _blocks(view, segment_size, count, _header_sweep)
     if rest:
         found += _data_header.unpack_from(view, len(view) - rest)
     return found[0::3], found[1::3], found[2::3]
@@ -167,11 +168,14 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
         return _merge((kind,), (stream_id,), (offset,), (payload,))
     count, rest = _split(view, segment_size, least)
     stride = segment_size - least
-    found = _blocks(view, segment_size, count, _canonical_sweep, stride, overhead)
+    found = _blocks(view, segment_size, count, _canonical_sweep)
+    payloads = cut(view, segment_size, CANONICAL_HEADER_SIZE, segment_size - overhead, count)
     if rest:
-        found += _canonical_sweep(rest - least, overhead, 1).unpack_from(view, len(view) - rest)
+        start = len(view) - rest
+        found += _stream_to_end.unpack_from(view, start + DATA_HEADER_SIZE)
+        payloads = [*payloads, view[start + CANONICAL_HEADER_SIZE : len(view) - overhead]]
         count += 1
-    kinds, stream_ids, offsets, payloads = found[0::4], found[1::4], found[2::4], found[3::4]
+    kinds, stream_ids, offsets = found[0::3], found[1::3], found[2::3]
     first, last = offsets[0], kinds[-1]
     if (
         (last in (_STREAM, _STREAM_FIN))
@@ -187,7 +191,9 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
     return _merge(kinds, stream_ids, offsets, payloads)
 
 
-def _join(stream_id: int, stride: int, offsets: tuple[int, ...], payloads: tuple[bytes, ...]) -> list[Stream]:
+def _join(
+    stream_id: int, stride: int, offsets: tuple[int, ...], payloads: Sequence[memoryview]
+) -> list[Stream]:
     """Full packets of one stream with gaps between them, as loss leaves them and as lost ranges are sent again."""
     if max(offsets) + stride >= POSITION_LIMIT:
         raise DecodeError("a stream goes beyond 2^62 bytes")
@@ -196,8 +202,8 @@ def _join(stream_id: int, stride: int, offsets: tuple[int, ...], payloads: tuple
     # What an offset is ahead of its place: the same as far as packets follow one another.
     for _, group in groupby(map(sub, offsets, range(0, stride * len(offsets), stride))):
         stop = at + len(list(group))
-        data = payloads[at] if stop == at + 1 else b"".join(payloads[at:stop])
-        joined.append(Stream(stream_id, offsets[at], data, False))
+        data = bytes(payloads[at]) if stop == at + 1 else b"".join(payloads[at:stop])
+        joined.append(_new_stream((stream_id, offsets[at], data, False)))
         at = stop
     return joined
 
@@ -206,11 +212,11 @@ def _merge(
     kinds: tuple[int, ...],
     stream_ids: tuple[int, ...],
     offsets: tuple[int, ...],
-    payloads: tuple[bytes, ...],
+    payloads: Sequence[bytes | memoryview],
 ) -> list[Stream]:
     """The same packet by packet: several streams, gaps, a fin before the end, or an error."""
     merged: list[Stream] = []
-    parts: list[bytes] = []
+    parts: list[bytes | memoryview] = []
     current, start, end, ended = -1, 0, 0, False
     for kind, stream_id, offset, payload in zip(kinds, stream_ids, offsets, payloads, strict=True):
         if kind not in (_STREAM, _STREAM_FIN):
