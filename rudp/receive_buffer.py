@@ -29,6 +29,8 @@ __all__ = ["FragmentSpace", "ReceiveBuffer"]
 # of a connection.
 FRAGMENT_OVERHEAD: Final = 200
 LEAST_FRAGMENT_SPACE: Final = 256 * 1024
+# Fragments of all streams of a connection up to which no bound can be met.
+FEW_FRAGMENTS: Final = LEAST_FRAGMENT_SPACE // FRAGMENT_OVERHEAD
 # Fragments of a stream, or one for so many bytes of its window: one that comes in between moves all those behind it.
 MAX_FRAGMENTS: Final = 8192
 FRAGMENT_WINDOW: Final = 8192
@@ -141,14 +143,16 @@ class ReceiveBuffer:
                 self._append(data)
             elif offset > (offsets[-1] + len(self._fragments[-1]) if offsets else self.contiguous):
                 # Behind a gap, as it comes in order after a loss.
-                self._check_space(len(self._fragments) - self._fragments_head)
+                shared = self._shared
+                if shared.held >= FEW_FRAGMENTS:
+                    self._check_space(len(self._fragments) - self._fragments_head)
                 offsets.append(offset)
                 self._fragments.append(data)
-                self._shared.held += 1
+                shared.held += 1
             else:
-                held = self.fragments
+                held = len(self._fragments) - self._fragments_head
                 self._insert_out_of_order(offset, stop, data)
-                self._shared.held += self.fragments - held
+                self._shared.held += len(self._fragments) - self._fragments_head - held
         if stop > self.highest:
             self.highest = stop
             if self.is_discarded:
@@ -245,8 +249,8 @@ class ReceiveBuffer:
         base = offset
         offset = max(offset, self.contiguous)
         first = bisect_right(offsets, offset, head)
-        if first > head:
-            offset = max(offset, offsets[first - 1] + len(fragments[first - 1]))
+        if first > head and (end := offsets[first - 1] + len(fragments[first - 1])) > offset:
+            offset = end
         last = bisect_left(offsets, stop, first)
         if last > first and offsets[last - 1] + len(fragments[last - 1]) > stop:
             # This fragment reaches beyond; the new data ends where it begins.
@@ -262,10 +266,10 @@ class ReceiveBuffer:
             self._append(fragment)
             self._drain(last)
             return
-        if first > head and self._join_tiny(first - 1, offset, fragment):
+        if first > head and len(fragment) < TINY_CHUNK and self._join_tiny(first - 1, offset, fragment):
             del offsets[first:last], fragments[first:last]
             return
-        if last == first:
+        if last == first and self._shared.held >= FEW_FRAGMENTS:
             self._check_space(len(fragments) - head)
         offsets[first:last] = (offset,)
         fragments[first:last] = (fragment,)
@@ -280,7 +284,7 @@ class ReceiveBuffer:
     def _join_tiny(self, index: int, offset: int, fragment: bytes) -> bool:
         """Whether `fragment` was tiny and followed fragment `index` so closely that it became part of it."""
         before = self._fragments[index]
-        if offset != self._offsets[index] + len(before) or len(fragment) >= TINY_CHUNK:
+        if offset != self._offsets[index] + len(before):
             return False
         if len(before) + len(fragment) > JOINED_CHUNK:
             return False

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from rudp.errors import BufferFull, ErrorCode, ProtocolError
 from rudp.receive_buffer import (
+    FEW_FRAGMENTS,
     FRAGMENT_OVERHEAD,
     JOINED_CHUNK,
     LARGE_CHUNK,
@@ -283,6 +284,13 @@ def test_one_byte_fragments_are_bounded(window: int) -> None:
     assert (buffer.fragments, buffer.highest, buffer.final_size) == (most, before, None)
     # One byte costs the byte, its object, its offset and two list entries.
     assert footprint(buffer) < 2 * max(window, LEAST_FRAGMENT_SPACE)
+
+
+@given(st.integers(0, 2**40), st.integers(0, 2**40))
+def test_few_fragments_are_within_every_bound(window: int, whole: int) -> None:
+    shared = FragmentSpace(whole)
+    shared.held = FEW_FRAGMENTS - 1
+    ReceiveBuffer(window, shared)._check_space(shared.held)
 
 
 def test_a_full_buffer_takes_what_makes_it_emptier() -> None:
