@@ -128,8 +128,11 @@ def _is_message(call: cst.Call) -> bool:
 
 
 def _is_declaration(node: cst.CSTNode) -> bool:
-    names = [target.target for target in node.targets] if isinstance(node, cst.Assign) else []
-    return any(isinstance(name, cst.Name) and name.value in ("__all__", "__slots__") for name in names)
+    if not isinstance(node, cst.Assign):
+        return False
+    names = [target.target for target in node.targets]
+    lists = [name.value for name in names if isinstance(name, cst.Name)]
+    return isinstance(node.value, cst.SimpleString) or "__all__" in lists or "__slots__" in lists
 
 
 def mutants_of(path: Path) -> list[Mutant]:
@@ -293,6 +296,13 @@ def run_table(module: str, only: set[str]) -> Result:
     return result
 
 
+class LastFirst:
+    """The table as a whole is looked at last, and soonest tells."""
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.reverse()
+
+
 def judge_table(module: str, mutant: Mutant) -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (60, 61))
     get_code = SourceFileLoader.get_code
@@ -305,7 +315,7 @@ def judge_table(module: str, mutant: Mutant) -> int:
     SourceFileLoader.get_code = changed  # type: ignore[assignment, method-assign]
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(1, 2)
-    return KILLED if pytest.main([*ARGUMENTS, "-x", *files(module)]) else SURVIVED
+    return KILLED if pytest.main([*ARGUMENTS, "-x", *files(module)], plugins=[LastFirst()]) else SURVIVED
 
 
 def chosen(module: str, only: set[str]) -> list[Mutant]:
@@ -322,7 +332,7 @@ def reasons() -> dict[str, str]:
     if not SURVIVORS.exists():
         return {}
     lines = [line for line in SURVIVORS.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
-    return dict(line.split(" | ", 1) for line in lines)
+    return dict(line.rsplit(" | ", 1) for line in lines)
 
 
 def run(module: str, jobs: int, only: set[str]) -> bool:
@@ -354,7 +364,8 @@ def main() -> None:
     options = parser.parse_args()
     only = set()
     if options.again:
-        only = {line.split(" | ")[0].strip() for line in options.again.read_text("utf-8").splitlines() if "|" in line}
+        lines = options.again.read_text("utf-8").splitlines()
+        only = {line.rsplit(" | ", 1)[0].strip() for line in lines if " | " in line}
     low = []
     for module in options.modules or TESTS:
         # pytest and its plugins want a process that has imported nothing yet.

@@ -264,6 +264,9 @@ def test_another_path_is_probed_without_the_backoff_of_the_old_one(sender: Sende
     sender.recovery.on_path_changed(sender.now, reset=True)
     sender.send()
     sender.want_timeout(sender.now + sender.recovery.rtt.probe_timeout())
+    sender.advance(100.0)
+    sender.want_probes()
+    assert sender.recovery.pto_count == 1
 
 
 def test_unless_told_otherwise_nothing_is_marked_or_skipped_and_no_delay_allowed_for() -> None:
