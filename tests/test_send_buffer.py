@@ -512,3 +512,77 @@ def test_an_idle_buffer_is_tiny_before_and_after_use() -> None:
         buffer.on_acked(offset, offset + length, fin)
     assert buffer.buffered == 0
     assert footprint(buffer) < 800
+
+
+def test_packets_across_chunks_of_any_size_are_all_full_but_the_last() -> None:
+    sizes = (20_000, 4, 3, 20_000, 700, 990, 30_000, 5, 6, 7)
+    data = pattern(0, sum(sizes))
+    buffer = SendBuffer()
+    at = 0
+    for size in sizes:
+        # Sent one by one, so never joined while they waited.
+        buffer.write(data[at : at + size])
+        assert buffer.next_range(size, NO_LIMIT) == (at, size, False)
+        at += size
+    for offset in (*range(0, 3_000, 97), 19_999, 20_003, 20_007):
+        for stop in (*range(at - 30, at + 1), at - 900):
+            payloads = [bytes(payload) for payload in buffer.slices(offset, stop - offset, 1000)]
+            assert payloads == [data[i : min(i + 1000, stop)] for i in range(offset, stop, 1000)]
+
+
+def test_two_small_writes_are_sent_as_one() -> None:
+    for count in (1, 2, 3):
+        buffer = SendBuffer()
+        for i in range(count):
+            buffer.write(bytes([i]) * 10)
+        assert buffer.next_range(PACKET, NO_LIMIT) == (0, 10 * count, False)
+        assert bytes(buffer.slices(0, 10 * count, PACKET)[0]) == b"".join(bytes([i]) * 10 for i in range(count))
+
+
+def test_a_stream_that_ends_by_other_means_sends_its_data_and_no_fin() -> None:
+    buffer = SendBuffer()
+    buffer.write(bytes(100))
+    buffer.finish()
+    buffer.finish_elsewhere()
+    assert (buffer.fin_pending, buffer.finished) == (False, False)
+    assert buffer.next_range(PACKET, NO_LIMIT) == (0, 100, False)
+    assert not buffer.can_send(NO_LIMIT)
+    buffer.on_acked(0, 100, False)
+    assert buffer.finished
+    with pytest.raises(AssertionError):
+        buffer.write(b"more")
+
+
+def test_the_first_unacknowledged_bytes_are_repeated_as_far_as_they_were_sent() -> None:
+    buffer = SendBuffer()
+    buffer.write(bytes(10_000))
+    assert buffer.next_range(6_000, NO_LIMIT) == (0, 6_000, False)
+    buffer.on_acked(0, 2_000, False)
+    buffer.repeat_first(1_500)
+    assert buffer.next_range(PACKET, 0) == (2_000, PACKET, False)
+    assert buffer.next_range(PACKET, 0) == (3_400, 100, False)
+    buffer.repeat_first(100_000)
+    assert buffer.next_range(TRAIN, 0) == (2_000, 4_000, False)
+    assert not buffer.fin_pending
+
+
+def test_a_lost_byte_goes_alone_and_none_goes_where_there_is_no_room() -> None:
+    buffer = SendBuffer()
+    buffer.write(bytes(100))
+    assert buffer.next_range(PACKET, NO_LIMIT) == (0, 100, False)
+    buffer.on_lost(10, 20, False)
+    assert buffer.next_range(0, NO_LIMIT) is None
+    assert buffer.next_range(1, 0) == (10, 1, False)
+    assert buffer.lost == 9
+
+
+def test_only_what_was_handed_out_is_cut_and_into_packets_of_some_size() -> None:
+    buffer = SendBuffer()
+    buffer.write(bytes(100_000))
+    assert buffer.next_range(50_000, NO_LIMIT) == (0, 50_000, False)
+    for offset, length, payload_size in ((40_000, 10_001, PACKET), (0, 10, 0)):
+        with pytest.raises(AssertionError):
+            buffer.slices(offset, length, payload_size)
+    buffer.on_acked(0, 1_000, False)
+    with pytest.raises(AssertionError):
+        buffer.slices(999, 10, PACKET)
