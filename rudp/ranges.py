@@ -5,7 +5,8 @@ Refuses to know: what the integers mean; bounds on how many ranges may be held b
 
 Two sorted lists, `starts` and `stops`, of equal length. Ranges in the set are never empty, never overlap and
 never touch: starts[0] < stops[0] < starts[1] < stops[1] < ... So every position is found by bisect in C, and
-an empty set costs two empty lists.
+an empty set, of which an idle connection has several, costs no list: all empty ones share `NONE`, which can't be added
+to. Who appends to the lists itself does so to a set that isn't empty.
 
     add        O(log n + joined), O(1) when it extends, repeats or follows the last range (arrival in order)
     extend     O(added) in C
@@ -20,8 +21,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 __all__ = ["RangeSet"]
+
+# A list to all who read it.
+NONE: Final[Any] = ()
 
 
 class RangeSet:
@@ -30,8 +35,8 @@ class RangeSet:
     __slots__ = ("starts", "stops")
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
-        self.starts: list[int] = []
-        self.stops: list[int] = []
+        self.starts: list[int] = NONE
+        self.stops: list[int] = NONE
         for start, stop in ranges:
             self.add(start, stop)
 
@@ -41,7 +46,10 @@ class RangeSet:
         if start == stop:
             return
         starts, stops = self.starts, self.stops
-        if not stops or start > stops[-1]:
+        if not stops:
+            self.starts, self.stops = [start], [stop]
+            return
+        if start > stops[-1]:
             starts.append(start)
             stops.append(stop)
             return
@@ -67,9 +75,11 @@ class RangeSet:
             self.stops[-1] = stops[0]
             self.starts += starts[1:]
             self.stops += stops[1:]
-        else:
+        elif self.stops:
             self.starts += starts
             self.stops += stops
+        else:
+            self.starts, self.stops = starts, stops
         return sum(stops) - sum(starts)
 
     def remove(self, start: int, stop: int) -> None:
@@ -92,6 +102,9 @@ class RangeSet:
         """Take everything smaller than `value` out of the set."""
         starts, stops = self.starts, self.stops
         i = bisect_right(stops, value)
+        if i == len(stops):
+            self.starts = self.stops = NONE
+            return
         del starts[:i], stops[:i]
         if starts and starts[0] < value:
             starts[0] = value

@@ -216,8 +216,11 @@ class SendBuffer:
         acked = self._acked
         if offset > prefix and (not acked.starts or offset > acked.stops[-1]):
             # Behind a gap, as it comes in order after a loss.
-            acked.starts.append(offset)
-            acked.stops.append(stop)
+            if acked.starts:
+                acked.starts.append(offset)
+                acked.stops.append(stop)
+            else:
+                acked.add(offset, stop)
             return stop - offset
         if acked.starts:
             newly_acked = sum([high - low for low, high in acked.missing(offset, stop)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -143,3 +145,27 @@ def test_arrival_in_order_holds_one_range() -> None:
 
 def test_repr_shows_the_ranges() -> None:
     assert repr(RangeSet([(1, 2), (4, 6)])) == "RangeSet([(1, 2), (4, 6)])"
+
+
+class TestEmpty:
+    def test_all_empty_sets_share_what_cant_be_added_to(self) -> None:
+        one, other = RangeSet(), RangeSet()
+        assert one.starts is one.stops is other.starts is other.stops
+        with pytest.raises(AttributeError):
+            one.starts.append(1)
+
+    @pytest.mark.parametrize("fill", [lambda held: held.add(3, 5), lambda held: held.extend([(3, 5)])])
+    def test_a_set_that_was_emptied_is_as_small_again_and_can_be_filled(self, fill: Callable[[RangeSet], object]) -> None:
+        held, other = RangeSet(), RangeSet()
+        for _ in range(2):
+            fill(held)
+            assert list(held) == [(3, 5)]
+            assert not other
+            held.remove_below(9)
+            assert held.starts is other.starts
+            held.remove_below(1)
+            held.remove(1, 9)
+            assert not held
+            assert held.missing(1, 2) == [(1, 2)]
+            assert held.overlap(1, 2) == []
+            assert 3 not in held

@@ -197,6 +197,8 @@ class Server:
         self._driver = _AcceptingDriver(sock, config, self._on_accept, forwarding)
         self._started = on_accept
         self._tasks: dict[asyncio.Task[None], None] = {}
+        # One for all tasks: each would hold its own.
+        self._forget = self._tasks.pop
         self._closing = False
 
     def _on_accept(self, connection: Connection) -> None:
@@ -294,7 +296,7 @@ class Server:
         """Start a handler's task; the server waits for it in `wait_closed`."""
         task = self._driver.loop.create_task(_run_handler(connection, handler), name="rudp handler")
         self._tasks[task] = None
-        task.add_done_callback(self._tasks.pop)
+        task.add_done_callback(self._forget)
 
 
 async def _run_handler(connection: Connection, handler: Handler) -> None:
