@@ -155,7 +155,7 @@ class TestEmpty:
             one.starts.append(1)
 
     @pytest.mark.parametrize("fill", [lambda held: held.add(3, 5), lambda held: held.extend([(3, 5)])])
-    def test_a_set_that_was_emptied_is_as_small_again_and_can_be_filled(self, fill: Callable[[RangeSet], object]) -> None:
+    def test_what_was_emptied_is_as_small_again_and_takes_more(self, fill: Callable[[RangeSet], object]) -> None:
         held, other = RangeSet(), RangeSet()
         for _ in range(2):
             fill(held)
