@@ -74,6 +74,20 @@ def test_crc32_names_the_packets_that_were_damaged(shape: tuple[int, int, int], 
     assert protection.open(memoryview(sealed), segment_size, 0) == tuple(hit)
 
 
+@pytest.mark.parametrize("count", [1, 2, 64, 65, 130])
+@pytest.mark.parametrize("last", [0, 3, 60])
+def test_crc32_finds_the_same_in_a_run_of_any_length_as_packet_by_packet(count: int, last: int) -> None:
+    crc = by_name("crc32")
+    buffers = crc.seal(0, [b"header"] * count, [bytes([number % 256]) * 90 for number in range(count)])
+    run = bytearray(b"".join(buffers) + bytes(last))
+    for number in range(0, count, 3):
+        run[number * 100 + number % 100] ^= 1
+    view = memoryview(run)
+    singly = [at // 100 for at in range(0, len(view), 100) if crc.open(view[at : at + 100], 100, 0)]
+    assert crc.open(view, 100, 0) == tuple(singly)
+    assert singly[: -(-count // 3)] == list(range(0, count, 3))
+
+
 def test_a_packet_shorter_than_its_trailer_fails_and_is_no_error() -> None:
     protection = by_name("crc32")
     good = b"".join(protection.seal(0, [b"head"], [b"body"]))
