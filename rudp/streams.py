@@ -212,7 +212,7 @@ class Streams:
             if receive.at_eof:
                 stream.receive_done = True
                 self._forget_if_done(stream)
-        elif stream.readable_armed and (receive.contiguous != receive.read_offset or receive.at_eof):
+        elif stream.readable_armed and not receive.contiguous == receive.read_offset != receive.final_size:
             stream.readable_armed = False
             self._events.append(StreamReadable(stream_id))
 
