@@ -8,7 +8,7 @@ import pytest
 
 from rudp import wire
 from rudp.config import Config
-from rudp.state import CLOSED_STATES, OPEN_STATES, TRANSITIONS, Input, State, transition
+from rudp.state import CLOSED_STATES, OPEN_STATES, TRANSITIONS, WRITABLE_STATES, Input, State, transition
 from tests.pair import Pair
 from tests.statedoc import DOCUMENT, rewritten
 
@@ -192,6 +192,10 @@ def test_the_table_is_whole() -> None:
             break
         reached = more
     assert reached == set(State)
+
+
+def test_an_application_may_write_until_it_has_closed() -> None:
+    assert {state for state, row in TRANSITIONS.items() if Input.FIN_SENT in row} == WRITABLE_STATES
 
 
 def test_the_diagram_is_up_to_date() -> None:
