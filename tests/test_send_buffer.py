@@ -586,3 +586,13 @@ def test_only_what_was_handed_out_is_cut_and_into_packets_of_some_size() -> None
     buffer.on_acked(0, 1_000, False)
     with pytest.raises(AssertionError):
         buffer.slices(999, 10, PACKET)
+
+
+def test_a_stream_that_is_never_empty_keeps_no_trace_of_what_was_acknowledged() -> None:
+    buffer = SendBuffer()
+    for i in range(500):
+        buffer.write(bytes(SMALL_WRITE))
+        assert buffer.next_range(SMALL_WRITE, NO_LIMIT) == (i * SMALL_WRITE, SMALL_WRITE, False)
+        if i:
+            buffer.on_acked((i - 1) * SMALL_WRITE, i * SMALL_WRITE, False)
+    assert len(buffer._chunks) <= 4
