@@ -224,6 +224,9 @@ class Model(CongestionController):
 
     def on_ack(self, sample: AckSample) -> None:
         """Take one ACK's sample, judge the round if this ends it, and set the rate and the window."""
+        at_ease = self.phase is Phase.STEADY or self.phase is Phase.STARTUP
+        if at_ease and self._round.passes_over(sample, self._base.value, self._rate, self.congestion_window):
+            return
         if sample.prior_delivered >= self._round_stop:
             self._end_round(sample)
         self._round.add(sample, self._rate)

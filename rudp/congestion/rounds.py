@@ -26,6 +26,8 @@ JITTER_MOST: Final = 0.5
 """A fifth of the spread of a round's RTTs, and all beyond 0.4 of the base, is put down to the path, half the base
 at most: or a queue of our own could make itself room."""
 FEW_RTT: Final = 0.5
+SMALL_FLIGHT: Final = 4
+"""A flight of so small a part of the window makes no queue."""
 
 
 class Round:
@@ -66,6 +68,29 @@ class Round:
         if rtt is not None:
             self.rtt_min = min(self.rtt_min, rtt)
             self.rtt_max = max(self.rtt_max, rtt)
+
+    def passes_over(self, sample: AckSample, base: float, rate: float, window: int) -> bool:
+        """Count only the bytes of an ACK that teaches nothing, as a request's and its answer's; whether it was one.
+
+        The application held back, a small part of the window was in flight, which makes no queue, nothing was lost or
+        marked in this round, and neither is the RTT below `base` nor the delivery rate above `rate`.
+        """
+        rtt, told = sample.latest_rtt, sample.delivery_rate
+        if (
+            not sample.is_app_limited
+            or sample.prior_in_flight * SMALL_FLIGHT > window
+            or sample.lost_bytes
+            or sample.ecn_ce
+            or self.lost
+            or self.marked
+            or rtt is None
+            or rtt < base
+            or (told is not None and told > rate)
+        ):
+            return False
+        self.acked += sample.acked_bytes
+        self.is_app_limited = True
+        return True
 
 
 def round_trip_noise(told: Round, base: float, packets: float) -> float:
