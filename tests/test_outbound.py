@@ -229,7 +229,7 @@ class TestTurns:
 
     def test_small_writes_of_many_streams_share_a_packet(self) -> None:
         pair = Pair()
-        ids = [pair.client.open_stream() for _ in range(20)]
+        ids = [pair.client.open_stream() for _ in range(wire.MAX_FRAMES)]
         pair.run(0.1)
         before = len(pair.log)
         for stream_id in ids:
