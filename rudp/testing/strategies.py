@@ -101,8 +101,8 @@ def frames() -> st.SearchStrategy[wire.Frame]:
 
 
 def packets(most: int) -> st.SearchStrategy[list[wire.Frame]]:
-    """The frames of a packet: one ACK at most."""
-    return st.lists(_FRAMES, min_size=1, max_size=most).filter(
+    """The frames of a packet, `most` of them and no more than the wire admits (16): one ACK at most."""
+    return st.lists(_FRAMES, min_size=1, max_size=min(most, wire.MAX_FRAMES)).filter(
         lambda frames: sum(isinstance(frame, wire.Ack) for frame in frames) <= 1
     )
 
