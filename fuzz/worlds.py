@@ -77,7 +77,7 @@ class Clocked:
         self._look()
 
     def datagrams_to_send(self, now: float) -> Iterator[Train]:
-        return self.endpoint.datagrams_to_send(self.here(now))
+        return invariants.trains(self.endpoint, self.here(now))
 
     def next_timeout(self) -> float | None:
         due = self.endpoint.next_timeout()

@@ -86,6 +86,8 @@ class Pair:
         self._air: list[tuple[float, int, str, bytes]] = []
         self._sequence = 0
         self.buffers = {"client": 0, "server": 0}
+        # Bytes that arrived.
+        self.arrived = {"client": 0, "server": 0}
         self._connections["client"] = self.endpoints["client"].connect(SERVER, self.now)
         if opened:
             self.open()
@@ -111,7 +113,7 @@ class Pair:
     def flush(self) -> None:
         """Do as a driver does after an input: send all trains, take all events. Then check both sides."""
         for side, endpoint in self.endpoints.items():
-            for train in endpoint.datagrams_to_send(self.now):
+            for train in invariants.trains(endpoint, self.now):
                 data = b"".join(train.buffers)
                 assert len(data) == train.size
                 for at in range(0, len(data), train.segment_size):
@@ -173,6 +175,7 @@ class Pair:
                 buffers.append((side, [data]))
         for side, parts in buffers:
             self.buffers[side] += 1
+            self.arrived[side] += sum(map(len, parts))
             remote = CLIENT if side == "server" else SERVER
             local = SERVER if side == "server" else CLIENT
             joined = bytearray(b"".join(parts))
@@ -218,8 +221,11 @@ class Pair:
         return {side: e.error for side in self.events for e in self.of(side, Terminated)}
 
     def check(self) -> None:
+        """What must hold of each connection, and of both together."""
         for connection in self._connections.values():
             invariants.check(connection)
+        if len(self._connections) > 1:
+            invariants.agree(self.client, self.server)
 
 
 def read_all(connection: Connection, stream_id: int, max_bytes: int = 1 << 20) -> bytes:

@@ -20,6 +20,7 @@ from rudp import wire
 from rudp.connection import Connection
 from rudp.endpoint import Endpoint
 from rudp.errors import ConfigurationError
+from rudp.recovery import Recovery
 from rudp.sim import (
     Corrupt,
     Datagram,
@@ -223,6 +224,83 @@ def falsify(connection: Connection, part: str) -> None:
             oldest = sent.oldest
             assert oldest is not None
             sent.take(oldest.first, oldest.first + 1)
+
+
+@pytest.mark.parametrize("news", ["credit", "reset", "stop", "end", "FIN", "streams"])
+def test_the_checker_of_two_sides_finds_what_one_forgets_to_tell(news: str) -> None:
+    pair = Pair()
+    pair.client.send(0, bytes(20_000))
+    pair.run(1.0)
+    match news:
+        case "credit":
+            pair.server._streams.receive_window.max_data += 1
+        case "reset":
+            pair.client.reset_stream(0, 1)
+        case "stop":
+            pair.server.stop_sending(0, 1)
+        case "end":
+            pair.client.send(0, b"", fin=True)
+            send = pair.client._streams._streams[0].send
+            assert send is not None
+            send.fin_pending = False
+        case "FIN":
+            pair.client._closing.fin_queued = True
+        case _:
+            pair.server._streams.max_streams_mine[0] += 1
+    pair.client._control.pending = pair.server._control.pending = None
+    with pytest.raises(AssertionError, match="forgotten"):
+        invariants.agree(pair.client, pair.server)
+
+
+@pytest.mark.parametrize("belief", ["bytes", "end", "FIN", "credit"])
+def test_the_checker_of_two_sides_finds_what_one_believes_too_early(belief: str) -> None:
+    pair = Pair()
+    pair.client.send(0, bytes(2_000), fin=True)
+    pair.run(1.0)
+    pair.client.send(pair.client.open_stream(), bytes(2_000), fin=True)
+    pair.run(1.0)
+    stream = pair.client._streams._streams[4]
+    assert stream.send is not None
+    invariants.agree(pair.client, pair.server)
+    match belief:
+        case "bytes":
+            stream.send.acked_up_to += 1
+        case "end":
+            peer = pair.server._streams._streams[4].receive
+            assert peer is not None
+            peer.final_size = None
+        case "FIN":
+            pair.client._closing.fin_acked = True
+        case _:
+            pair.client._streams.turns.send_window.limit += 1
+    with pytest.raises(AssertionError):
+        invariants.agree(pair.client, pair.server)
+
+
+def test_trains_beyond_the_congestion_window_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair()
+    pair.client.send(0, bytes(200_000))
+    monkeypatch.setattr(Recovery, "send_allowance", lambda _self, _now: 100_000)
+    with pytest.raises(AssertionError, match="beyond the window"):
+        list(invariants.trains(pair.endpoints["client"], pair.now))
+
+
+def test_more_than_three_times_what_came_from_an_unvalidated_address_is_found() -> None:
+    pair = Pair()
+    path = pair.server._paths.active
+    path.validated = False
+    path.bytes_received, path.bytes_sent = 100, 300
+    invariants.check(pair.server)
+    path.bytes_sent = 301
+    with pytest.raises(AssertionError, match="amplification"):
+        invariants.check(pair.server)
+
+
+@settings(max_examples=30)
+@given(strategies.packets(1000))
+def test_packets_are_such_as_the_wire_admits(frames: list[wire.Frame]) -> None:
+    assert len(frames) <= wire.MAX_FRAMES
+    wire.decode_frames(memoryview(strategies.encoded_frames(frames)))
 
 
 def test_without_hypothesis_the_rest_is_there_and_the_error_says_what_to_install() -> None:
