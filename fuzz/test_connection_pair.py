@@ -256,11 +256,21 @@ class ConnectionPair(RuleBasedStateMachine):
         self.write_to(side, self.pick(side, index), size, fin)
         self.settle()
 
-    @rule(side=sides, index=st.integers(0, 9), size=st.integers(1, 400), count=st.integers(2, 6))
-    def write_often(self, side: str, index: int, size: int, count: int) -> None:
-        """Small packets one after the other, which go together when they are repeated."""
+    @rule(
+        side=sides,
+        index=st.integers(0, 9),
+        size=st.integers(1, 400),
+        count=st.integers(1, 6),
+        fin=st.sampled_from([False, False, True]),
+    )
+    def write_often(self, side: str, index: int, size: int, count: int, fin: bool) -> None:
+        """Small packets one after the other, which go together when they are repeated, and perhaps a bare end."""
+        stream_id = self.pick(side, index)
         for _ in range(count):
-            self.write_to(side, self.pick(side, index), size, fin=False)
+            self.write_to(side, stream_id, size, fin=False)
+            self.settle()
+        if fin:
+            self.write_to(side, stream_id, 0, fin=True)
             self.settle()
 
     @rule(index=st.integers(0, 9), size=st.integers(2000, 2 * WINDOW), seconds=st.sampled_from([0.0, 0.05, 0.4]))
