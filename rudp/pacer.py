@@ -76,11 +76,12 @@ class Pacer:
         assert new_rate >= 0.0
         if new_rate == self._rate and max_datagram_size == self._max_datagram_size:
             return
-        self._refill(now)
+        # A full bucket stays full, or the first message after a pause would wait for a rate that has risen since.
+        full = self._refill(now) >= self.burst
         self._rate = new_rate
         self._max_datagram_size = max_datagram_size
         self._size_bucket()
-        self._tokens = max(min(self._tokens, self.burst), -self.burst)
+        self._tokens = self.burst if full else max(min(self._tokens, self.burst), -self.burst)
 
     def allowance(self, now: float) -> int:
         """Return the bytes that may leave now: 0, or at least a quantum; `UNPACED` without a rate."""

@@ -151,3 +151,12 @@ def test_a_release_lies_in_the_future_or_is_none(rate: float, now: float) -> Non
             now = release
         else:
             pacer.on_sent(allowance, now)
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e7, 1e9])
+def test_a_full_bucket_stays_full_whatever_the_rate_becomes(rate: float) -> None:
+    pacer = Pacer(1200)
+    pacer.set_rate(100_000.0, 1200, 1.0)
+    pacer.set_rate(rate, 1200, 2.0)
+    assert pacer.allowance(2.0) == int(pacer.burst)
+    assert pacer.release_time(2.0) is None
