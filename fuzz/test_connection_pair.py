@@ -26,21 +26,8 @@ from fuzz.running import limit_shrinking
 from fuzz.worlds import ALWAYS_A_FAULT
 from rudp.config import Config
 from rudp.connection import Connection
-from rudp.errors import (
-    ConnectionClosed,
-    ConnectionLost,
-    StreamClosed,
-    StreamLimitReached,
-    StreamReset,
-    StreamStopped,
-)
-from rudp.events import (
-    PeerFinished,
-    StreamOpened,
-    StreamReadable,
-    StreamsAvailable,
-    Terminated,
-)
+from rudp.errors import ConnectionClosed, ConnectionLost, StreamClosed, StreamLimitReached, StreamReset, StreamStopped
+from rudp.events import PeerFinished, StreamOpened, StreamReadable, StreamsAvailable, Terminated
 from rudp.events import StreamReset as StreamResetEvent
 from rudp.path import AMPLIFICATION_FACTOR
 from rudp.state import State
