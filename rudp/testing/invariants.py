@@ -195,7 +195,8 @@ def trains(endpoint: Endpoint, now: float) -> Iterator[Train]:
     """`endpoint.datagrams_to_send(now)`. Raises AssertionError at a train that may not go.
 
     Bytes in flight stay within the congestion window, but for probes and what asks for a sign of life (a packet), for
-    control frames alone (half a packet) and for probes of the path MTU (a packet or an eighth of the window).
+    control frames alone (half a packet), for an ACK beside data and for probes of the path MTU (a packet or an eighth
+    of the window).
     """
     connections = endpoint.connections
     before = [_before(connection) for connection in connections]
@@ -215,7 +216,8 @@ def _check_sent(connection: Connection, before: _Before) -> None:
         return
     new = [train for train in sent if train.first >= before.number]
     size = connection._outbound.packetizer.datagram_size
-    allowed = 0
+    # An ACK goes with the last small data whatever the window is.
+    allowed = sum(len(wire.encode_frame(f)) for train in new for f in train.frames if isinstance(f, wire.Ack))
     if any(train.mtu_probe for train in new):
         allowed = max(size, window // PROBE_SHARE)
     elif before.probes or any(isinstance(frame, wire.Ping) for train in new for frame in train.frames):
