@@ -141,7 +141,7 @@ class ReceiveBuffer:
             offsets = self._offsets
             if offset == self.contiguous and not offsets:
                 self._append(data)
-            elif offset > (offsets[-1] + len(self._fragments[-1]) if offsets else self.contiguous):
+            elif data and offset > (offsets[-1] + len(self._fragments[-1]) if offsets else self.contiguous):
                 # Behind a gap, as it comes in order after a loss.
                 shared = self._shared
                 if shared.held >= FEW_FRAGMENTS:

@@ -599,3 +599,15 @@ def test_room_comes_back_fragment_by_fragment_as_gaps_are_filled() -> None:
     for offset in (4 * MOST_FRAGMENTS + 200, 4 + 4 * (MOST_FRAGMENTS - 200)):
         with pytest.raises(BufferFull):
             buffer.insert(offset, b"y", False)
+
+
+def test_a_frame_without_data_is_held_nowhere() -> None:
+    """Neither its place in memory, nor an empty read while there is more."""
+    shared = FragmentSpace(1 << 20)
+    buffer = ReceiveBuffer(1 << 20, shared)
+    buffer.insert(LARGE_CHUNK, b"", False)
+    assert buffer.fragments == shared.held == 0
+    buffer.insert(LARGE_CHUNK, b"b" * LARGE_CHUNK, False)
+    buffer.insert(0, b"a" * LARGE_CHUNK, False)
+    assert buffer.read(1 << 20) == b"a" * LARGE_CHUNK
+    assert buffer.read(1 << 20) == b"b" * LARGE_CHUNK
