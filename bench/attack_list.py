@@ -384,7 +384,7 @@ ATTACKS: Final = (
     Attack(
         "open-and-reset loops",
         "peer",
-        "a stream counts until it was read; 1,000 resets a second, then PROTOCOL_VIOLATION",
+        "a stream counts until it was read; 1,000 resets a second that nobody asked for, then PROTOCOL_VIOLATION",
         (
             "test_streams_opened_and_reset_again_and_again_are_held_to_their_limit_until_read",
             "test_a_peer_that_resets_streams_faster_than_any_use_ends_its_connection",

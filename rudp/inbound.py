@@ -37,7 +37,8 @@ Ranges: TypeAlias = Sequence[tuple[int, int]]
 Part: TypeAlias = tuple[Ranges, memoryview]
 
 # Streams that a peer may reset a second, and at once: to open a stream and reset it costs the peer a few bytes, and us
-# a stream, its events and whatever the application began for it (CVE-2023-44487, "rapid reset", in HTTP/2).
+# a stream, its events and whatever the application began for it (CVE-2023-44487, "rapid reset", in HTTP/2). What
+# answers our STOP_SENDING doesn't count: an application may ask for as many as it likes.
 RESETS_PER_SECOND: Final = 1000.0
 RESET_BURST: Final = 1000.0
 
@@ -257,12 +258,13 @@ class Inbound:
             self.on_lost(lost)
 
     def _reset_stream(self, frame: wire.ResetStream) -> None:
+        if not self._streams.on_reset_stream(frame):
+            return
         if self._resets is None:
             self._resets = RateLimit(RESETS_PER_SECOND, RESET_BURST)
         if not self._resets.allows(self._now):
             text = f"the peer resets more than {RESETS_PER_SECOND:.0f} streams a second"
             raise ProtocolError(ErrorCode.PROTOCOL_VIOLATION, text)
-        self._streams.on_reset_stream(frame)
 
     def _stop_sending(self, frame: wire.StopSending) -> None:
         self._streams.on_stop_sending(frame)

@@ -216,16 +216,16 @@ class Streams:
             stream.readable_armed = False
             self._events.append(StreamReadable(stream_id))
 
-    def on_reset_stream(self, frame: ResetStream) -> None:
-        """RESET_STREAM received: what was not read is dropped, its credit returned."""
+    def on_reset_stream(self, frame: ResetStream) -> bool:
+        """RESET_STREAM: what was not read is dropped, its credit returned. Whether it is news, and unasked."""
         stream = self._lookup_untrusted(frame.stream_id)
         if stream is None:
-            return
+            return False
         receive = stream.receive
         if receive is None or stream.receive_window is None:
             raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"RESET_STREAM for {frame.stream_id}, which we send on")
         if stream.receive_done or (receive.final_size is not None and receive.contiguous == receive.final_size):
-            return
+            return False
         growth = frame.final_size - receive.highest
         if growth > 0:
             stream.receive_window.check(frame.final_size)
@@ -239,10 +239,10 @@ class Streams:
         self._return_credit(unread if not stream.discarding else max(0, growth))
         stream.receive_done = True
         if not stream.discarding:
-            stream.peer_reset_code = frame.code
-            stream.reset_unreported = True
+            stream.peer_reset_code, stream.reset_unreported = frame.code, True
             self._events.append(StreamResetEvent(frame.stream_id, frame.code))
         self._forget_if_done(stream)
+        return not stream.discarding
 
     def read(self, stream_id: int, max_bytes: int, now: float, rtt: float) -> bytes:
         """Up to `max_bytes` in order; b"" when there is nothing now or at the end (`at_eof` tells which).

@@ -400,6 +400,19 @@ def test_a_peer_that_resets_streams_faster_than_any_use_ends_its_connection() ->
     assert peer.server.state is State.ESTABLISHED
 
 
+def test_resets_that_we_asked_for_and_repeated_ones_are_no_attack() -> None:
+    """A server that ends thousands of streams a second before it saw their ends asks for as many resets."""
+    peer = Peer(read=True)
+    for number in range(2 * int(STREAM_RESETS)):
+        stream_id = number << 2 | 2
+        peer.send(wire.Stream(stream_id, 0, b"request", False))
+        peer.server.stop_sending(stream_id, 0)
+        peer.send(wire.ResetStream(stream_id, 0, 7))
+        peer.send(wire.ResetStream(stream_id, 0, 7))
+        peer.now += 1e-5
+    assert peer.server.state is State.ESTABLISHED
+
+
 def test_data_beyond_the_credit_ends_the_connection_before_it_is_kept() -> None:
     window = Config().initial_receive_window
     for frame in (

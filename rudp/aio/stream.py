@@ -103,7 +103,10 @@ class Stream:
             self._connection.driver.wake()
 
     def reset(self, code: int = 0) -> None:
-        """Give up sending: what has not arrived is dropped, the peer's reader gets StreamReset with `code`."""
+        """Give up sending: what has not arrived is dropped, the peer's reader gets StreamReset with `code`.
+
+        A peer bears 1,000 resets a second that it didn't ask for by `stop_sending`, and ends the connection at more.
+        """
         self._eof_sent = True
         self._connection.core.reset_stream(self.id, code)
         self._connection.driver.wake()
