@@ -504,6 +504,22 @@ def test_a_process_that_cannot_be_started_is_tried_again(
     run(main())
 
 
+def test_what_else_keeps_a_process_from_being_started_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a program without `if __name__ == "__main__"`, or where there can't be another thread."""
+
+    def refusing(process: WorkerProcess) -> None:
+        process._plan.control.close()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(WorkerProcess, "_start", refusing)
+
+    async def main() -> None:
+        with pytest.raises(rudp.WorkerError, match=r"worker \d did not start: no process: can't start new thread"):
+            await rudp.serve(where, HOST, 0, workers=options())
+
+    run(main())
+
+
 def test_a_callback_that_fails_keeps_no_worker_from_being_replaced(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         problems: asyncio.Queue[dict[str, Any]] = asyncio.Queue()

@@ -276,7 +276,8 @@ class WorkerServer:
             process, served = None, 0.0
             try:
                 process = await self._launch(index)
-            except OSError as error:
+            except Exception as error:
+                # OSError and others: no thread to start it in, a program that may not start any yet.
                 reason = f"no process: {error}"
             else:
                 served, reason = await self._watch(index, process)
