@@ -579,6 +579,21 @@ def test_close_lets_connections_go_on_and_ends_after_the_last() -> None:
     run(main())
 
 
+def test_a_worker_that_is_killed_while_the_server_closes_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        exits: list[rudp.WorkerExit] = []
+        async with serving(on_exit=exits.append) as server:
+            connection = await connect_to(server, 1)
+            pid, _ = await ask(connection)
+            server.close()
+            os.kill(pid, signal.SIGKILL)
+            await server.wait_closed()
+            connection.abort()
+        assert [(report.index, report.exit_code, report.replaced) for report in exits] == [(1, -signal.SIGKILL, False)]
+
+    run(main())
+
+
 def test_aclose_gives_up_handlers_that_go_on() -> None:
     async def main() -> None:
         server = await rudp.serve(hangs, HOST, 0, workers=options())

@@ -34,6 +34,7 @@ class WorkerProcess(asyncio.Protocol):
         self.control = control
         self.pid: int | None = None
         self.exit_code: int | None = None
+        self.killed = False  # by this side
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[bool] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
@@ -178,6 +179,7 @@ class WorkerProcess(asyncio.Protocol):
     def kill(self) -> None:
         """End it at once."""
         if self.exit_code is None and self.pid is not None:
+            self.killed = True
             self._process.kill()
 
     async def end(self, timeout: float) -> None:

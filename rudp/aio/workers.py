@@ -282,6 +282,9 @@ class WorkerServer:
             else:
                 served, reason = await self._watch(index, process)
             if self._closing.is_set():
+                # Its connections were to go on, or to be closed well.
+                if process is not None and served and process.exit_code and not process.killed:
+                    self._report(index, process, reason, replaced=False)
                 break
             if not ready.done():
                 ready.set_exception(WorkerError(f"worker {index} did not start: {reason}"))
