@@ -81,6 +81,26 @@ def test_context_variables_are_those_of_who_waits():
     run(main())
 
 
+def test_a_callback_in_the_context_of_who_waits_wakes_it_in_the_next_turn():
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        waiter = Waiter(loop)
+        context = contextvars.copy_context()
+        seen: list[Any] = []
+
+        async def reader() -> None:
+            await waiter
+            seen.append("woken")
+
+        task = loop.create_task(reader(), context=context)
+        await asyncio.sleep(0)
+        loop.call_soon(lambda: seen.extend([waiter.wake(), len(seen)]), context=context)
+        await asyncio.wait_for(task, 5)
+        assert seen == [False, 0, "woken"]
+
+    run(main())
+
+
 @pytest.mark.parametrize("wake_too", [False, True])
 def test_cancelled_it_raises_and_a_wake_changes_nothing(wake_too):
     async def main() -> None:

@@ -8,7 +8,8 @@ microseconds, for each message that arrives. A protocol's `data_received` is cal
 socket; so is a coroutine that waits here. It costs the same fairness as a protocol does: what runs until its next
 `await` runs inside that turn.
 
-    wake      the task runs until it waits again: O(1) beside that. From within a task, or cancelled: by `call_soon`
+    wake      the task runs until it waits again: O(1) beside that. From within a task, from its own context, or
+              cancelled: by `call_soon`
 """
 
 from __future__ import annotations
@@ -47,7 +48,12 @@ class Waiter:
             # One task at a time: asyncio refuses to enter a second one.
             self._loop.call_soon(callback, self, context=context)
             return False
-        context.run(callback, self)
+        try:
+            context.run(callback, self)
+        except RuntimeError:
+            # The context is entered already, by a callback that was given the same: what a task raises stays its own.
+            self._loop.call_soon(callback, self, context=context)
+            return False
         return True
 
     # -- what a task asks of what it waits for ------------------------------------------------------------------
