@@ -46,19 +46,26 @@ SLACK_TIME: Final = 1e-9
 class Pacer:
     """A token bucket of bytes. It starts full and unpaced."""
 
-    __slots__ = ("_max_datagram_size", "_rate", "_tokens", "_updated", "burst", "quantum")
+    # fmt: off
+    __slots__ = (
+        "_depth", "_depth_packets", "_idle", "_max_datagram_size", "_rate", "_tokens", "_updated", "burst", "quantum",
+    )
+    # fmt: on
 
     burst: float
-    """Depth of the bucket, bytes."""
+    """Depth of the bucket while nothing is in flight, bytes."""
     quantum: float
     """Bytes that must be due before anything may leave."""
 
-    def __init__(self, max_datagram_size: int) -> None:
+    def __init__(self, max_datagram_size: int, depth_packets: int = BURST_PACKETS) -> None:
+        """`depth_packets` may leave at once while others are in flight."""
+        self._depth_packets = depth_packets
         self._rate = 0.0
         self._updated = 0.0
         self._max_datagram_size = max_datagram_size
         self._size_bucket()
         self._tokens = self.burst
+        self._idle = True
 
     @property
     def rate(self) -> float | None:
@@ -99,11 +106,13 @@ class Pacer:
         """Take `sent_bytes` from the bucket. Probes may overdraw it, by no more than it holds when full."""
         if not self._rate:
             return
+        self._idle = False
         left, least = self._refill(now) - sent_bytes, -self.burst
         self._tokens = left if left > least else least
 
     def settle(self, now: float) -> None:
         """Forget what probes overdrew: nothing is in flight any more, so there is nothing to space it from."""
+        self._idle = True
         if self._tokens < 0.0:
             self._refill(now)
             self._tokens = max(self._tokens, 0.0)
@@ -121,12 +130,15 @@ class Pacer:
         elapsed = now - self._updated
         if elapsed > 0.0:
             tokens = self._tokens + elapsed * self._rate
-            self._tokens = tokens if tokens < self.burst else self.burst
+            most = self.burst if self._idle else self._depth
+            self._tokens = tokens if tokens < most else most
             self._updated = now
         return self._tokens
 
     def _size_bucket(self) -> None:
-        self.burst = max(float(BURST_PACKETS * self._max_datagram_size), self._rate * BURST_TIME)
+        least = self._rate * BURST_TIME
+        self.burst = max(float(BURST_PACKETS * self._max_datagram_size), least)
+        self._depth = max(float(self._depth_packets * self._max_datagram_size), least)
         packets = 1 if self._rate < SLOW_RATE else 2
         least = float(packets * self._max_datagram_size)
         self.quantum = max(least, min(self._rate * QUANTUM_TIME, QUANTUM_BYTES))

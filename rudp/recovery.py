@@ -100,7 +100,7 @@ class Recovery:
         self._controller = controller
         self._random = random
         self.congestion = controller(max_datagram_size, random)
-        self.pacer = Pacer(max_datagram_size)
+        self.pacer = Pacer(max_datagram_size, self.congestion.burst_packets)
         self.rtt = RttEstimator(max_ack_delay)
         self._unresolved = Unresolved()
         self.sent_packets = self._unresolved.outstanding
@@ -179,7 +179,7 @@ class Recovery:
             if ecn_ce and self._episode.on_marked(flying[-1].time_sent, now):
                 self._detection.on_recovery()
             told = (acked_bytes, lost_bytes, prior_in_flight, has_rtt_sample, ecn_ce)
-            self.congestion.on_ack(self._ack_sample(flying, *told, now))
+            self.congestion.on_ack(self._ack_sample(flying, *told, ack.ack_delay, now))
         self._on_resolved(prior_in_flight, now)
         if self._unresolved.remembers:
             self._unresolved.forget(now, self.rtt.probe_timeout(), self.largest_acknowledged)
@@ -221,7 +221,7 @@ class Recovery:
             return
         max_datagram_size = self.congestion.max_datagram_size
         self.congestion = self._controller(max_datagram_size, self._random)
-        self.pacer = Pacer(max_datagram_size)
+        self.pacer = Pacer(max_datagram_size, self.congestion.burst_packets)
         self.rtt.reset()
         self._unresolved.outstanding.leave_path()
         self._unresolved.remembered.leave_path()
@@ -352,6 +352,7 @@ class Recovery:
         prior_in_flight: int,
         has_rtt_sample: bool,
         ecn_ce: int,
+        ack_delay: float,
         now: float,
     ) -> AckSample:
         oldest, newest = flying[0], flying[-1]
@@ -376,6 +377,7 @@ class Recovery:
             ecn_ce,
             rate.lost - newest.lost,
             newest.tx_in_flight,
+            ack_delay if ack_delay < rtt.max_ack_delay else rtt.max_ack_delay,
         )
 
     def _on_lost(self, lost: list[SentTrain], prior_in_flight: int, now: float) -> int:

@@ -79,7 +79,7 @@ class Flow:
     """(time, bytes received so far, bytes queued at the bottleneck), one entry a packet sent."""
 
     def __post_init__(self) -> None:
-        self.pacer = Pacer(PACKET)
+        self.pacer = Pacer(PACKET, self.controller.burst_packets)
 
     @property
     def in_flight(self) -> int:

@@ -7,6 +7,7 @@ import pytest
 from rudp.congestion.background_loss import BackgroundLoss
 from rudp.congestion.base_rtt import BaseRtt
 from rudp.congestion.competition import Competition
+from rudp.congestion.delay_law import DelayLaw
 from rudp.congestion.loss_window import LossWindow
 
 PACKET = 1_400
@@ -82,31 +83,81 @@ def test_a_second_cut_below_the_plateau_leaves_room() -> None:
 def test_the_base_rtt_forgets_after_two_epochs() -> None:
     base = BaseRtt()
     now = 0.0
-    base.update(0.05, now)
+    base.update(0.05)
     for _ in range(5):
         now += 4.0
-        base.update(0.1, now)
+        for _ in range(40):
+            base.update(0.1)
         base.drained(0.1, now)
     assert base.value == pytest.approx(0.1)
 
 
-def test_an_empty_queue_puts_a_drain_off() -> None:
+def test_a_drain_is_due_each_interval_or_with_others_late_in_it() -> None:
     base = BaseRtt()
-    base.update(0.05, 0.0)
+    base.update(0.05)
     base.drained(0.05, 0.0)
     assert not base.is_due(2.9)
     assert base.is_due(3.1)
-    base.update(0.0502, 2.0)
-    assert not base.is_due(3.1)
-    assert base.is_due(5.1)
-    base.want(5.2)
-    assert not base.is_due(5.3)
-    assert base.is_due(6.3)
+    base.join(2.2)
+    assert not base.is_due(2.2)
+    base.join(2.3)
+    assert base.is_due(2.3)
+    base.drained(0.05, 2.4)
+    base.want(2.5)
+    assert not base.is_due(3.4)
+    assert base.is_due(3.6)
+
+
+def test_one_early_sample_is_no_base() -> None:
+    base = BaseRtt()
+    for rtt in (0.0525, 0.0524, 0.05, 0.0526):
+        base.update(rtt)
+    assert base.value == pytest.approx(0.051)
+
+
+def settle(windows: list[float], rounds: int, link: float = 10_000.0, base: float = 0.2) -> list[float]:
+    """Flows with those windows (packets) over a link of so many packets a second, each with a law of its own."""
+    laws = [DelayLaw() for _ in windows]
+    before = 0.0
+    for _ in range(rounds):
+        queue = max(sum(windows) / link - base, 0.0)
+        # What is told is a round old.
+        windows = [
+            window * law.step(window, before, base + before, base) for law, window in zip(laws, windows, strict=True)
+        ]
+        before = queue
+    return windows
+
+
+@pytest.mark.parametrize(("windows", "rounds"), [([1_900.0, 100.0], 120), ([1_000.0, 600.0, 300.0, 50.0], 80)])
+def test_windows_meet_in_a_hundred_round_trips(windows: list[float], rounds: int) -> None:
+    """However short the queue: at 100 Mbit/s and 200 ms it is 4 ms, a fiftieth of the RTT."""
+    found = settle(windows, rounds)
+    jain = sum(found) ** 2 / len(found) / sum(window * window for window in found)
+    assert jain > 0.9, found
+    assert 2_000.0 <= sum(found) <= 2_200.0, found
+
+
+@pytest.mark.parametrize("link", [1_000.0, 10_000.0, 100_000.0])
+def test_one_flow_comes_down_to_the_queue_it_is_to_hold(link: float) -> None:
+    law = DelayLaw()
+    (window,) = settle([1.05 * link * 0.05], 400, link, 0.05)
+    assert window / link - 0.05 == pytest.approx(law.target(link, 0.05), rel=0.2)
+
+
+def test_a_queue_that_overflows_is_to_be_three_fifths_full_at_most() -> None:
+    law = DelayLaw()
+    usual = law.target(1_000.0, 0.05)
+    law.overflowed(0.005)
+    assert law.target(1_000.0, 0.05) == pytest.approx(0.003)
+    for _ in range(200):
+        law.step(50.0, 0.002, 0.052, 0.05)
+    assert law.target(1_000.0, 0.05) == usual
 
 
 def drain(competition: Competition, left: float) -> None:
     competition.queue_falls(0.03)
-    competition.drained(left, 0.03, 100.0, 5_000.0, base=0.05, now=0.0)
+    competition.drained(left, 0.03, 100.0, base=0.05, now=0.0)
 
 
 def test_two_drains_that_leave_a_queue_begin_a_competition_and_three_that_do_not_end_it() -> None:

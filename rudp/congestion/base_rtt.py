@@ -5,13 +5,18 @@ made.
 
     update      O(1)    one RTT sample
     is_due      O(1)    whether it's time for a drain
-    want        O(1)    ask for one soon; want_now: at once, if the last is long enough ago
+    want        O(1)    ask for one soon
+    join        O(1)    ask for one at once, unless the last is too fresh
     drained     O(1)    a drain ended
 
-A sample close to the lowest means that the queue is empty, because we or all others drain: it puts off the next
-drain. So flows that share a queue come to drain it at the same time, as all see it empty at the same time.
+Only when all who share a queue drain it at one time is it empty. Each drains at the end of its own interval, but joins
+in as soon as the queue falls by half late in that, as it does when others drain; so flows come to drain together, as
+oscillators do that push each other on (Mirollo and Strogatz 1990).
 
-Source: draft-ietf-ccwg-bbr (the min_rtt filter and ProbeRTT, and why flows synchronise); own: epochs.
+Single samples come early by chance, more of them the more there are. What counts is the mean of a few in a row, if that
+is no more than a millisecond above.
+
+Sources: draft-ietf-ccwg-bbr (the min_rtt filter and ProbeRTT); own: epochs, and to join in.
 """
 
 from __future__ import annotations
@@ -22,16 +27,15 @@ INTERVAL: Final = 3.0
 """Seconds from one drain to the next, at least: two make a newcomer known within ten seconds."""
 INTERVAL_ROUNDS: Final = 20
 """And so many RTTs at least: a drain costs about an eighth of one."""
-CLOSE: Final = 1.01
-CLOSE_GRAIN: Final = 0.0003
-"""An RTT within 1 % and 0.3 ms of the lowest is as good."""
+MEAN_SAMPLES: Final = 4
+CALM: Final = 0.001
+"""Samples that count together, and seconds by which their mean may exceed the last of them."""
 EPOCH: Final = 5.0
-"""Seconds of an epoch at least: the lowest RTT is that of the last five to twelve."""
-EPOCH_IN_DOUBT: Final = 12.0
+"""Seconds of an epoch at least: the lowest RTT is that of the last five to thirteen."""
+EPOCH_IN_DOUBT: Final = 7.0
 """The same while others may fill the queue: it falls to the ground rarely."""
-PUT_OFF_MAX: Final = 3.0
-"""Intervals without a drain of our own at most."""
-
+JOIN: Final = 0.75
+"""Part of the interval after which to join in."""
 SOON: Final = 1.0
 """Seconds from a change to the drain it calls for: what a newcomer piled up has left by then."""
 
@@ -41,26 +45,28 @@ INFINITY: Final = float("inf")
 class BaseRtt:
     """All times in seconds."""
 
-    __slots__ = ("_before", "_drained_at", "_epoch_start", "_now", "_seen_at", "_wanted_at", "value")
+    __slots__ = ("_before", "_drained_at", "_epoch_start", "_mean", "_now", "_wanted_at", "value")
 
     value: float
     """Infinity before the first sample."""
 
     def __init__(self) -> None:
         self.forget()
-        self._seen_at = self._drained_at = self._epoch_start = 0.0
+        self._drained_at = self._epoch_start = 0.0
         self._wanted_at = INFINITY
 
     def forget(self) -> None:
         """The path may be another: the next sample is the base."""
         self._now = self._before = self.value = INFINITY
+        self._mean = 0.0
 
-    def update(self, rtt: float, now: float) -> None:
-        """Take one sample."""
-        if rtt <= self.value * CLOSE + CLOSE_GRAIN:
-            self._seen_at = now
-        self._now = min(self._now, rtt)
-        self.value = min(self.value, rtt)
+    def update(self, rtt: float) -> float:
+        """Take one sample; return it without the chance that it was early by."""
+        self._mean += (rtt - self._mean) / MEAN_SAMPLES if self._mean else rtt
+        calm = min(self._mean, rtt + CALM)
+        self._now = min(self._now, calm)
+        self.value = min(self.value, calm)
+        return calm
 
     def drained(self, lowest: float, now: float, *, in_doubt: bool = False) -> None:
         """Note the end of a drain that met `lowest`; begin the next epoch if this one was long enough.
@@ -71,23 +77,21 @@ class BaseRtt:
             self._before, self._now = self._now, lowest
             self.value = min(self._before, lowest)
             self._epoch_start = now
-        self._seen_at = self._drained_at = now
+        self._drained_at = now
         self._wanted_at = INFINITY
 
     def is_due(self, now: float) -> bool:
         """Whether it's time to drain the queue."""
-        if now >= self._wanted_at:
-            return True
-        interval = max(INTERVAL, INTERVAL_ROUNDS * self.value) if self.value < INFINITY else INTERVAL
-        if now - self._drained_at > PUT_OFF_MAX * interval:
-            return True
-        return self._wanted_at == INFINITY and now - self._seen_at > interval
+        return now >= self._wanted_at or now - self._drained_at > self._interval()
+
+    def join(self, now: float) -> None:
+        """Others seem to drain, or the queue is short by chance: the best time to find it empty."""
+        if now - self._drained_at > JOIN * self._interval():
+            self._wanted_at = now
+
+    def _interval(self) -> float:
+        return max(INTERVAL, INTERVAL_ROUNDS * self.value) if self.value < INFINITY else INTERVAL
 
     def want(self, now: float, seconds: float = SOON) -> None:
         """Something changed that all who share the queue have seen: drain soon, as they will."""
         self._wanted_at = now + seconds
-
-    def want_now(self, now: float, apart: float) -> None:
-        """The same, but what all have seen calls for no waiting; not more often than in any case."""
-        if now - self._drained_at > apart:
-            self._wanted_at = now

@@ -4,11 +4,12 @@ Knows: how much queue was left when we drained ours. Others of our kind drain at
 a flow that only losses stop leaves its queue standing. Refuses to know: the delay law it replaces meanwhile.
 
     queue_falls    O(1)    note a round's queueing delay; True if others seem to drain just now
-    drained        O(1)    note what a drain of our own left
+    drained        O(1)    note how short the queue was since the last drain of our own
+    entered        O(1)    note the window that start-up came to
 
-Two drains in a row that leave a queue make the path contested: the window is then CUBIC's (`loss_window`). Three that
-leave nearly none end that. Meanwhile drains are deeper and follow each other's dips, so that flows of our kind that
-took each other for the competition fall into step, see the queue empty and stop competing.
+Judged is the shortest queue since the drain before. Two drains in a row with a queue that never got short make the path
+contested: the window is then CUBIC's (`loss_window`), beginning from the one before the doubts. Three with nearly none
+end that.
 
 Source: Copa (Arun and Balakrishnan, NSDI 2018, section 2.2): compete while the queue doesn't get nearly empty. Own: to
 ask by drains of our own.
@@ -30,9 +31,6 @@ UNCONTESTED_SHARE: Final = 0.1
 """Share of the highest queue that counts as nearly empty (Copa)."""
 GRAIN: Final = 0.0015
 """Seconds of queue that trains, cards and timers make."""
-BURST_PACKETS: Final = 2.0
-BURST_MOST: Final = 0.003
-"""Packets that may stand in the queue because of how they were sent, and what they may take in seconds."""
 ASKED_BACK: Final = 1.0
 """Share of the window before that a competition begins with: beside CUBIC a smaller one takes a minute to grow back."""
 FAIR_MEMORY: Final = 0.97
@@ -69,12 +67,16 @@ class Competition:
         self._highest = max(self._highest, queue)
         return falls and self.in_doubt
 
-    def drained(self, left: float, before: float, window: float, rate: float, *, base: float, now: float) -> None:
-        """Note that a drain left `left` of the `before` seconds of queue; `window` and `rate` are ours.
+    def entered(self, window: float) -> None:
+        """Note the window that start-up came to."""
+        self._fair = window
+
+    def drained(self, left: float, before: float, window: float, *, base: float, now: float) -> None:
+        """Note that since the last drain at least `left` of the `before` seconds of queue stayed; `window` is ours.
 
         `base` is the RTT without a queue.
         """
-        left -= GRAIN + (min(BURST_PACKETS / rate, BURST_MOST) if rate else BURST_MOST)
+        left -= GRAIN
         if self.is_on:
             nearly_empty = left <= UNCONTESTED_SHARE * self._highest
             self._doubts = self._doubts + 1 if nearly_empty else 0

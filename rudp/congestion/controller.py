@@ -82,6 +82,8 @@ class AckSample(NamedTuple):
     """Bytes declared lost since the newest packet was sent (draft-ietf-ccwg-bbr, RS.lost)."""
     tx_in_flight: int = 0
     """Bytes in flight just after the newest packet's train was sent (draft-ietf-ccwg-bbr, RS.tx_in_flight)."""
+    ack_delay: float = 0.0
+    """Seconds of `latest_rtt` for which the peer says it held the ACK back, max_ack_delay at most."""
 
 
 class LossEvent(NamedTuple):
@@ -110,6 +112,8 @@ class CongestionController(ABC):
     __slots__ = ("congestion_window", "max_datagram_size", "pacing_rate", "ssthresh")
 
     name: ClassVar[str]
+    burst_packets: ClassVar[int] = 10
+    """Packets that may leave at once while others are in flight (RFC 9002 section 7.7: at most the initial window)."""
 
     congestion_window: int
     """Bytes that may be in flight."""

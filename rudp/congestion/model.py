@@ -6,10 +6,8 @@ and what it loses though it isn't full (`background_loss`). Everything is paced;
     STARTUP     doubles the rate each round, until three samples in a row show a queue, three rounds bring no quarter
                 more, or losses or CE marks come with a round that brought none
     DRAIN       sends nothing until what is in flight fits the path
-    STEADY      the delay law: of its window, the share 1 - base / RTT is queued; the window moves by half of what
-                that is short of, or above, the queue a flow is to hold, `_own_queue`. Each flow keeps its own few
-                packets queued, so flows come to equal rates. Of the RTTs of a round the lowest counts: trains and
-                jitter make the others. Faster when it went one way for rounds, faster still when the queue is empty
+    STEADY      the delay law (`delay_law`): a flow holds a queue that falls with its rate, so that the queue all
+                share means one rate; what is told of it is a round's mean RTT, without ACKs' delays (`rounds`)
     PROBE_RTT   every three seconds, and soon after something new: drains its own queue for a moment, to see the base
                 RTT; flows that share a queue do so together (`base_rtt`)
 
@@ -18,7 +16,8 @@ Random loss plays no role in that. What makes it back off, besides the queue:
   - a round that loses significantly more than the background, or has CE marks: a ceiling, 0.85 of the window, which
     rises slowly while rounds are clean
   - a round that loses 30 % more: the window becomes what was delivered
-  - a queue that its own drain doesn't empty: others fill it, and it behaves as one CUBIC flow (`competition`)
+  - a queue that never gets short from one drain to the next: others fill it, and it behaves as one CUBIC flow
+    (`competition`)
   - persistent congestion: the minimum window, and all but the RTT is forgotten
 
 The background is measured in rounds that could not overflow a queue: whose RTTs are those of an empty one, and which
@@ -33,14 +32,14 @@ draft-cheng-iccrg-delivery-rate-estimation. Own: the background loss and the tes
 from __future__ import annotations
 
 from enum import Enum
-from math import sqrt
 from typing import Final
 
 from rudp.congestion.background_loss import BackgroundLoss
-from rudp.congestion.base_rtt import INTERVAL, BaseRtt
+from rudp.congestion.base_rtt import BaseRtt
 from rudp.congestion.competition import Competition
 from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits, initial_window
-from rudp.congestion.rounds import GRAIN, INFINITY, JITTER_SPREAD, Round, round_trip_noise
+from rudp.congestion.delay_law import DelayLaw
+from rudp.congestion.rounds import GRAIN, INFINITY, Round, network_rtt, round_trip_noise
 
 STARTUP_GAIN: Final = 2.77
 """4 ln 2: the least that doubles the delivered rate every round (draft-ietf-ccwg-bbr section 2.4)."""
@@ -55,21 +54,8 @@ STARTUP_SAMPLES: Final = 3
 FULL_PIPE_GROWTH: Final = 1.25
 FULL_PIPE_ROUNDS: Final = 3
 
-QUEUE_PACKETS: Final = 1.0
-QUEUE_ROOT: Final = 0.9
-QUEUE_MOST: Final = 1 / 14
-"""A flow holds one packet and 0.9 of the root of its window queued, 1/14 of the window at most: 5 packets of 50, 19 of
-400, 91 of 10,000. Less drowns in jitter and is lost beside CUBIC."""
-GAIN: Final = 0.5
-"""Of FAST's gamma: stable with feedback a round old."""
-SAME_ROUNDS: Final = 4
-SAME_GAIN: Final = 0.5
-SAME_MOST: Final = 6.0
-"""After four steps one way each goes half a step further than the last, six steps at most."""
-EMPTY_ROUNDS: Final = 3
-"""And after three rounds without a queue it doubles each round."""
-STEP_UP: Final = 1.25
 STEP_DOWN: Final = 0.5
+"""What is left of a window at least after a round in which delay alone took away."""
 WINDOW_GAIN: Final = 2.0
 BACKGROUND_TRUSTED: Final = 0.4
 """No window is above twice what was delivered in an RTT and the background made up for, up to 40 % of it."""
@@ -79,10 +65,13 @@ PACE: Final = 1.1
 LONG_RTT: Final = 0.1
 """Seconds of base RTT from which only every second drain may be deep."""
 DRAIN_SHARE: Final = 0.8
+DRAIN_SHARE_LONG: Final = 0.9
 DRAIN_SHARE_DOUBT: Final = 0.5
 DRAIN_TIME: Final = 0.1
 DRAIN_TIME_DOUBT: Final = 0.2
 """Share of one's own part of the path that a drain keeps in flight, and seconds for which, one RTT at least."""
+DIP: Final = 0.5
+"""A queue of half of what it was of late: others drain, or it is short by chance."""
 JUMP: Final = 1.5
 """A queue so many times the usual is something new: a flow has come, or the rate has changed."""
 
@@ -130,14 +119,14 @@ class Model(CongestionController):
     # fmt: off
     __slots__ = (
         "_above", "_background", "_base", "_clean", "_competition", "_cut_loss", "_cut_peak", "_cut_rate", "_deepest",
-        "_drain_min", "_drain_queue", "_drain_stop", "_drain_target", "_drained", "_drains", "_empty", "_full_rate",
-        "_full_rounds", "_low_before", "_queue", "_rate", "_rate_before", "_rising", "_round", "_round_peak",
-        "_round_stop", "_rounds", "_same", "_sent_peak", "_skip", "_usual_queue", "_velocity", "_window", "ceiling",
-        "phase",
+        "_drain_min", "_drain_queue", "_drain_stop", "_drain_target", "_drained", "_drains", "_full_rate",
+        "_full_rounds", "_law", "_queue", "_rate", "_rate_before", "_round", "_round_peak", "_round_stop", "_rounds",
+        "_sent_peak", "_skip", "_usual_queue", "_window", "ceiling", "phase",
     )
     # fmt: on
 
     name = "model"
+    burst_packets = 4  # ten, over and over when the window opens, overflow a short queue and blur what RTTs tell
 
     phase: Phase
     ceiling: float
@@ -155,6 +144,7 @@ class Model(CongestionController):
         self.ceiling = INFINITY
         self._background = BackgroundLoss()
         self._competition = Competition()
+        self._law = DelayLaw()
         self._round = Round()
         self._window = float(self.congestion_window)
         self._rate = self._rate_before = self._full_rate = 0.0
@@ -162,11 +152,9 @@ class Model(CongestionController):
         self._rounds = self._skip = 0
         self._sent_peak = self._round_peak = 0
         self._queue = self._usual_queue = self._deepest = 0.0
-        self._rising = self._drained = False
+        self._drained = False
         self._drains = 0
-        self._low_before = INFINITY
-        self._same = self._empty = self._clean = 0
-        self._velocity = 1.0
+        self._clean = 0
         self._cut_peak = self._cut_rate = self._cut_loss = 0.0
         self._drain_target = self._drain_queue = 0.0
         self._drain_stop = self._drain_min = INFINITY
@@ -229,17 +217,17 @@ class Model(CongestionController):
             return
         if sample.prior_delivered >= self._round_stop:
             self._end_round(sample)
-        self._round.add(sample, self._rate)
-        rtt = sample.latest_rtt
+        rtt = network_rtt(sample)
+        self._round.add(sample, rtt, self._rate)
         if rtt is not None:
-            self._base.update(rtt, sample.now)
-            self._drain_min = min(self._drain_min, rtt)
+            self._drain_min = min(self._drain_min, self._base.update(rtt))
         if self.phase is Phase.STARTUP:
             self._start(sample)
         elif self.phase is Phase.DRAIN:
             self._rate = max(self._rate, self._round.rate)
             self._window = self._full_window()
             if sample.bytes_in_flight <= self._window:
+                self._competition.entered(self._window / self.max_datagram_size)
                 self._enter_steady(sample)
         elif self.phase is Phase.PROBE_RTT:
             self._advance_drain(sample)
@@ -256,7 +244,7 @@ class Model(CongestionController):
         if self._rate:
             most = STARTUP_WINDOW * self._rate * self._base.value / (1.0 - self._background.share)
             self._window = min(self._window, max(most, initial_window(self.max_datagram_size)))
-        rtt = sample.latest_rtt
+        rtt = network_rtt(sample)
         if rtt is not None:
             grain = STARTUP_GRAIN + STARTUP_BURST * self.max_datagram_size / self._rate if self._rate else INFINITY
             self._above = self._above + 1 if rtt > self._base.value * STARTUP_RTT + grain else 0
@@ -306,11 +294,8 @@ class Model(CongestionController):
     def _note_queue(self, now: float) -> None:
         base = self._base
         told = self._round
-        grain = round_trip_noise(told, base.value, self._window / self.max_datagram_size)
-        wide = told.rtt_max - told.rtt_min > JITTER_SPREAD * base.value
-        low = min(told.rtt_min, self._low_before) if wide else told.rtt_min
-        self._low_before = told.rtt_min if wide else INFINITY
-        queue = self._queue = max(low - base.value - grain, 0.0)
+        grain = round_trip_noise(told, base.value)
+        queue = self._queue = max(told.rtt_mean - base.value - grain, 0.0)
         self._deepest = max(self._deepest, told.rtt_max - base.value)
         if self._deep_queue_seen():
             self._background.trust()
@@ -318,8 +303,8 @@ class Model(CongestionController):
         if self.phase is Phase.STEADY:
             if queue > JUMP * self._usual_queue + 2 * GRAIN and not self._skip:
                 base.want(now)
-            if falls:
-                base.want_now(now, INTERVAL / 2)
+            if falls or queue < DIP * self._law.mean:
+                base.join(now)
         self._usual_queue += (queue - self._usual_queue) / 8
 
     def _check_full_pipe(self, sample: AckSample) -> None:
@@ -368,7 +353,6 @@ class Model(CongestionController):
             if told.marked or self._exceeds(0.0, DEVIATIONS / 2):
                 self._competition.loss_window.cut(now)
                 self._window = self._competition.loss_window.window * self.max_datagram_size
-                self._base.want_now(now, INTERVAL)
                 self._skip = 2
         elif self._exceeds(OVERLOAD, DEVIATIONS):
             self._cut_peak, self._cut_rate = self._round_peak, told.rate
@@ -376,6 +360,7 @@ class Model(CongestionController):
             self._skip = 2
         elif told.marked or self._exceeds(TOLERANCE, DEVIATIONS):
             self._clean = 0
+            self._law.overflowed(told.rtt_max - self._base.value)
             self._cut_loss = INFINITY if told.marked else told.lost / (told.acked + told.lost)
             self.ceiling = max(CEILING_CUT * min(self._window, self._round_peak, self.ceiling), self.minimum_window)
             self._window = min(self._window, self.ceiling)
@@ -404,8 +389,8 @@ class Model(CongestionController):
 
     def _own_queue(self, window: float) -> float:
         """Bytes a flow with that window is to keep queued."""
-        packets = window / self.max_datagram_size
-        return (QUEUE_PACKETS + min(QUEUE_ROOT * sqrt(packets), QUEUE_MOST * packets)) * self.max_datagram_size
+        base = self._base.value
+        return window * self._law.target(window / self.max_datagram_size / base, base) / base if base else 0.0
 
     def _move(self, now: float) -> None:
         """One step of the delay law, or of the window that losses move."""
@@ -416,17 +401,10 @@ class Model(CongestionController):
                 self._competition.loss_window.grow(now, told.rtt_min)
             self._window = self._competition.loss_window.window * self.max_datagram_size
             return
-        wanted = self._own_queue(window)
-        queued = window * self._queue / told.rtt_min if told.rtt_min else 0.0
-        step = GAIN * (wanted - queued)
-        if told.is_app_limited or (step > 0.0 and idle):
+        factor = self._law.step(window / self.max_datagram_size, self._queue, told.rtt_mean, self._base.value)
+        if told.is_app_limited or (factor > 1.0 and idle):
             return
-        self._same = self._same + 1 if (step > 0.0) == self._rising else 0
-        self._rising = step > 0.0
-        step *= min(1.0 + max(self._same - SAME_ROUNDS, 0) * SAME_GAIN, SAME_MOST)
-        self._empty = self._empty + 1 if queued < wanted / 4 else 0
-        self._velocity = min(self._velocity * 2.0, 1e6) if self._empty > EMPTY_ROUNDS else 1.0
-        window = max(min(window + step * self._velocity, window * STEP_UP), window * STEP_DOWN)
+        window *= factor
         made_up = 1.0 - min(self._background.share, BACKGROUND_TRUSTED)
         rate = max(self._rate, self._rate_before) / made_up
         most = WINDOW_GAIN * rate * told.rtt_min + ALLOWANCE_TRAINS * self._quantum()
@@ -441,22 +419,21 @@ class Model(CongestionController):
         self._drains += 1
         turn = self._base.value < LONG_RTT or self._drains % 2 == 1
         deep = turn and not self._deep_queue_seen()
-        share = DRAIN_SHARE_DOUBT if deep or self._competition.in_doubt else DRAIN_SHARE
+        share = DRAIN_SHARE_DOUBT if deep else DRAIN_SHARE if self._base.value < LONG_RTT else DRAIN_SHARE_LONG
         share *= self._base.value / rtt if rtt else 1.0
         self._drain_target = max(share * self._window, self.minimum_window)
-        self._drain_queue = rtt - self._base.value
+        self._drain_queue = self._law.mean
         self._drain_stop = INFINITY
 
     def _advance_drain(self, sample: AckSample) -> None:
         """Wait for the flight to fall, then for an RTT of what was sent since, then for the others to drain too."""
         if self._drain_stop == INFINITY:
             if sample.bytes_in_flight <= self._drain_target:
-                self._drain_stop = sample.now + (DRAIN_TIME_DOUBT if self._competition.in_doubt else DRAIN_TIME)
+                self._drain_stop = sample.now + (DRAIN_TIME_DOUBT if self._competition.is_on else DRAIN_TIME)
                 self._restart_round(sample)
             return
         if self._rounds == 1:
             self._rounds = 2
-            self._drain_min = INFINITY if sample.latest_rtt is None else sample.latest_rtt
             self._drain_stop = max(self._drain_stop, sample.now + sample.smoothed_rtt / 4)
         if self._rounds >= 2 and sample.now >= self._drain_stop and self._drain_min < INFINITY:
             self._end_drain(sample)
@@ -464,14 +441,16 @@ class Model(CongestionController):
     def _end_drain(self, sample: AckSample) -> None:
         competition, base, packet = self._competition, self._base, self.max_datagram_size
         competed = competition.is_on
-        window, rate, left = self._window / packet, self._rate / packet, self._drain_min - base.value
-        competition.drained(left, self._drain_queue, window, rate, base=base.value, now=sample.now)
+        window, left = self._window / packet, self._drain_min - base.value
+        competition.drained(left, self._drain_queue, window, base=base.value, now=sample.now)
         if competition.is_on and not competed:
             self.ceiling = INFINITY
             self._window = competition.loss_window.window * packet
+        before = base.value
         base.drained(self._drain_min, sample.now, in_doubt=competition.in_doubt)
-        if competition.in_doubt and not competition.is_on:
-            base.want(sample.now)
+        if competed > competition.is_on or base.value > before + GRAIN:
+            self._law.start()  # what was queue was none, or somebody else's
+        self._drain_min = INFINITY
         self._drained = True
         self._enter_steady(sample)
 

@@ -14,18 +14,14 @@ INFINITY: Final = float("inf")
 
 GRAIN: Final = 0.001
 """Seconds of queue that count as none: a train of a millisecond's worth."""
-MANY_PACKETS: Final = 400
-MANY_GRAIN: Final = 0.001
-"""Seconds more for long trains, and for network cards that hand them over together; from windows of 400 packets on."""
-FEW_PACKETS: Final = 32
-JITTER_SHARE: Final = 0.2
-JITTER_SPREAD: Final = 0.3
-"""Where RTTs spread that far for two rounds, in parts of the base, the lowest of both counts."""
-JITTER_LEAST: Final = 0.4
+JITTER: Final = 3.0
+JITTER_LEAST: Final = 0.002
+JITTER_SHARE: Final = 1 / 20
 JITTER_MOST: Final = 0.5
-"""A fifth of the spread of a round's RTTs, and all beyond 0.4 of the base, is put down to the path, half the base
-at most: or a queue of our own could make itself room."""
-FEW_RTT: Final = 0.5
+"""Three times what one RTT differs from the next by on average, beyond the 2 ms or twentieth of the base that bursts
+make, is put down to the path, but half the base at most: or a queue of our own could make itself room."""
+MEMORY: Final = 16
+"""Samples over which that is averaged."""
 SMALL_FLIGHT: Final = 4
 """A flight of so small a part of the window makes no queue."""
 
@@ -33,7 +29,11 @@ SMALL_FLIGHT: Final = 4
 class Round:
     """Amounts in bytes, times in seconds."""
 
-    __slots__ = ("acked", "is_app_limited", "lost", "marked", "rate", "rtt_max", "rtt_min")
+    # fmt: off
+    __slots__ = (
+        "_count", "_last", "_sum", "acked", "is_app_limited", "jitter", "lost", "marked", "rate", "rtt_max", "rtt_min",
+    )
+    # fmt: on
 
     acked: int
     lost: int
@@ -43,10 +43,13 @@ class Round:
     """Highest delivery rate, bytes a second; 0 without a sample."""
     rtt_min: float
     rtt_max: float
+    jitter: float
+    """By what one RTT differs from the next on average, over rounds."""
     is_app_limited: bool
     """Some of it was sent while the application held back."""
 
     def __init__(self) -> None:
+        self._last = self.jitter = 0.0
         self.clear()
 
     def clear(self) -> None:
@@ -54,20 +57,33 @@ class Round:
         self.acked = self.lost = self.marked = 0
         self.rate = self.rtt_max = 0.0
         self.rtt_min = INFINITY
+        self._sum = 0.0
+        self._count = 0
         self.is_app_limited = False
 
-    def add(self, sample: AckSample, rate: float) -> None:
-        """Count one ACK. Where the application held back, only a rate above `rate` is one of the path's."""
+    def add(self, sample: AckSample, rtt: float | None, rate: float) -> None:
+        """Count one ACK with the RTT that it showed. Where the application held back, only a rate above `rate` is one
+        of the path's.
+        """
         self.acked += sample.acked_bytes
         self.marked += sample.ecn_ce
         self.is_app_limited = self.is_app_limited or sample.is_app_limited
         told = sample.delivery_rate
         if told is not None and (not sample.is_app_limited or told > rate):
             self.rate = max(self.rate, told)
-        rtt = sample.latest_rtt
         if rtt is not None:
             self.rtt_min = min(self.rtt_min, rtt)
             self.rtt_max = max(self.rtt_max, rtt)
+            self._sum += rtt
+            self._count += 1
+            if self._last:
+                self.jitter += (abs(rtt - self._last) - self.jitter) / MEMORY
+            self._last = rtt
+
+    @property
+    def rtt_mean(self) -> float:
+        """Infinity without a sample. The mean of a few differs from that of many by chance alone, unlike the lowest."""
+        return self._sum / self._count if self._count else INFINITY
 
     def passes_over(self, sample: AckSample, base: float, rate: float, window: int) -> bool:
         """Count only the bytes of an ACK that teaches nothing, as a request's and its answer's; whether it was one.
@@ -93,15 +109,16 @@ class Round:
         return True
 
 
-def round_trip_noise(told: Round, base: float, packets: float) -> float:
-    """Seconds by which a round's lowest RTT exceeds `base`, the RTT without a queue, without one; O(1).
+def network_rtt(sample: AckSample) -> float | None:
+    """The RTT that an ACK showed without the time for which the peer held it back, None without one; O(1).
 
-    `packets`: the window.
+    Few packets are acknowledged by a timer, up to a quarter of an RTT late: a slow flow would see a queue of its own.
     """
-    # Few packets are acknowledged late and leave in bursts, which adds to all RTTs of a round.
-    few = max(1.0 - packets / FEW_PACKETS, 0.0)
-    many = 1.0 - min(MANY_PACKETS / packets, 1.0) if packets else 0.0
-    # And where delays vary by themselves, the lowest of a round's few samples isn't the lowest of the path.
-    spread = told.rtt_max - told.rtt_min
-    varies = JITTER_SHARE * spread + max(spread - JITTER_LEAST * base, 0.0)
-    return GRAIN + MANY_GRAIN * many + few * base * FEW_RTT + min(varies, JITTER_MOST * base)
+    rtt = sample.latest_rtt
+    return None if rtt is None else max(rtt - sample.ack_delay, min(rtt, sample.min_rtt))
+
+
+def round_trip_noise(told: Round, base: float) -> float:
+    """Seconds by which a round's mean RTT exceeds `base`, the RTT without a queue, without one; O(1)."""
+    jitter = told.jitter - max(JITTER_LEAST, JITTER_SHARE * base)
+    return GRAIN + min(JITTER * max(jitter, 0.0), JITTER_MOST * base)
