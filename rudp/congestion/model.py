@@ -407,7 +407,7 @@ class Model(CongestionController):
         window *= factor
         made_up = 1.0 - min(self._background.share, BACKGROUND_TRUSTED)
         rate = max(self._rate, self._rate_before) / made_up
-        most = WINDOW_GAIN * rate * told.rtt_min + ALLOWANCE_TRAINS * self._quantum()
+        most = WINDOW_GAIN * rate * told.rtt_mean + ALLOWANCE_TRAINS * self._quantum()
         self._window = max(min(window, max(most, self._window * STEP_DOWN), self.ceiling), self.minimum_window)
 
     # Draining
