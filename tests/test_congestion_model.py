@@ -82,6 +82,15 @@ def test_keeps_a_loopback_busy(rate: float, rtt: float) -> None:
     assert highest < 0.005 * rate + 3 * TRAIN, report(flow, 0.05, 0.3)
 
 
+def test_hosts_short_of_processors_are_no_queue() -> None:
+    """A receiver that comes to share its processor and gets it every three milliseconds; the path takes 0.1 ms."""
+    path = Path(625e6, 100e-6, 20_000_000)
+    world, flow, _ = run(path, 0.1, ack_every=46, ack_delay=0.001)
+    flow.ack_every, flow.ack_delay = 1 << 30, 0.003
+    world.run(0.5)
+    assert goodput(flow, 0.2, 0.5) >= 0.9 * path.rate, report(flow, 0.2, 0.5)
+
+
 @pytest.mark.parametrize("queue_bdp", [0.02, 0.1, 0.3])
 @pytest.mark.parametrize("loss", [0.0, 0.05])
 def test_a_shallow_buffer_is_not_flooded(queue_bdp: float, loss: float) -> None:

@@ -41,10 +41,10 @@ def test_a_large_probe_acknowledged_after_the_window_fell_leaves_room_for_a_pack
     recovery, mtu = server._recovery, server._paths.mtu
     server.send(0, bytes(40 << 20))
     peer.answers()
-    pass_time(peer, 0.02)
+    pass_time(peer, 0.001)
     while not (probe := next((t for t in recovery.sent_packets if t.mtu_probe and t.size > 20_000), None)):
         acknowledge(peer)
-        pass_time(peer, 0.02)
+        pass_time(peer, 0.001)
     # Silence; then the newest packet alone, and all the others, the probe among them, once the window has fallen.
     for _ in range(4):
         due = peer.endpoint.next_timeout()

@@ -92,12 +92,11 @@ DEEP: Final = 1 / 8
 DEEP_GRAIN: Final = 0.003
 """A queue that was 1/8 base RTT and 3 ms deep doesn't overflow at half of that."""
 
-QUANTUM_TIME: Final = 0.001
-QUANTUM_PACKETS: Final = 2
-QUANTUM_BYTES: Final = 65_536
-ALLOWANCE_TRAINS: Final = 3
-"""The window holds three trains at least (one being built, one on the way, one being read), each of one millisecond's
-worth as the pacer lets it go, two packets at least and 64 KiB at most."""
+ALLOWANCE_PACKETS: Final = 6
+HOST_TIME: Final = 0.004
+"""The window holds three trains of two packets at least (one being built, one on the way, one being read), and four
+milliseconds' worth of the rate: that long a process may have to wait for its turn on a processor. On loopback, where
+that is most of the RTT, hosts short of processors would otherwise be taken for a queue."""
 MINIMUM_WINDOW_PACKETS: Final = 4
 """Fewer in flight can't carry an ACK clock past delayed ACKs (draft-ietf-ccwg-bbr section 2.8)."""
 IDLE_FORGETS: Final = 10.0
@@ -407,7 +406,7 @@ class Model(CongestionController):
         window *= factor
         made_up = 1.0 - min(self._background.share, BACKGROUND_TRUSTED)
         rate = max(self._rate, self._rate_before) / made_up
-        most = WINDOW_GAIN * rate * told.rtt_mean + ALLOWANCE_TRAINS * self._quantum()
+        most = WINDOW_GAIN * rate * told.rtt_mean + self._allowance()
         self._window = max(min(window, max(most, self._window * STEP_DOWN), self.ceiling), self.minimum_window)
 
     # Draining
@@ -456,8 +455,8 @@ class Model(CongestionController):
 
     # Answers
 
-    def _quantum(self) -> float:
-        return max(QUANTUM_PACKETS * self.max_datagram_size, min(self._rate * QUANTUM_TIME, QUANTUM_BYTES))
+    def _allowance(self) -> float:
+        return max(ALLOWANCE_PACKETS * self.max_datagram_size, HOST_TIME * self._rate)
 
     def _set_rate_and_window(self, smoothed_rtt: float) -> None:
         window = self._window
@@ -469,9 +468,9 @@ class Model(CongestionController):
                     least = STARTUP_PACE * self.minimum_window / smoothed_rtt
                     self.pacing_rate = min(self.pacing_rate, max(most, least))
             else:
+                if self.phase is Phase.STEADY:
+                    window = max(window, self._allowance())
                 self.pacing_rate = PACE * window / smoothed_rtt
         if self.phase is Phase.PROBE_RTT:
             window = min(window, self._drain_target)
-        elif self.phase is Phase.STEADY:
-            window = max(window, ALLOWANCE_TRAINS * self._quantum())
         self.congestion_window = int(max(window, super().minimum_window))
