@@ -46,7 +46,7 @@ STARTUP_GAIN: Final = 2.77
 STARTUP_PACE: Final = 2.0
 STARTUP_WINDOW: Final = 2.2
 """BDPs in flight at most: a rate that doubles needs two, and a queue of one BDP holds no more."""
-STARTUP_RTT: Final = 1 + 1 / 16
+STARTUP_RTT: Final = 1 + 1 / 24
 STARTUP_GRAIN: Final = 0.001
 STARTUP_BURST: Final = 4
 STARTUP_SAMPLES: Final = 3

@@ -74,7 +74,8 @@ class Round:
         if rtt is not None:
             self.rtt_min = min(self.rtt_min, rtt)
             self.rtt_max = max(self.rtt_max, rtt)
-            self._sum += rtt
+            # One in ten may come late, two in a row seldom do.
+            self._sum += min(rtt, self._last or rtt)
             self._count += 1
             if self._last:
                 self.jitter += (abs(rtt - self._last) - self.jitter) / MEMORY
