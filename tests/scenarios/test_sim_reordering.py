@@ -47,7 +47,7 @@ def test_jitter_as_long_as_the_delay(loss: float, ways: int) -> None:
 @pytest.mark.parametrize("share", [0.01, 0.1])
 def test_some_packets_five_milliseconds_late(share: float, loss: float) -> None:
     """100 Mbit/s x 50 ms: the first late packet teaches what the others need."""
-    result = flow(100 * MBIT, 0.050, 1.0, loss=loss, forth=[Reorder(share, 0.005)], back=[])
+    result = flow(100 * MBIT, 0.050, 2.0, loss=loss, forth=[Reorder(share, 0.005)], back=[])
     assert spurious_share(result) < 0.001
 
 
