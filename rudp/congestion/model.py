@@ -293,7 +293,7 @@ class Model(CongestionController):
     def _note_queue(self, now: float) -> None:
         base = self._base
         told = self._round
-        grain = round_trip_noise(told, base.value)
+        grain = round_trip_noise(told, base.value, self._window / self.max_datagram_size)
         queue = self._queue = max(told.rtt_mean - base.value - grain, 0.0)
         self._deepest = max(self._deepest, told.rtt_max - base.value)
         if self._deep_queue_seen():
