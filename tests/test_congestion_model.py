@@ -7,6 +7,7 @@ import random
 import pytest
 
 from rudp.congestion import LossEvent
+from rudp.congestion.background_loss import BackgroundLoss
 from rudp.congestion.model import Model, Phase
 from rudp.congestion.new_reno import NewReno
 from tests.bottleneck import PACKET, TRAIN, Flow, Path, World, goodput, queue_seen
@@ -319,6 +320,17 @@ def test_the_minimum_rtt_is_measured_anew() -> None:
 def test_background_loss_is_measured(loss: float) -> None:
     _, _, model = run(link(100, 0.05, loss=loss), 10.0)
     assert model.background_loss == pytest.approx(loss, abs=0.03)
+
+
+def test_loss_that_cuts_do_not_change_is_background_though_no_queue_was_seen() -> None:
+    """Start-up may end before there is a queue; then a fifth lost held the window down for ever, and no queue came."""
+    path = link(100, 0.05, loss=0.2)
+    world, flow, model = run(path, 2.0)
+    model._background = BackgroundLoss()
+    model._deepest = 0.0
+    model._window = model.ceiling = path.bdp() / 2
+    world.run(8.0)
+    assert goodput(flow, 5.0, 8.0) >= 0.8 * (1 - path.loss) * path.rate, report(flow, 5.0, 8.0)
 
 
 def test_overflow_is_no_background() -> None:

@@ -41,9 +41,9 @@ class BackgroundLoss:
         self._most = UNTRUSTED
         self.share = 0.0
 
-    def trust(self) -> None:
-        """Believe large values: the path has a queue that can be seen to be empty."""
-        self._most = MAXIMUM
+    def trust(self, most: float = MAXIMUM) -> None:
+        """Believe values up to `most`: the path has a queue that can be seen to be empty."""
+        self._most = max(self._most, most)
 
     def add(self, acked: int, lost: int, packet: int) -> None:
         """Count what a round without congestion brought."""

@@ -76,6 +76,11 @@ JUMP: Final = 1.5
 """A queue so many times the usual is something new: a flow has come, or the rate has changed."""
 
 CEILING_CUT: Final = 0.85
+VAIN: Final = 0.45
+STILL: Final = 0.8
+"""Cuts to less than half that left four fifths of the loss: the path loses by itself, though no queue was ever seen."""
+UNSEEN_MOST: Final = 0.25
+"""But no more than that, as others that overflow a queue too short to be seen may be what doesn't change."""
 CEILING_GROWTH: Final = 1 / 800
 """The n-th clean round raises a ceiling by n / 800: back after 16 rounds."""
 EXPLAINED: Final = 0.85
@@ -117,10 +122,10 @@ class Model(CongestionController):
 
     # fmt: off
     __slots__ = (
-        "_above", "_background", "_base", "_clean", "_competition", "_cut_loss", "_cut_peak", "_cut_rate", "_deepest",
-        "_drain_min", "_drain_queue", "_drain_stop", "_drain_target", "_drained", "_drains", "_full_rate",
+        "_above", "_background", "_base", "_clean", "_competition", "_cut_loss", "_cut_peak", "_cut_rate",
+        "_deepest", "_drain_min", "_drain_queue", "_drain_stop", "_drain_target", "_drained", "_drains", "_full_rate",
         "_full_rounds", "_law", "_queue", "_rate", "_rate_before", "_round", "_round_peak", "_round_stop", "_rounds",
-        "_sent_peak", "_skip", "_usual_queue", "_window", "ceiling", "phase",
+        "_sent_peak", "_skip", "_usual_queue", "_vain_from", "_window", "ceiling", "phase",
     )
     # fmt: on
 
@@ -155,6 +160,7 @@ class Model(CongestionController):
         self._drains = 0
         self._clean = 0
         self._cut_peak = self._cut_rate = self._cut_loss = 0.0
+        self._vain_from = 0.0, 0.0
         self._drain_target = self._drain_queue = 0.0
         self._drain_stop = self._drain_min = INFINITY
 
@@ -364,6 +370,15 @@ class Model(CongestionController):
             self.ceiling = max(CEILING_CUT * min(self._window, self._round_peak, self.ceiling), self.minimum_window)
             self._window = min(self._window, self.ceiling)
             self._skip = 2
+            if told.marked or self.ceiling >= self._vain_from[0]:
+                self._vain_from = self.ceiling, self._cut_loss
+            elif (
+                8 * self.minimum_window < self.ceiling < VAIN * self._vain_from[0]
+                and self._cut_loss >= STILL * self._vain_from[1]
+                and not self._queue
+            ):
+                self._background.trust(UNSEEN_MOST)
+                self._background.add(told.acked, told.lost, self.max_datagram_size)
         else:
             self._raise_ceiling()
 
@@ -374,6 +389,7 @@ class Model(CongestionController):
         # A loss that turns out to be the path's own was no congestion.
         if self._background.share >= EXPLAINED * self._cut_loss or self.ceiling > 2 * self._window:
             self.ceiling = INFINITY
+            self._vain_from = 0.0, 0.0
 
     def _exceeds(self, tolerance: float, deviations: float) -> bool:
         told = self._round
