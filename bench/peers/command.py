@@ -73,7 +73,7 @@ def _known(chosen: Sequence[str], known: Sequence[str], what: str) -> tuple[str,
 )
 @check_option
 @output_options
-def peers_command(  # noqa: PLR0917
+def peers_command(  # noqa: PLR0917 (click passes all by name)
     works: Sequence[str], chosen: Sequence[str] | None, size: int, rounds: int, datagram: int, seconds: float,
     depths: tuple[int, ...], idle: tuple[int, ...], limit: float, smoke: bool, source: Path | None,
     check: bool, json_path: Path | None, plot_folder: Path | None,
