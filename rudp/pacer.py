@@ -5,8 +5,9 @@ know windows, packets and clocks: `now` is an argument.
 
 The bucket's depth (`burst`) is what may leave at once after a pause: ten packets, or two milliseconds' worth,
 because an event loop's timers have a millisecond's grain and a shallower bucket would lose what a late timer
-cost. While packets are in flight it is shallower if the controller says so (`burst_packets`). Between pauses nothing leaves before a `quantum` is due, one millisecond's worth and at most a full
-train, so that pacing doesn't cut trains into crumbs. Every operation costs O(1).
+cost. While packets are in flight it is shallower if the controller says so (`burst_packets`). Between
+pauses nothing leaves before a `quantum` is due, one millisecond's worth and at most a full train, so that
+pacing doesn't cut trains into crumbs. Every operation costs O(1).
 """
 
 from __future__ import annotations

@@ -21,8 +21,9 @@ Random loss plays no role in that. What makes it back off, besides the queue:
   - persistent congestion: the minimum window, and all but the RTT is forgotten
 
 The background is measured in rounds that could not overflow a queue: whose RTTs are those of an empty one, and which
-were sent by half a flight, while the rate still doubled, after a cut that took delivery down with it, or with no more
-than half of a queue that was there before. Every call costs O(1).
+were sent by half a flight, while the rate still doubled, after a cut that took delivery down with it, with no more than
+half of a queue that was there before, or after cuts to less than half that left the loss as it was. Every call costs
+O(1).
 
 Sources: FAST TCP (Wei, Jin, Low and Hegde 2006: the law), Vegas (Brakmo 1994), Copa (NSDI 2018), Swift (SIGCOMM 2020:
 a target that falls with the root of the window), draft-ietf-ccwg-bbr (rounds, STARTUP, PROBE_RTT), RFC 9002, RFC 9438,
