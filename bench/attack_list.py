@@ -320,16 +320,17 @@ ATTACKS: Final = (
     Attack(
         "tiny ACK ranges",
         "peer",
-        "128 ranges and one ACK a packet; the 16 newest once 2,048 were told in vain",
+        "128 ranges and one ACK a packet; the 32 newest are read once 2,048 told nothing",
         (
             "test_ranges_that_were_told_before_are_not_looked_at_again",
-            "test_ranges_told_in_vain_are_looked_at_no_more_until_something_is_resolved",
+            "test_ranges_told_in_vain_are_read_no_more_until_something_is_resolved",
             "test_a_packet_has_one_ack_at_most",
         ),
         tiny_ack_ranges,
         talking,
         like=honest_acks,
         most_calls=4000,
+        least=RATE,
     ),
     Attack(
         "slow ACKs that lie about their delay",

@@ -191,7 +191,7 @@ class Inbound:
     def _take_frames(self, packet: memoryview, number: int) -> wire.Close | None:
         ack_eliciting = False
         stop = len(packet) - self._protection.overhead
-        frames = wire.decode_frames(packet[wire.DATA_HEADER_SIZE : stop])
+        frames = wire.decode_frames(packet[wire.DATA_HEADER_SIZE : stop], self._recovery.ack_ranges_wanted)
         for frame in frames:
             kind = type(frame)
             if kind is wire.Stream:

@@ -320,6 +320,11 @@ class Recovery:
         return self._unresolved.next_packet_number
 
     @property
+    def ack_ranges_wanted(self) -> int:
+        """How many of its newest ranges the next ACK is to be read with."""
+        return self._unresolved.ranges_wanted
+
+    @property
     def delivered(self) -> int:
         """Bytes in flight that were acknowledged so far on this path."""
         return self._rate.delivered

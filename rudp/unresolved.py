@@ -5,7 +5,8 @@ which ranges the last ACK had. Refuses to know: why a packet is lost, and whom i
 
     on_sent     O(1)
     skips       O(1)
-    take        O(new ACK ranges + pieces resolved); ranges below all unresolved are skipped, so are repeated ones
+    take        O(new ACK ranges + pieces resolved); ranges below all unresolved are skipped, so are repeated ones.
+                `ranges_wanted` bounds the ranges while they resolve nothing
     forget      O(entries forgotten)
 
 Sources: RFC 9000 section 13.1 (an ACK of what was never sent) and 21.4 (skipped numbers).
@@ -13,6 +14,7 @@ Sources: RFC 9000 section 13.1 (an ACK of what was never sent) and 21.4 (skipped
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -20,7 +22,7 @@ from rudp.congestion import RandomBits
 from rudp.errors import ErrorCode, ProtocolError
 from rudp.ranges import RangeSet
 from rudp.sent_packets import SentPackets, SentTrain
-from rudp.wire import Ack
+from rudp.wire import MAX_ACK_RANGES, Ack
 
 __all__ = ["Unresolved"]
 
@@ -35,12 +37,16 @@ MAX_SKIPPED: Final = 32
 # more than the path carries, can't know which to leave out. A connection of less than 512 packets skips none.
 SKIP_BITS: Final = 9
 
-# Ranges of ACKs that may be looked at for nothing, what each ACK and each train it resolves make up for, and the newest
-# ranges of an ACK that are looked at beyond that. ACKs repeat ranges, and late ones tell nothing; but one of 128 ranges
-# that are never the same cost three times an honest packet, and resolved nothing.
+# Ranges of ACKs that may be read for nothing, what each ACK and each piece it resolves make up for, and the newest
+# ranges of an ACK that are read beyond that. ACKs repeat ranges, and late ones tell nothing; but one of 128 ranges that
+# are never the same costs as much as five packets of data, and resolves nothing. What is new is among the newest of an
+# honest receiver's ranges and resolves something, so it is heard in full; soon again, too, if it ever wasn't, since no
+# more than MOST_VAIN is remembered.
 MAX_VAIN: Final = 2048
-RANGES_PER_TRAIN: Final = 32
-NEWEST_RANGES: Final = 16
+MOST_VAIN: Final = MAX_VAIN + 256
+RANGES_PER_ACK: Final = 16
+RANGES_PER_PIECE: Final = 8
+NEWEST_RANGES: Final = 32
 
 _NO_RANGES: Final[frozenset[tuple[int, int]]] = frozenset()
 
@@ -54,6 +60,7 @@ class Unresolved:
         "_vain",
         "next_packet_number",
         "outstanding",
+        "ranges_wanted",
         "remembered",
         "skip_at",
         "skipped",
@@ -66,6 +73,8 @@ class Unresolved:
         self.skipped = RangeSet()
         self._seen_ranges = _NO_RANGES
         self._vain = 0
+        # How many of its newest ranges the next ACK is to be read with.
+        self.ranges_wanted = MAX_ACK_RANGES
         # The number that is skipped next, or at which that is drawn first.
         self.skip_at = 1 << SKIP_BITS
         self._skip_drawn = False
@@ -97,7 +106,7 @@ class Unresolved:
         """
         if ack.largest_acknowledged >= self.next_packet_number:
             raise _never_sent(ack.largest_acknowledged)
-        ranges = ack.ranges if self._vain <= MAX_VAIN else ack.ranges[:NEWEST_RANGES]
+        ranges = ack.ranges
         fresh: Sequence[tuple[int, int]] = ranges
         if len(ranges) > 1:
             fresh = self._news(ranges)
@@ -111,22 +120,18 @@ class Unresolved:
         # The next ACK repeats most of these ranges; what they cover is resolved.
         repeats = len(ranges) > 1 and self.outstanding.oldest is not None
         self._seen_ranges = frozenset(ranges) if repeats else _NO_RANGES
-        if self._vain or len(ranges) > RANGES_PER_TRAIN:
-            made_up = RANGES_PER_TRAIN * (1 + len(acked) + len(spurious))
-            self._vain = max(0, self._vain + len(ranges) - made_up)
+        if self._vain or len(ranges) > RANGES_PER_ACK:
+            made_up = RANGES_PER_ACK + RANGES_PER_PIECE * (len(acked) + len(spurious))
+            self._vain = min(max(0, self._vain + len(ranges) - made_up), MOST_VAIN)
+            self.ranges_wanted = MAX_ACK_RANGES if self._vain <= MAX_VAIN else NEWEST_RANGES
         return acked, spurious
 
     def _news(self, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Those of an ACK's ranges that may resolve anything."""
-        floor = self._lowest()
-        seen = self._seen_ranges
-        fresh = []
-        for item in ranges:
-            if item[1] <= floor:
-                break
-            if item not in seen:
-                fresh.append(item)
-        return fresh
+        floor, seen = self._lowest(), self._seen_ranges
+        if ranges[-1][1] <= floor:
+            ranges = ranges[: bisect_left(ranges, -floor, key=_minus_stop)]
+        return [item for item in ranges if item not in seen]
 
     def remember(self, lost: Iterable[SentTrain], now: float) -> None:
         """Keep what was declared lost and asked for an acknowledgement: one may come yet."""
@@ -160,15 +165,19 @@ class Unresolved:
                     below = entry.first
             self.skipped.remove_below(below)
 
-    def _refuse_skipped(self, ranges: Iterable[tuple[int, int]]) -> None:
+    def _refuse_skipped(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Raise for an ACK of a number that was skipped; `ranges` descend."""
+        if not ranges:
+            return
         # Those skipped are few, one in 512 at most: none lies beyond the newest range, and most ACKs end there.
-        skipped = self.skipped
-        for start, stop in ranges:
-            if stop <= skipped.starts[0]:
-                break
-            if found := skipped.overlap(start, stop):
-                raise _never_sent(found[0][0])
+        stop = ranges[0][1]
+        if stop <= self.skipped.starts[0]:
+            return
+        for first, end in reversed(self.skipped.overlap(ranges[-1][0], stop)):
+            # The newest range that begins below the end of those skipped is the one that may have some of them.
+            at = bisect_left(ranges, 1 - end, key=_minus_start)
+            if at < len(ranges) and ranges[at][1] > first:
+                raise _never_sent(max(first, ranges[at][0]))
 
     def _lowest(self) -> int:
         """The lowest packet number an ACK could still tell something about."""
@@ -179,6 +188,15 @@ class Unresolved:
         if self.skipped and self.skipped.starts[0] < lowest:
             lowest = self.skipped.starts[0]
         return lowest
+
+
+def _minus_start(item: tuple[int, int]) -> int:
+    """By this, and by the next, a sequence of ranges that descend ascends."""
+    return -item[0]
+
+
+def _minus_stop(item: tuple[int, int]) -> int:
+    return -item[1]
 
 
 def _never_sent(packet_number: int) -> ProtocolError:

@@ -5,6 +5,9 @@ The peer is that of `bench.hostile`. Counted in packets, bytes and objects, neve
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from bench.hostile import Peer
@@ -12,9 +15,8 @@ from rudp import wire
 from rudp.config import Config
 from rudp.congestion.new_reno import NewReno
 from rudp.ranges import RangeSet
-from rudp.sent_packets import SentPackets, SentTrain
 from rudp.state import State
-from rudp.unresolved import Unresolved
+from rudp.unresolved import NEWEST_RANGES, Unresolved
 
 CONTROLLERS = ("model", "cubic", "new_reno", "bbr")
 
@@ -149,26 +151,40 @@ def test_a_peer_that_acknowledges_what_came_is_sent_all_of_it() -> None:
     assert len(came) // 1024 - 1 <= len(skipped) <= len(came) // 512
 
 
-def test_ranges_told_in_vain_are_looked_at_no_more_until_something_is_resolved() -> None:
-    unresolved = Unresolved()
-    taken: list[tuple[int, int]] = []
+def singles(peer: Peer, newest: int) -> wire.Ack:
+    """Every second packet up to `newest` in a range of its own, none of those skipped."""
+    skipped = peer.server._recovery._unresolved.skipped
+    below = max(0, newest - 2 * wire.MAX_ACK_RANGES)
+    ranges = tuple((number, number + 1) for number in range(newest, below, -2) if number not in skipped)
+    return wire.Ack(ranges[0][0], 0.0, ranges, None)
 
-    class Counted(SentPackets):
-        def take(self, start: int, stop: int) -> list[SentTrain]:
-            taken.append((start, stop))
-            return super().take(start, stop)
 
-    unresolved.outstanding = Counted()
-    for number in range(2000):
-        unresolved.on_sent(SentTrain(number, 1, 0.0, 100, 100))
-    unresolved.take(wire.Ack(1999, 0.0, ((500, 2000),), None))
-    taken.clear()
-    for turn in range(400):
-        newest = 1999 - turn % 2
-        unresolved.take(wire.Ack(newest, 0.0, tuple((n, n + 1) for n in range(newest, newest - 256, -2)), None))
-    assert len(taken) < 400 * 128 / 3
-    # A receiver under heavy loss is heard with all its ranges, again and again: they resolve what it tells.
-    late = tuple((number, number + 1) for number in range(498, 242, -2))
-    for _ in range(10):
-        unresolved.take(wire.Ack(1999, 0.0, ((500, 2000), *late[:127]), None))
-    assert [train.first for train in unresolved.outstanding if 246 <= train.first < 500] == list(range(247, 500, 2))
+def test_ranges_told_in_vain_are_read_no_more_until_something_is_resolved() -> None:
+    """Of ACKs of 128 ranges that are never the same the newest 32 are taken; of a receiver with news, all."""
+    peer = Peer(Config(congestion="new_reno"))
+    recovery = peer.server._recovery
+    taken: list[int] = []
+
+    def noted(self: Unresolved, ack: wire.Ack, take: Callable[..., Any] = Unresolved.take) -> Any:
+        taken.append(len(ack.ranges))
+        return take(self, ack)
+
+    peer.server.send(0, bytes(8 << 20))
+    peer.answers()
+    while recovery.next_packet_number < 1000:
+        acknowledge(peer)
+        pass_time(peer, 0.01)
+    newest = recovery.next_packet_number - 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Unresolved, "take", noted)
+        for turn in range(400):
+            peer.arrive(peer.packet(singles(peer, newest - turn % 2)))
+        assert taken[0] > NEWEST_RANGES
+        assert sum(taken[100:]) == 300 * NEWEST_RANGES
+        # A few ACKs that resolve what is outstanding are all it takes.
+        for _ in range(20):
+            pass_time(peer, 0.01)
+            acknowledge(peer)
+        peer.send(singles(peer, recovery.next_packet_number - 1))
+        assert taken[-1] > NEWEST_RANGES
+    assert peer.server.state is State.ESTABLISHED

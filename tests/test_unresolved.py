@@ -6,8 +6,17 @@ import pytest
 
 from rudp.errors import ErrorCode, ProtocolError
 from rudp.sent_packets import SentTrain
-from rudp.unresolved import MAX_REMEMBERED, MAX_REMEMBERED_IDLE, MAX_SKIPPED, Unresolved
-from rudp.wire import Ack
+from rudp.unresolved import (
+    MAX_REMEMBERED,
+    MAX_REMEMBERED_IDLE,
+    MAX_SKIPPED,
+    MAX_VAIN,
+    NEWEST_RANGES,
+    RANGES_PER_ACK,
+    RANGES_PER_PIECE,
+    Unresolved,
+)
+from rudp.wire import MAX_ACK_RANGES, Ack
 from tests.measure import steps
 
 
@@ -197,3 +206,82 @@ def test_ranges_that_the_last_ack_had_cost_next_to_nothing_and_are_not_kept_for_
     unresolved.on_sent(train(400))
     unresolved.take(ack((400, 401), (0, 300)))
     assert not unresolved._seen_ranges
+
+
+def singles(newest: int, count: int = MAX_ACK_RANGES) -> tuple[tuple[int, int], ...]:
+    """Every second number from `newest` down, each a range of its own."""
+    return tuple((number, number + 1) for number in range(newest, newest - 2 * count, -2))
+
+
+def told_in_vain(unresolved: Unresolved, newest: int = 998) -> int:
+    """Tell the same again until fewer ranges are wanted; after how many ACKs that is."""
+    told = 0
+    while unresolved.ranges_wanted == MAX_ACK_RANGES:
+        unresolved.take(ack(*singles(newest - told % 2)))
+        told += 1
+        assert told < 1000
+    return told
+
+
+def test_ranges_that_resolve_nothing_are_wanted_so_often_and_then_the_newest_alone() -> None:
+    unresolved = sent(train(0, 2000))
+    unresolved.take(ack((500, 1000)))
+    assert unresolved.ranges_wanted == MAX_ACK_RANGES
+    in_vain = MAX_ACK_RANGES - RANGES_PER_ACK
+    assert told_in_vain(unresolved) == MAX_VAIN // in_vain + 1
+    assert unresolved.ranges_wanted == NEWEST_RANGES
+    # As many as an ACK may have without need cost nothing.
+    unresolved = sent(train(0, 2000))
+    unresolved.take(ack((500, 1000)))
+    for turn in range(1000):
+        unresolved.take(ack(*singles(998 - turn % 2, RANGES_PER_ACK)))
+    assert unresolved._vain == 0
+
+
+def test_what_is_resolved_makes_up_for_ranges_in_vain_and_the_past_is_soon_forgotten() -> None:
+    unresolved = sent(*(train(number) for number in range(4000)))
+    unresolved.take(ack((2000, 4000)))
+    told_in_vain(unresolved, 3998)
+    for _ in range(10_000):
+        unresolved.take(ack(*singles(3998, NEWEST_RANGES)))
+    assert unresolved.ranges_wanted == NEWEST_RANGES
+    # One ACK of the newest ranges that resolve something each, or a few that resolve less.
+    per_ack = RANGES_PER_ACK + NEWEST_RANGES * RANGES_PER_PIECE - NEWEST_RANGES
+    for turn in range(256 // per_ack + 1):
+        unresolved.take(ack(*singles(1998 - 2 * NEWEST_RANGES * turn, NEWEST_RANGES)))
+    assert unresolved.ranges_wanted == MAX_ACK_RANGES
+
+
+def test_a_receiver_that_tells_every_range_ten_times_is_heard_in_full() -> None:
+    """Each ACK has two ranges that are news in eight and repeats the others, as a receiver does under heavy loss."""
+    unresolved = sent(*(train(number) for number in range(20_000)))
+    for newest in range(400, 19_000, 28):
+        acked, _ = unresolved.take(ack(*singles(newest)))
+        assert len(acked) >= 14
+        assert unresolved.ranges_wanted == MAX_ACK_RANGES
+
+
+@pytest.mark.parametrize("runs", [1, 5, MAX_SKIPPED])
+def test_skipped_numbers_are_found_in_any_range_at_little_cost(runs: int) -> None:
+    def fresh() -> tuple[Unresolved, list[tuple[int, int]]]:
+        unresolved, skipped = Unresolved(), []
+        for number in range(runs):
+            skipped.append((40 * number + 7, 40 * number + 9))
+            unresolved.on_sent(train(40 * number, 7))
+            unresolved.on_sent(train(40 * number + 9, 31))
+        return unresolved, skipped
+
+    unresolved, skipped = fresh()
+    # All that was sent, each packet in a range of its own as far as possible.
+    top = 40 * runs
+    sent_alone = [n for n in range(top - 1, -1, -2) if n % 40 not in (7, 8)][:MAX_ACK_RANGES]
+    ranges = tuple((n, n + 1) for n in sent_alone)
+    took = steps(lambda: unresolved._refuse_skipped(ranges))
+    assert took <= 20 * (runs + 1), "one search a run, not a look at each range"
+    for first, stop in skipped:
+        for start, end in ((first, first + 1), (stop - 1, stop), (first - 1, stop), (first, stop + 3)):
+            below = tuple((n, n + 1) for n in sent_alone if n + 1 < start)
+            above = tuple((n, n + 1) for n in sent_alone if n > end)
+            unresolved, _ = fresh()
+            with pytest.raises(ProtocolError, match=f"packet {max(first, start)},"):
+                unresolved.take(ack(*above, (start, end), *below))

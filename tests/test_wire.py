@@ -483,3 +483,21 @@ def test_a_packet_has_one_ack_at_most() -> None:
     for two in (ack + ack, ack + marked, marked + b"\0\1" + ack):
         with pytest.raises(DecodeError, match="more than one ACK"):
             wire.decode_frames(memoryview(two))
+
+
+def test_of_an_acks_ranges_as_many_are_read_as_are_wanted_and_the_others_not_even_checked() -> None:
+    ranges = tuple((number, number + 2) for number in range(900, 518, -3))
+    assert len(ranges) == wire.MAX_ACK_RANGES
+    encoded = wire.encode_ack(wire.Ack(901, 0.0, ranges, None), 2000)
+    for most in (2, 3, 32, 127, 128):
+        ack, ping = wire.decode_frames(memoryview(encoded + b"\1"), most)
+        assert typed([ack, ping]) == typed([wire.Ack(901, 0.0, ranges[:most], None), wire.Ping()])
+    # A gap of nothing in the last range.
+    spoiled = encoded[:-8] + bytes(4) + encoded[-4:]
+    assert len(wire.decode_frames(memoryview(spoiled), 127)) == 1
+    with pytest.raises(DecodeError):
+        wire.decode_frames(memoryview(spoiled))
+    # What isn't there is missed all the same.
+    for size in range(1, len(encoded)):
+        with pytest.raises(DecodeError):
+            wire.decode_frames(memoryview(encoded[:size]), 2)

@@ -112,7 +112,8 @@ def _ack_ranges(count: int) -> Packer:
     return Packer(">" + _ack_range.format[1:] * count)
 
 
-def _decode_ack(view: memoryview, position: int) -> tuple[Ack, int]:
+def _decode_ack(view: memoryview, position: int, most: int = MAX_ACK_RANGES) -> tuple[Ack, int]:
+    """An ACK with its newest `most` ranges; those beyond aren't looked at."""
     head = _ack[view[position]]
     fields = head.unpack_from(view, position)
     largest, delay, range_count, first_length = fields[1:5]
@@ -122,14 +123,16 @@ def _decode_ack(view: memoryview, position: int) -> tuple[Ack, int]:
         return _new_ack((largest, delay / _MICROSECONDS, only, counts)), position + head.size
     if range_count >= MAX_ACK_RANGES or not first_length:
         raise DecodeError("an ACK with an empty range or too many of them")
-    ranges = _ack_ranges(range_count)
-    numbers = ranges.unpack_from(view, position + head.size)
+    end = position + head.size + range_count * _ACK_RANGE_SIZE
+    if end > len(view):
+        raise DecodeError("an ACK goes beyond its packet")
+    numbers = _ack_ranges(range_count if range_count < most else most - 1).unpack_from(view, position + head.size)
     # start of the first range, then stop and start of each older one
     edges = list(accumulate((largest + 1 - first_length, *numbers), sub))
     if edges[-1] < 0 or 0 in numbers:
         raise DecodeError("an ACK with an empty range or gap, or one that goes below 0")
     pairs = ((edges[0], largest + 1), *zip(edges[2::2], edges[1::2], strict=True))
-    return _new_ack((largest, delay / _MICROSECONDS, pairs, counts)), position + head.size + ranges.size
+    return _new_ack((largest, delay / _MICROSECONDS, pairs, counts)), end
 
 
 def _decode_stream(view: memoryview, position: int) -> tuple[Stream, int]:
@@ -217,14 +220,16 @@ _SINGLE_BYTE_RUN: Final = re.compile(
 )
 
 
-def decode_frames(view: memoryview) -> list[Frame]:
+def decode_frames(view: memoryview, ack_ranges: int = MAX_ACK_RANGES) -> list[Frame]:
     """The frames between header and trailer of a packet that isn't canonical, in order. Raises DecodeError.
 
+    Of an ACK's ranges the newest `ack_ranges` are read, at least 2, and what the others say isn't so much as checked.
     PADDING is left out. Within a run of one-byte frames a repeated PING or IMMEDIATE_ACK is left out too, so
     that a packet full of them costs no more than one full of others. More than MAX_FRAMES, or a second ACK, is an
     error.
     """
     frames: list[Frame] = []
+    frame: Frame
     size = len(view)
     if not size:
         raise DecodeError("a packet without frames")
@@ -240,7 +245,9 @@ def decode_frames(view: memoryview) -> list[Frame]:
                     acks += 1
                     if acks > 1:
                         raise DecodeError("more than one ACK in a packet")
-                frame, position = decode(view, position)
+                    frame, position = _decode_ack(view, position, ack_ranges)
+                else:
+                    frame, position = decode(view, position)
                 frames.append(frame)
                 continue
             run = _SINGLE_BYTE_RUN.match(view, position)
