@@ -17,22 +17,26 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from rudp.config import Config
-from rudp.errors import ErrorCode
+from rudp.errors import DecodeError, ErrorCode
 from rudp.handshake import refusal
 from rudp.train import Address
 from rudp.wire import (
+    OPENING_SIZE,
     RESET_TOKEN_SIZE,
+    VERSION_1,
     Parameters,
     Refusal,
     Retry,
     Syn,
     SynAck,
     UnreadSyn,
+    Version,
     decode_syn,
     encode_opening,
+    read_version_invariants,
 )
 
-__all__ = ["Admission", "Admitted", "Secrets"]
+__all__ = ["Admission", "Admitted", "Secrets", "other_version"]
 
 # Seconds for which a cookie is good: longer than the longest pause between two SYNs and a slow round trip.
 COOKIE_LIFETIME: Final = 15.0
@@ -131,3 +135,16 @@ class Admission:
         self.refused += 1
         parameters = Parameters(protection=syn.parameters.protection, refused=problem)
         return encode_opening(SynAck(syn.source_id, 0, syn.try_counter, parameters))
+
+
+def other_version(view: memoryview) -> bytes | None:
+    """The answer to a SYN of another version, as long as any SYN must be: which versions there are."""
+    if len(view) < OPENING_SIZE:
+        return None
+    try:
+        destination_id, version, source_id = read_version_invariants(view)
+    except DecodeError:
+        return None
+    if version == VERSION_1:
+        return None
+    return encode_opening(Version(source_id, destination_id, (VERSION_1,)))

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from rudp import congestion, protection, wire
-from rudp.closing import Closing, Ending, aborted, broken, check_code, farewell
+from rudp.closing import Closing, Ending, aborted, check_code, farewell
 from rudp.config import Config
 from rudp.control import ControlQueue
 from rudp.deadlines import Deadlines
@@ -43,7 +43,7 @@ from rudp.recovery import Recovery
 from rudp.state import CLOSED_STATES, OPEN_STATES, WRITABLE_STATES, Input, State
 from rudp.stats import Counters, Stats, gather
 from rudp.streams import Streams
-from rudp.train import Address, Train
+from rudp.train import Address, Source, Train
 
 __all__ = ["Connection"]
 
@@ -107,7 +107,7 @@ class Connection:
         self._inbound = Inbound(
             protection=packetizer.protection, streams=self._streams, control=self._control, recovery=self._recovery,
             received=self._received, paths=self._paths, closing=self._closing, counters=self._counters,
-            events=self.events,
+            events=self.events, resets_per_second=config.max_stream_resets,
         )
         self._outbound = Outbound(
             packetizer=packetizer, streams=self._streams, control=self._control, recovery=self._recovery,
@@ -131,6 +131,11 @@ class Connection:
     def state(self) -> State:
         """The state, by the names of RFC 9293 section 3.3.2."""
         return self._life.state
+
+    @property
+    def violated(self) -> bool:
+        """Whether it ended because the peer broke the protocol."""
+        return self._life.violated
 
     @property
     def linger(self) -> Linger | None:
@@ -326,7 +331,7 @@ class Connection:
         kind: wire.DataType,
         ranges: tuple[tuple[int, int], ...],
         count: int,
-        source: tuple[Address, Address | None, int],
+        source: Source,
         now: float,
     ) -> None:
         """A run of `count` DATA packets; `ranges` of truncated numbers, `source` is (remote, local, ECN mark)."""
@@ -346,12 +351,7 @@ class Connection:
         self._received.end_of_buffer(now)
 
     def _accept(
-        self,
-        view: memoryview,
-        segment_size: int,
-        canonical: bool,
-        numbers: Sequence[tuple[int, int]],
-        source: tuple[Address, Address | None, int],
+        self, view: memoryview, segment_size: int, canonical: bool, numbers: Sequence[tuple[int, int]], source: Source
     ) -> None:
         """A run of packets, intact and new; `numbers` are their ranges."""
         life, now, size = self._life, self._now, len(view)
@@ -368,9 +368,9 @@ class Connection:
                 return
             life.advance(now)
         except DecodeError as error:
-            life.abort(broken(ProtocolError(ErrorCode.FRAME_ENCODING_ERROR, str(error))), now)
+            life.on_violation(ProtocolError(ErrorCode.FRAME_ENCODING_ERROR, str(error)), now)
         except ProtocolError as error:
-            life.abort(broken(error), now)
+            life.on_violation(error, now)
         counters = self._counters
         counters.packets_received += -(-size // segment_size)
         counters.bytes_received += size
@@ -458,7 +458,7 @@ class Connection:
                 self._inbound.settle()
                 self._life.advance(self._now)
             except ProtocolError as error:
-                self._life.abort(broken(error), self._now)
+                self._life.on_violation(error, self._now)
 
     # -- outputs ------------------------------------------------------------------------------------------------
 

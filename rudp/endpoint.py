@@ -25,7 +25,7 @@ from heapq import heapify, heappop, heappush
 from typing import Final
 
 from rudp import congestion, wire
-from rudp.admission import Admission, Secrets
+from rudp.admission import Admission, Secrets, other_version
 from rudp.config import Config
 from rudp.connection import Connection
 from rudp.errors import ConnectionRefused, DecodeError
@@ -38,7 +38,7 @@ from rudp.runs import split_runs
 from rudp.state import CLOSED_STATES, State
 from rudp.stats import EndpointStats
 from rudp.steering import Stray, Strays
-from rudp.train import Address, Train
+from rudp.train import Address, Source, Train
 
 __all__ = ["Endpoint"]
 
@@ -48,9 +48,13 @@ RESET_BURST: Final = 1000.0
 # Stale heap entries left alone, and the most of one connection: a peer can bring deadlines nearer with each packet.
 STALE_TIMERS: Final = 64
 MAX_TIMERS: Final = 16
+# Answers to strangers that wait to be sent, those that go before any connection, and the bytes of a connection's turn:
+# neither a flood of SYNs nor a connection that may always send takes all that a driver sends at a time.
+MAX_REPLIES: Final = 1024
+REPLIES_FIRST: Final = 8
+TURN_SIZE: Final = 1 << 17
 # Bytes of a RESET; what provokes one must be longer (RFC 9000 section 10.3.3).
 RESET_SIZE: Final = len(wire.encode_opening(wire.Reset(0, bytes(wire.RESET_TOKEN_SIZE))))
-
 
 _NO_TRAINS: Final[Iterator[Train]] = iter(())
 
@@ -82,6 +86,7 @@ class Endpoint:
         self._lingering = Lingering()
         self._strays = Strays(self._config.worker, workers) if workers > 1 else None
         self._ready: OrderedDict[int, Connection] = OrderedDict()
+        self._sending = 0  # whose train was taken last
         # (when, id). Entries of ended connections are dropped when they come to the top or get to be the most.
         self._timers: list[tuple[float, int]] = []
         self._stale_timers = 0
@@ -89,7 +94,7 @@ class Endpoint:
         self._replies: deque[Train] = deque()
         self._reset_limit = RateLimit(RESETS_PER_SECOND, RESET_BURST)
         self._admission = Admission(self._config, self._secrets)
-        self._received = self._dropped = self._resets = 0
+        self._received = self._dropped = self._resets = self._violations = 0
 
     # -- getters ------------------------------------------------------------------------------------------------
 
@@ -124,6 +129,7 @@ class Endpoint:
             retries_sent=self._admission.retries,
             resets_sent=self._resets,
             refused=self._admission.refused,
+            violations=self._violations,
             strays=self._strays.count if self._strays is not None else 0,
         )
 
@@ -211,17 +217,13 @@ class Endpoint:
         self.receive(data, segment_size, remote, local, ecn, now)
         self._strays = strays
 
-    def _receive_singly(
-        self, data: memoryview, segment_size: int, source: tuple[Address, Address | None, int], now: float
-    ) -> None:
+    def _receive_singly(self, data: memoryview, segment_size: int, source: Source, now: float) -> None:
         """A buffer in which a datagram is shorter than any header: its datagrams one by one."""
         for at in range(0, len(data), segment_size):
             datagram = data[at : at + segment_size]
             self.receive(datagram, len(datagram), *source, now)
 
-    def _receive_opening(
-        self, view: memoryview, destination_id: int, source: tuple[Address, Address | None, int], now: float
-    ) -> None:
+    def _receive_opening(self, view: memoryview, destination_id: int, source: Source, now: float) -> None:
         """A datagram that is not DATA."""
         if self._strays is not None and self._strays.take(view[0], destination_id, view, len(view), source):
             return
@@ -231,8 +233,7 @@ class Endpoint:
                 return
             packet = wire.decode_opening(view)
         except DecodeError:
-            self._dropped += 1
-            self._answer_version(view, source)
+            self._drop_malformed(view, source)
             return
         assert not isinstance(packet, wire.Syn)
         remote, local, _ = source
@@ -260,21 +261,19 @@ class Endpoint:
                 connection.receive_version(packet)
             self._collect(connection)
 
-    def _answer_late(
-        self,
-        packet: wire.SynAck | wire.Retry | wire.Version,
-        source: tuple[Address, Address | None, int],
-        now: float,
-    ) -> None:
+    def _drop_malformed(self, view: memoryview, source: Source) -> None:
+        self._dropped += 1
+        if self._accept and (versions := other_version(view)):
+            self._reply(versions, source)
+
+    def _answer_late(self, packet: wire.SynAck | wire.Retry | wire.Version, source: Source, now: float) -> None:
         """A server that missed the end of a connection repeats its SYN_ACK: it gets that connection's last reply."""
         if isinstance(packet, wire.SynAck) and packet.destination_id in self._lingering:
             reply = self._lingering.reply(packet.destination_id, now)
             if reply is not None and wire.read_destination_id(memoryview(reply)) == packet.source_id:
                 self._reply(reply, source)
 
-    def _receive_syn(
-        self, packet: wire.UnreadSyn, size: int, source: tuple[Address, Address | None, int], now: float
-    ) -> None:
+    def _receive_syn(self, packet: wire.UnreadSyn, size: int, source: Source, now: float) -> None:
         """A client's first SYN, or a further one. Raises DecodeError for malformed parameters."""
         remote, local, _ = source
         connection = self._clients.get((remote, packet.source_id))
@@ -319,24 +318,8 @@ class Endpoint:
         self._half_open[connection_id] = connection
         self._collect(connection)
 
-    def _answer_version(self, view: memoryview, source: tuple[Address, Address | None, int]) -> None:
-        """A SYN of another version, as long as any SYN must be, is told which versions there are."""
-        if not self._accept or len(view) < wire.OPENING_SIZE:
-            return
-        try:
-            destination_id, version, source_id = wire.read_version_invariants(view)
-        except DecodeError:
-            return
-        if version != wire.VERSION_1:
-            self._reply(wire.encode_opening(wire.Version(source_id, destination_id, (wire.VERSION_1,))), source)
-
     def _receive_unknown(
-        self,
-        view: memoryview,
-        segment_size: int,
-        connection_id: int,
-        source: tuple[Address, Address | None, int],
-        now: float,
+        self, view: memoryview, segment_size: int, connection_id: int, source: Source, now: float
     ) -> None:
         """DATA for another worker, or for a connection that has ended or never was: one answer a run at most."""
         if self._strays is not None and self._strays.take(view[0], connection_id, view, segment_size, source):
@@ -352,7 +335,10 @@ class Endpoint:
             token = self._secrets.reset_token(connection_id)
             self._reply(wire.encode_opening(wire.Reset(connection_id, token)), source)
 
-    def _reply(self, datagram: bytes, source: tuple[Address, Address | None, int]) -> None:
+    def _reply(self, datagram: bytes, source: Source) -> None:
+        if len(self._replies) == MAX_REPLIES:
+            self._dropped += 1
+            return
         remote, local, _ = source
         self._replies.append(Train([datagram], len(datagram), len(datagram), local, remote, 0))
 
@@ -398,13 +384,21 @@ class Endpoint:
         return self._trains(now)
 
     def _trains(self, now: float) -> Iterator[Train]:
-        while self._replies:
-            yield self._replies.popleft()
-        ready = self._ready
+        ready, replies = self._ready, self._replies
+        for _ in range(min(len(replies), REPLIES_FIRST)):
+            yield replies.popleft()
         while ready:
             connection = next(iter(ready.values()))
-            while (train := connection.next_train(now)) is not None:
+            self._sending = connection.id
+            if len(ready) > 1:
+                # Whoever leaves now, or has had its turn, goes on with the others.
+                ready.move_to_end(connection.id)
+            left = TURN_SIZE
+            while left > 0 and (train := connection.next_train(now)) is not None:
                 yield train
+                left -= train.size
+            if left <= 0:
+                continue
             ready.pop(connection.id, None)
             if connection.events:
                 self._collect(connection)
@@ -414,10 +408,12 @@ class Endpoint:
                 # Have the heap look at it in time.
                 connection.due = connection.next_timeout()
                 self._schedule(connection)
+        while replies:
+            yield replies.popleft()
 
     def on_datagram_too_big(self, train: Train, now: float) -> None:
         """This machine refused the train just taken: its datagrams are too large, as discovery then knows at once."""
-        connection = next(iter(self._ready.values()), None)
+        connection = self._connections.get(self._sending)
         if connection is not None and connection.remote_address == train.remote:
             connection.on_datagram_too_big(train.segment_size, now)
 
@@ -448,6 +444,7 @@ class Endpoint:
         """Forget an ended connection, but for the reply that late packets get."""
         if self._connections.pop(connection.id, None) is None:
             return  # a command after the end
+        self._violations += connection.violated
         self._drop_timers(connection)
         self._half_open.pop(connection.id, None)
         self._connecting.pop(connection.id, None)

@@ -36,12 +36,6 @@ __all__ = ["Inbound"]
 Ranges: TypeAlias = Sequence[tuple[int, int]]
 Part: TypeAlias = tuple[Ranges, memoryview]
 
-# Streams that a peer may reset a second, and at once: to open a stream and reset it costs the peer a few bytes, and us
-# a stream, its events and whatever the application began for it (CVE-2023-44487, "rapid reset", in HTTP/2). What
-# answers our STOP_SENDING doesn't count: an application may ask for as many as it likes.
-RESETS_PER_SECOND: Final = 1000.0
-RESET_BURST: Final = 1000.0
-
 
 class Inbound:
     """The way in of one connection."""
@@ -57,6 +51,7 @@ class Inbound:
         "_received",
         "_recovery",
         "_resets",
+        "_resets_per_second",
         "_source",
         "_streams",
         "held_ack",
@@ -74,6 +69,7 @@ class Inbound:
         closing: Closing,
         counters: Counters,
         events: list[Event],
+        resets_per_second: int,
     ) -> None:
         self._protection = protection
         self._streams = streams
@@ -84,8 +80,11 @@ class Inbound:
         self._closing = closing
         self._counters = counters
         self._events = events
-        # Made when a stream is reset for the first time.
+        # To open a stream and reset it costs the peer a few bytes, and us a stream, its events and whatever the
+        # application began for it (CVE-2023-44487, "rapid reset", in HTTP/2). What answers our STOP_SENDING doesn't
+        # count: an application may ask for as many as it likes. Made when a stream is reset for the first time.
         self._resets: RateLimit | None = None
+        self._resets_per_second = resets_per_second
         self._now = 0.0
         # An ACK that waits until what answers the data beside it has left, and when it came.
         self.held_ack: tuple[wire.Ack, float] | None = None
@@ -261,9 +260,9 @@ class Inbound:
         if not self._streams.on_reset_stream(frame):
             return
         if self._resets is None:
-            self._resets = RateLimit(RESETS_PER_SECOND, RESET_BURST)
+            self._resets = RateLimit(self._resets_per_second, self._resets_per_second)
         if not self._resets.allows(self._now):
-            text = f"the peer resets more than {RESETS_PER_SECOND:.0f} streams a second"
+            text = f"the peer resets more than {self._resets_per_second} streams a second"
             raise ProtocolError(ErrorCode.PROTOCOL_VIOLATION, text)
 
     def _stop_sending(self, frame: wire.StopSending) -> None:

@@ -16,8 +16,8 @@ from __future__ import annotations
 from typing import Final
 
 from rudp import wire
-from rudp.closing import Closing, Ending, aborted, closed_by_peer, unread
-from rudp.errors import ConnectionReset, ErrorCode
+from rudp.closing import Closing, Ending, aborted, broken, closed_by_peer, unread
+from rudp.errors import ConnectionReset, ErrorCode, ProtocolError
 from rudp.events import Connected, Event, PeerFinished, Terminated
 from rudp.lingering import Linger
 from rudp.liveness import Liveness
@@ -48,6 +48,7 @@ class Lifecycle:
         "last_words",
         "linger",
         "state",
+        "violated",
     )
 
     def __init__(
@@ -73,6 +74,7 @@ class Lifecycle:
         # A datagram that still has to go out after the end.
         self.last_words: bytes | None = None
         self.linger: Linger | None = None
+        self.violated = False
         self.state = transition(State.CLOSED, Input.CONNECT if opening.is_client else Input.SYN)
 
     def connect(self, cause: Input) -> None:
@@ -187,9 +189,15 @@ class Lifecycle:
             self._terminate(error)
 
     def abort(self, ending: Ending, now: float) -> None:
-        """End at once, by this side's wish or the peer's fault."""
+        """End at once, by this side's wish."""
         if self.state not in CLOSED_STATES:
             self.end(ending, Input.ABORT, now)
+
+    def on_violation(self, error: ProtocolError, now: float) -> None:
+        """The peer broke the protocol: the end."""
+        if self.state not in CLOSED_STATES:
+            self.violated = True
+            self.end(broken(error), Input.ABORT, now)
 
     def end(self, ending: Ending, cause: Input, now: float) -> None:
         """End without handshake: say so to the peer, as far as it is known, and to the application."""

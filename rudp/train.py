@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["Address", "Buffer", "Train"]
+__all__ = ["Address", "Buffer", "Source", "Train"]
 
 # (host, port) for IPv4, (host, port, flow info, scope id) for IPv6, as the socket module has them.
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+# Where a datagram came from, and to, and its ECN mark.
+Source: TypeAlias = tuple[Address, Address | None, int]
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 

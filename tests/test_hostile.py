@@ -6,20 +6,25 @@ in bytes and objects, never in seconds of a real clock.
 
 from __future__ import annotations
 
+from itertools import islice
 from zlib import crc32
 
 import pytest
 
-from bench.hostile import GENEROUS, PEER, SERVER, Peer
+from bench.hostile import GENEROUS, PEER, SERVER, Peer, forged_syn
 from rudp import packet_number, wire
+from rudp.aio.driver import BUFFERS_PER_WAKEUP, TRAINS_PER_WAKEUP
 from rudp.config import Config
-from rudp.endpoint import STALE_TIMERS
+from rudp.congestion import RandomBits
+from rudp.congestion.new_reno import NewReno
+from rudp.endpoint import MAX_REPLIES, STALE_TIMERS, TURN_SIZE
 from rudp.errors import ErrorCode
 from rudp.events import Terminated
 from rudp.lingering import KEPT_SECONDS
 from rudp.opening import MAX_ACK_DELAY
 from rudp.receive_buffer import FRAGMENT_OVERHEAD, LEAST_FRAGMENT_SPACE
 from rudp.state import State
+from rudp.train import Address
 from rudp.turns import UNACKNOWLEDGED_WINDOWS
 from tests.pair import Pair
 
@@ -411,3 +416,75 @@ def test_a_syn_is_answered_though_the_server_has_just_repeated_its_answer_by_its
     assert len(peer.answers()) == 1
     peer.now = 0.2501
     assert len(peer.syn(try_counter=1)) == 1
+
+
+# -- turns ------------------------------------------------------------------------------------------------------
+
+
+class Unlimited(NewReno):
+    """As if acknowledgements came faster than anything can be sent."""
+
+    name = "unlimited"
+
+    def __init__(self, max_datagram_size: int, random: RandomBits | None = None) -> None:
+        super().__init__(max_datagram_size, random)
+        self.congestion_window = 1 << 40
+
+
+def open_another(peer: Peer, remote: Address) -> None:
+    """A further connection to the same server, from another address."""
+    answer = wire.decode_opening(memoryview(peer.syn(6, remote=remote)[0]))
+    assert isinstance(answer, wire.SynAck)
+    peer.server_id, peer.number = answer.source_id, 0
+    peer.send(wire.Ping(), remote=remote)
+
+
+def sent_to(peer: Peer, trains: int) -> dict[Address, int]:
+    """Bytes to each address in a driver's wake-up, which sends so many trains and leaves the rest."""
+    sizes: dict[Address, int] = {}
+    for train in islice(peer.endpoint.datagrams_to_send(peer.now), trains):
+        sizes[train.remote] = sizes.get(train.remote, 0) + train.size
+    return sizes
+
+
+OTHER: Address = ("10.9.9.8", 888)
+
+
+@pytest.mark.parametrize("trains", [1, 3, TRAINS_PER_WAKEUP])
+def test_a_connection_that_may_always_send_leaves_the_others_their_share(trains: int) -> None:
+    peer = Peer(Config(congestion=Unlimited))
+    open_another(peer, OTHER)
+    for connection in peer.endpoint.connections:
+        connection.send(0, bytes(20 << 20))
+    totals = {PEER: 0, OTHER: 0}
+    for _ in range(60 // trains + 2):
+        for remote, size in sent_to(peer, trains).items():
+            totals[remote] += size
+        assert abs(totals[PEER] - totals[OTHER]) <= 2 * TURN_SIZE
+    assert min(totals.values()) > TURN_SIZE
+
+
+def test_a_flood_of_syns_leaves_connections_what_they_send() -> None:
+    peer = Peer(Config(congestion=Unlimited, retry="always"), opened=False)
+    retry = wire.decode_opening(memoryview(peer.syn()[0]))
+    assert isinstance(retry, wire.Retry)
+    peer.arrive(forged_syn(5, 1, peer.parameters, cookie=retry.cookie))
+    answer = wire.decode_opening(memoryview(peer.answers()[0]))
+    assert isinstance(answer, wire.SynAck)
+    peer.server_id = answer.source_id
+    peer.send(wire.Ping())
+    peer.server.send(0, bytes(40 << 20))
+    number = 0
+    for _ in range(20):
+        for _ in range(BUFFERS_PER_WAKEUP):
+            # As a socket merges what one sender sends.
+            syns = b"".join(forged_syn(number + 10 + n) for n in range(50))
+            number += 50
+            peer.arrive(syns, OTHER, wire.OPENING_SIZE)
+        sizes = sent_to(peer, TRAINS_PER_WAKEUP)
+        assert sizes[PEER] > 20 * 60_000
+        assert sizes[OTHER] > 0
+        assert len(peer.endpoint._replies) <= MAX_REPLIES
+    stats = peer.endpoint.stats()
+    assert stats.datagrams_received == stats.retries_sent + 2
+    assert stats.datagrams_dropped > 10_000, "answers beyond those that wait are not kept"

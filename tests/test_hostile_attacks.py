@@ -30,7 +30,6 @@ from rudp.config import Config
 from rudp.ecn import EcnState
 from rudp.endpoint import RESET_BURST, RESETS_PER_SECOND, Endpoint
 from rudp.errors import ConnectionAborted, ErrorCode
-from rudp.inbound import RESET_BURST as STREAM_RESETS
 from rudp.state import State
 from tests.pair import Pair
 
@@ -46,6 +45,7 @@ def broke(peer: Peer, code: ErrorCode, *words: str) -> None:
     for word in words:
         assert word in str(error)
     assert not peer.endpoint.connections
+    assert peer.endpoint.stats().violations == 1
 
 
 # -- off the path -----------------------------------------------------------------------------------------------
@@ -384,26 +384,28 @@ def test_a_stream_beyond_the_limit_ends_the_connection_and_makes_none() -> None:
         broke(peer, ErrorCode.STREAM_STATE_ERROR, "never opened")
 
 
-def test_a_peer_that_resets_streams_faster_than_any_use_ends_its_connection() -> None:
-    peer = Peer(read=True)
-    for number in range(2 * int(STREAM_RESETS)):
+@pytest.mark.parametrize("most", [1, 200, 1000])
+def test_a_peer_that_resets_streams_faster_than_any_use_ends_its_connection(most: int) -> None:
+    peer = Peer(Config(max_stream_resets=most), read=True)
+    for number in range(2 * most):
         if not peer.endpoint.connections:
             break
         peer.send(wire.ResetStream(number << 2 | 2, 1, 0))
         peer.now += 1e-5
-    broke(peer, ErrorCode.PROTOCOL_VIOLATION, "resets more than 1000 streams a second")
+    broke(peer, ErrorCode.PROTOCOL_VIOLATION, f"resets more than {most} streams a second")
+    assert most <= number <= 1.05 * most + 1
     # At a pace that has a use nothing happens.
-    peer = Peer(read=True)
-    for number in range(2 * int(STREAM_RESETS)):
+    peer = Peer(Config(max_stream_resets=most), read=True)
+    for number in range(2 * most):
         peer.send(wire.ResetStream(number << 2 | 2, 1, 0))
-        peer.now += 2e-3
+        peer.now += 2 / most
     assert peer.server.state is State.ESTABLISHED
 
 
 def test_resets_that_we_asked_for_and_repeated_ones_are_no_attack() -> None:
     """A server that ends thousands of streams a second before it saw their ends asks for as many resets."""
     peer = Peer(read=True)
-    for number in range(2 * int(STREAM_RESETS)):
+    for number in range(2 * Config().max_stream_resets):
         stream_id = number << 2 | 2
         peer.send(wire.Stream(stream_id, 0, b"request", False))
         peer.server.stop_sending(stream_id, 0)
