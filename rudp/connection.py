@@ -348,7 +348,7 @@ class Connection:
 
     def end_of_buffer(self, now: float) -> None:
         """A received buffer is finished: decide on acknowledging it."""
-        self._received.end_of_buffer(now)
+        self._received.end_of_buffer(now, self._counters.bytes_received - self._outbound.bytes_answered)
 
     def _accept(
         self, view: memoryview, segment_size: int, canonical: bool, numbers: Sequence[tuple[int, int]], source: Source

@@ -47,7 +47,6 @@ class Outbound:
 
     __slots__ = (
         "_ack_threshold",
-        "_bytes_answered",
         "_closing",
         "_control",
         "_counters",
@@ -57,6 +56,7 @@ class Outbound:
         "_received",
         "_recovery",
         "_streams",
+        "bytes_answered",
         "packetizer",
         "ping",
         "probes",
@@ -87,7 +87,7 @@ class Outbound:
         self._frequency_sequence = 0
         self._ack_threshold = 0
         # Bytes received when the last ACK was sent.
-        self._bytes_answered = 0
+        self.bytes_answered = 0
         self.ping = False
         self.probes = 0
 
@@ -140,7 +140,7 @@ class Outbound:
         # A probe repeats the ACK: all sent so far may be lost, and the peer may have backed off for long.
         probing = self.probes and received.largest >= 0
         if ack_due or probing or (company and received.ack_wanted):
-            fresh = self._counters.bytes_received - self._bytes_answered
+            fresh = self._counters.bytes_received - self.bytes_answered
             most = LEAST_ACK_RANGES + fresh // BYTES_FOR_ACK_RANGE
             ack = received.build_ack(now) if probing else received.build_ack(now, most)
         pinging = self.ping or (ack is not None and not waiting and recovery.ping_due(now))
@@ -155,7 +155,7 @@ class Outbound:
             self.probes = max(0, self.probes - packets.number)
         if ack is not None:
             received.on_ack_sent(now)
-            self._bytes_answered = self._counters.bytes_received
+            self.bytes_answered = self._counters.bytes_received
         return self._send(packets, self._paths.active, now)
 
     def _mtu_probe(self, now: float) -> Train | None:

@@ -12,7 +12,9 @@ acknowledged: `on_ack_acked`.
 The policy: an ACK goes out at the end of a buffer when packets are seen to be missing or late (eight times a
 round trip at most, once the sender has asked for few ACKs), when as many ranges are news as fill half an ACK, when
 a CE mark came, when enough ack-eliciting packets wait, or when waiting would be shorter than a timer's grain;
-otherwise after a quarter of a round trip, max_ack_delay at most.
+otherwise after a quarter of a round trip, max_ack_delay at most. It rides along before, when something is sent, but
+for small packets that come one upon another, as requests and their answers do: there the same few ACKs serve, and to
+make, send, read and reckon one took a third of what a request costs.
 
 Adding in order is O(1); filter_new and adding elsewhere are O(log n), n being 256 ranges at most. `ranges`
 and `floor` are all that is remembered: every number below `floor` counts as received; a packet that late is
@@ -43,6 +45,11 @@ INITIAL_PACKETS: Final = 100
 ACK_ELICITING_THRESHOLD: Final = 10
 # At least this many ACKs a round trip while packets arrive.
 ACKS_PER_RTT: Final = 4
+# Seconds for which an ACK of small packets waits at least while they come one upon another; rare enough as a wake-up.
+PATIENCE: Final = 0.004
+# Bytes since the last ACK that are few: a packet that every path carries. Who has sent no more isn't held back by its
+# congestion window, which is two of them at least.
+FEW_BYTES: Final = 1_200
 # And no more than this for one gap after another, once the sender has asked for few.
 GAP_ACKS_PER_RTT: Final = 8
 # Ranges that no ACK has told of after which one is due at once: what doesn't fit into an ACK is lost to the sender,
@@ -66,7 +73,9 @@ class ReceivedPackets:
         "_frequency_sequence",
         "_gap_seen",
         "_largest_acked",
+        "_last_buffer",
         "_last_sent",
+        "_patient",
         "_reordering_threshold",
         "_rtt",
         "_total",
@@ -95,6 +104,9 @@ class ReceivedPackets:
         self._urgent = False
         self._gap_seen = False
         self._last_sent = float("-inf")
+        # When a buffer last brought something to acknowledge; whether that waits though something else is sent.
+        self._last_buffer = float("-inf")
+        self._patient = False
         self.deadline: float | None = None
         self._ack_eliciting_threshold = 0
         self._reordering_threshold = 1
@@ -147,17 +159,29 @@ class ReceivedPackets:
         if may_have_gap and self._reordering_threshold and (late or self._has_news_of_gap()):
             self._gap_seen = True
 
-    def end_of_buffer(self, now: float) -> None:
-        """Decide when what arrived is acknowledged; call once after each received buffer."""
+    def end_of_buffer(self, now: float, size: int) -> None:
+        """Decide when what arrived is acknowledged; call once after each received buffer.
+
+        `size` is how many bytes of packets have arrived since the last ACK was sent.
+        """
         if not self._waiting:
             return
+        pause, self._last_buffer = now - self._last_buffer, now
+        self._patient = False
         delay, most = self._rtt.smoothed_rtt / ACKS_PER_RTT, self.max_ack_delay
         delay = delay if delay < most else most
         if self._gap_seen and self._last_sent + self._gap_spacing() <= now:
             self._urgent = True
         if len(self.ranges.starts) > MAX_UNTOLD_RANGES and self._untold_ranges() >= MAX_UNTOLD_RANGES:
             self._urgent = True
-        if self._urgent or delay < GRANULARITY or self._waiting >= self._threshold():
+        if self._urgent or self._waiting >= self._threshold():
+            self.deadline = now
+            return
+        if pause < GRANULARITY <= most and size < FEW_BYTES:
+            self._patient = True
+            if delay < PATIENCE:
+                delay = PATIENCE if most > PATIENCE else most
+        elif delay < GRANULARITY:
             self.deadline = now
             return
         if self._gap_seen:
@@ -185,12 +209,12 @@ class ReceivedPackets:
 
     @property
     def ack_wanted(self) -> bool:
-        """Whether packets wait whose sender asked for acknowledgement: then an ACK should ride along.
+        """Whether packets wait whose sender asked for acknowledgement, and an ACK should ride along with what is sent.
 
         For packets that only acknowledge ours none does, or a bulk sender would open every train with one; their
         sender asks by a PING once a round trip.
         """
-        return self._waiting > 0
+        return self._waiting > 0 and not self._patient
 
     def ack_due(self, now: float) -> bool:
         """Whether an ACK is to be sent now, even alone."""
@@ -223,7 +247,7 @@ class ReceivedPackets:
         """Note that the ACK just built was sent: nothing waits any more."""
         self._waiting = 0
         self._changed = False
-        self._urgent = self._gap_seen = False
+        self._urgent = self._gap_seen = self._patient = False
         self.deadline = None
         self._last_sent = now
         self._largest_acked = self.largest

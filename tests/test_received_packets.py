@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from rudp.ecn import CE, ECT0, ECT1
-from rudp.received_packets import MAX_RANGES, ReceivedPackets
+from rudp.received_packets import FEW_BYTES, MAX_RANGES, PATIENCE, ReceivedPackets
 from rudp.rtt import GRANULARITY, RttEstimator
 from rudp.wire import MAX_ACK_RANGES, UNKNOWN_ACK_DELAY, Ack, AckFrequency
 
@@ -27,10 +27,10 @@ class Receiver:
         estimator.update(rtt, 0.0, now=0.0)
         self.received = ReceivedPackets(estimator, max_ack_delay)
 
-    def receive(self, first: int, stop: int, *, quiet: bool = False, ecn: int = 0) -> None:
+    def receive(self, first: int, stop: int, *, quiet: bool = False, ecn: int = 0, size: int = 1_200) -> None:
         for start, end in self.received.filter_new(first, stop):
             self.received.on_received(start, end, self.now, not quiet, ecn)
-        self.received.end_of_buffer(self.now)
+        self.received.end_of_buffer(self.now, size)
 
     def ack(self) -> Ack:
         ack = self.received.build_ack(self.now)
@@ -105,6 +105,80 @@ def test_a_delay_finer_than_timers_is_none(rtt: float, max_ack_delay: float) -> 
     receiver.want_due()
 
 
+@pytest.fixture
+def near() -> Receiver:
+    """As `settled`, on a path so short that an ACK doesn't wait by the round trip; a small packet came just now."""
+    receiver = Receiver(rtt=0.0002)
+    receiver.receive(0, 200)
+    receiver.ack()
+    receiver.now += 0.1
+    receiver.receive(200, 201, size=100)
+    receiver.want_due()
+    receiver.ack()
+    return receiver
+
+
+def test_an_ack_of_small_packets_one_upon_another_waits_and_rides_along_when_it_is_due(near: Receiver) -> None:
+    near.now += 0.0002
+    near.receive(201, 202, size=100)
+    near.want_due_in(PATIENCE)
+    assert near.received.ack_pending
+    assert not near.received.ack_wanted
+    near.now += 0.0002
+    near.receive(202, 203, size=200)
+    near.want_due_in(PATIENCE - 0.0002)
+    near.now += PATIENCE
+    near.want_due()
+    near.ack()
+    near.want_nothing_due()
+
+
+def test_as_many_small_packets_as_large_ones_bring_forth_an_ack(near: Receiver) -> None:
+    for number in range(201, 210):
+        near.now += 0.0002
+        near.receive(number, number + 1, size=100 * (number - 200))
+        assert not near.received.ack_due(near.now)
+    near.receive(210, 211, size=1_000)
+    near.want_due()
+
+
+def test_small_packets_wait_no_longer_than_max_ack_delay() -> None:
+    receiver = Receiver(rtt=0.0002, max_ack_delay=PATIENCE / 2)
+    receiver.receive(0, 200)
+    receiver.ack()
+    receiver.receive(200, 201, size=100)
+    receiver.want_due_in(PATIENCE / 2)
+
+
+@pytest.mark.parametrize("what", ["full", "pause", "gap", "asked", "no delay"])
+def test_nothing_else_waits_for_company(near: Receiver, what: str) -> None:
+    near.now += GRANULARITY * 1.1 if what == "pause" else GRANULARITY * 0.9
+    if what == "asked":
+        near.received.request_immediate()
+    if what == "no delay":
+        near.received.max_ack_delay = GRANULARITY * 0.9
+    near.receive(202 if what == "gap" else 201, 203, size=FEW_BYTES if what == "full" else FEW_BYTES - 1)
+    near.want_due()
+    assert near.received.ack_wanted
+
+
+def test_on_a_long_path_small_packets_one_upon_another_wait_as_long_as_others_and_for_company_no_less() -> None:
+    receiver = Receiver()
+    receiver.receive(0, 200)
+    receiver.ack()
+    receiver.now += 1.0
+    receiver.receive(200, 201, size=100)
+    assert receiver.received.ack_wanted
+    receiver.ack()
+    receiver.now += GRANULARITY / 2
+    receiver.receive(201, 202, size=100)
+    receiver.want_due_in(RTT / 4)
+    assert not receiver.received.ack_wanted
+    receiver.now += GRANULARITY * 1.1
+    receiver.receive(202, 203, size=200)
+    assert receiver.received.ack_wanted
+
+
 def test_later_on_ten_packets_bring_forth_an_ack(settled: Receiver) -> None:
     settled.receive(200, 204)
     settled.want_due_in(RTT / 4)
@@ -123,10 +197,10 @@ def test_a_buffer_asks_for_one_ack_at_most(settled: Receiver) -> None:
     for first in range(200, 400, 4):
         received.on_received(first, first + 2, settled.now, True, 0)
         assert not received.ack_due(settled.now)
-    received.end_of_buffer(settled.now)
+    received.end_of_buffer(settled.now, 1_200)
     settled.want_due()
     settled.ack()
-    received.end_of_buffer(settled.now)
+    received.end_of_buffer(settled.now, 1_200)
     settled.want_nothing_due()
 
 
@@ -241,7 +315,7 @@ def test_no_range_is_pushed_out_of_the_ack_before_it_was_told(settled: Receiver)
         for number in arrived:
             if first <= number < first + 60:
                 settled.received.on_received(number, number + 1, settled.now, True, 0)
-        settled.received.end_of_buffer(settled.now)
+        settled.received.end_of_buffer(settled.now, 1_200)
         if settled.received.ack_due(settled.now):
             # Few go out for that alone: a buffer has five gaps.
             assert settled.now - last >= 0.0015
@@ -370,7 +444,7 @@ def test_a_buffer_with_gaps_counts_as_its_ranges_one_by_one(seed: int) -> None:
         told = []
         for receiver in (whole, single):
             received = receiver.received
-            received.end_of_buffer(receiver.now)
+            received.end_of_buffer(receiver.now, 1_200)
             state = [list(received.ranges), received.floor, received.largest, received.next_timeout()]
             if received.ack_due(receiver.now):
                 state.append(receiver.ack())
@@ -461,7 +535,7 @@ def test_packets_that_end_at_the_floor_change_nothing(receiver: Receiver) -> Non
     receiver.received.on_ack_acked(55)
     receiver.ack()
     receiver.received.on_received(40, 55, receiver.now, True, 0)
-    receiver.received.end_of_buffer(receiver.now)
+    receiver.received.end_of_buffer(receiver.now, 1_200)
     assert not receiver.received.ack_pending
     receiver.want_nothing_due()
 
