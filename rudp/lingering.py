@@ -1,12 +1,16 @@
 """What is left of closed connections: an id and a reply, for a while (TIME-WAIT and its kin).
 
 Knows: connection ids, the datagram that answers late packets, when each may be forgotten.
-Refuses to know: what the datagram says. Every operation is O(1), expire O(forgotten).
+Refuses to know: what the datagram says. Every operation is O(1), expire and add O(forgotten).
 
 There are two times. For three probe timeouts (RFC 9000 section 10.2) the id is needed: a driver should not close its
 socket before. If there is a reply it is kept for longer, as long as a peer may go on retransmitting: one whose FIN
 or whose acknowledgement was lost several times would otherwise learn of a good end by an error. An idle server pays
 some 400 bytes for it.
+
+Nothing is woken up for a single one: what has been kept long enough is forgotten when the next one comes, and the last
+when all of them are not needed any more, or all of their replies. A timer for each was a third of a server's wake-ups
+where connections come and go.
 
 Replies thin out in time, as the peer's own probes do: they come in pairs, a probe timeout apart, then two, four and so
 on, so that two such memories answer each other a few times and no more (RFC 9000 section 10.2.1).
@@ -53,12 +57,15 @@ class _Entry:
 class Lingering:
     """Ids of closed connections, with their replies. Times are in seconds."""
 
-    __slots__ = ("_entries", "_kept", "_needed")
+    __slots__ = ("_entries", "_kept", "_needed_until", "_silent")
 
     def __init__(self) -> None:
         self._entries: dict[int, _Entry] = {}
-        self._needed: deque[tuple[float, int]] = deque()
+        # (until when, id) of those with a reply, and of those without.
         self._kept: deque[tuple[float, int]] = deque()
+        self._silent: deque[tuple[float, int]] = deque()
+        # When the last is needed no more; None when none is.
+        self._needed_until: float | None = None
 
     def __contains__(self, connection_id: int) -> bool:
         return connection_id in self._entries
@@ -69,19 +76,23 @@ class Lingering:
     @property
     def needed(self) -> bool:
         """Whether a connection ended so lately that its peer is likely to ask."""
-        return bool(self._needed)
+        return self._needed_until is not None
 
     def add(self, connection_id: int, linger: Linger, now: float) -> None:
         """Remember a connection that closed at `now`."""
+        self.expire(now)
         self._entries[connection_id] = _Entry(linger.reply, now, linger.probe_timeout)
         # A peer that answers late makes probe timeouts as long as it likes; nobody is waited for longer than this.
-        needed = min(NEEDED_PROBE_TIMEOUTS * linger.probe_timeout, KEPT_SECONDS)
-        self._needed.append((now + needed, connection_id))
-        if linger.reply is not None:
+        needed = now + min(NEEDED_PROBE_TIMEOUTS * linger.probe_timeout, KEPT_SECONDS)
+        if self._needed_until is None or needed > self._needed_until:
+            self._needed_until = needed
+        if linger.reply is None:
+            self._silent.append((needed, connection_id))
+        else:
             self._kept.append((now + KEPT_SECONDS, connection_id))
-        for queue in (self._needed, self._kept):
-            if len(queue) > MAX_LINGERING:
-                self._entries.pop(queue.popleft()[1], None)
+        if len(self._entries) > MAX_LINGERING:
+            most = self._kept if len(self._kept) >= len(self._silent) else self._silent
+            self._entries.pop(most.popleft()[1], None)
 
     def reply(self, connection_id: int, now: float) -> bytes | None:
         """The datagram to answer a late run with, if it is to be answered."""
@@ -98,18 +109,15 @@ class Lingering:
         return entry.reply
 
     def next_timeout(self) -> float | None:
-        """When the oldest may be forgotten, or is needed no more."""
-        if self._needed and self._kept:
-            return min(self._needed[0][0], self._kept[0][0])
-        queue = self._needed or self._kept
-        return queue[0][0] if queue else None
+        """When none is needed any more, or after that none is remembered."""
+        if self._needed_until is not None or not self._kept:
+            return self._needed_until
+        return self._kept[-1][0]
 
     def expire(self, now: float) -> None:
         """Forget what has been kept long enough."""
-        while self._needed and self._needed[0][0] <= now:
-            connection_id = self._needed.popleft()[1]
-            entry = self._entries.get(connection_id)
-            if entry is not None and entry.reply is None:
-                del self._entries[connection_id]
-        while self._kept and self._kept[0][0] <= now:
-            self._entries.pop(self._kept.popleft()[1], None)
+        for queue in (self._silent, self._kept):
+            while queue and queue[0][0] <= now:
+                self._entries.pop(queue.popleft()[1], None)
+        if self._needed_until is not None and self._needed_until <= now:
+            self._needed_until = None

@@ -30,6 +30,34 @@ def test_a_reply_is_kept_for_as_long_as_a_peer_may_retransmit_but_no_socket_wait
     assert lingering.next_timeout() is None
 
 
+def test_however_many_there_are_nobody_is_woken_for_one() -> None:
+    """What has been kept long enough goes when the next one comes; the last have one wake-up, or two."""
+    lingering = Lingering()
+    for number in range(1_000):
+        lingering.add(number, Linger(0.1, b"done" if number % 2 else None), number * 0.1)
+        assert lingering.needed
+        assert lingering.next_timeout() == number * 0.1 + 3 * 0.1
+        assert len(lingering) <= KEPT_SECONDS / 0.1 / 2 + 3
+    lingering.expire(99.9 + 0.31)
+    assert not lingering.needed
+    assert lingering.next_timeout() == 99.9 + KEPT_SECONDS
+    assert 999 in lingering
+    lingering.expire(99.9 + KEPT_SECONDS)
+    assert len(lingering) == 0
+    assert lingering.next_timeout() is None
+
+
+def test_silent_ones_are_bounded_as_those_with_a_reply_are() -> None:
+    lingering = Lingering()
+    lingering.add(-1, Linger(10.0, b"done"), 0.0)
+    for number in range(MAX_LINGERING + 10):
+        lingering.add(number, Linger(10.0, None), 0.0)
+    assert len(lingering) == MAX_LINGERING
+    assert -1 in lingering
+    assert 10 not in lingering
+    assert 11 in lingering
+
+
 def test_a_peer_that_backs_off_gets_an_answer_to_every_probe() -> None:
     lingering = Lingering()
     lingering.add(1, Linger(0.1, b"done"), 0.0)
