@@ -13,6 +13,7 @@ import pytest
 import rudp
 from rudp.aio import client as client_module
 from rudp.aio import driver as driver_module
+from rudp.aio.resolve import resolve
 from rudp.errors import ConnectionClosed, StreamClosed, StreamReset
 from rudp.sim import SimulatedLoop
 from tests.test_aio import HOST, pair, run, settle
@@ -308,7 +309,7 @@ def test_a_slow_resolver_does_not_block_the_loop(monkeypatch):
 
     async def main():
         server = await rudp.serve(hold, "", 0)
-        connecting = asyncio.ensure_future(asyncio.wait_for(rudp.connect(HOST, server.local_address[1]), 10))
+        connecting = asyncio.ensure_future(asyncio.wait_for(rudp.connect("localhost", server.local_address[1]), 10))
         await settle()
         assert not connecting.done()
         answer.set()
@@ -319,6 +320,38 @@ def test_a_slow_resolver_does_not_block_the_loop(monkeypatch):
 
     # uvloop asks the C library itself.
     run(main(), asyncio.new_event_loop)
+
+
+@pytest.mark.parametrize(
+    ("host", "family", "address"),
+    [
+        ("127.0.0.1", 0, ("127.0.0.1", 7)),
+        ("127.0.0.1", socket.AF_INET, ("127.0.0.1", 7)),
+        ("::1", 0, ("::1", 7, 0, 0)),
+        ("::1", socket.AF_INET6, ("::1", 7, 0, 0)),
+        ("::ffff:192.0.2.1", 0, ("192.0.2.1", 7)),
+    ],
+)
+def test_what_is_an_address_already_asks_nobody(monkeypatch, host, family, address):
+    async def main():
+        def asked(*arguments, **options):
+            raise AssertionError("the resolver was asked")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", asked)
+        assert await resolve(host, 7, family) == [address]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("host", "family"), [("127.0.0.1", socket.AF_INET6), ("::1", socket.AF_INET), ("1.2.3.4.5", 0)]
+)
+def test_what_is_no_address_of_the_family_is_the_systems_to_refuse(host, family):
+    async def main():
+        with pytest.raises(socket.gaierror):
+            await resolve(host, 7, family)
+
+    asyncio.run(main())
 
 
 def test_cancelling_receive_exactly_and_accept_takes_nothing():

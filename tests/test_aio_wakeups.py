@@ -95,6 +95,60 @@ def test_a_small_message_is_one_datagram_and_hardly_more_than_one_look(sockets: 
     run(main())
 
 
+def test_an_opening_and_its_close_are_five_datagrams_and_few_turns(
+    sockets: list[Counting], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 40
+    timers = 0
+    on_timer = driver_module.Driver._on_timer
+
+    def counted(driver: driver_module.Driver) -> None:
+        nonlocal timers
+        timers += 1
+        on_timer(driver)
+
+    monkeypatch.setattr(driver_module.Driver, "_on_timer", counted)
+
+    async def main() -> None:
+        nonlocal timers
+        async with await rudp.serve(discard, HOST, 0) as server, await rudp.Endpoint.bind(HOST) as endpoint:
+            loop = asyncio.get_running_loop()
+            port = server.local_address[1]
+            for _ in range(count):
+                await (await endpoint.connect(HOST, port)).close()
+            before, timers, start = [Counter(sock.calls) for sock in sockets], 0, loop.time()
+            scheduled = 0
+            call_soon = loop.call_soon
+
+            def counting(*arguments: Any, **options: Any) -> Any:
+                nonlocal scheduled
+                scheduled += 1
+                return call_soon(*arguments, **options)
+
+            loop.call_soon = counting  # type: ignore[method-assign]
+            try:
+                for _ in range(count):
+                    await (await endpoint.connect(HOST, port)).close()
+            finally:
+                del loop.call_soon  # type: ignore[attr-defined]
+            served, asked = (sock.calls - earlier for sock, earlier in zip(sockets, before, strict=True))
+            # SYN_ACK, and FIN with the acknowledgement of the client's; SYN, FIN, and the acknowledgement of the
+            # server's. A repetition where the machine is slow.
+            spare = count // 4
+            assert 2 * count <= served["sent"] <= 2 * count + spare
+            assert 3 * count <= asked["sent"] <= 3 * count + spare
+            # Now and then the socket is asked for more; an acknowledgement may have the next SYN behind it.
+            for calls in (served, asked):
+                assert calls["looked"] - calls["received"] <= count // 2
+            # For the SYN, for the first step of the handler and for what it leads to; all else happens in the turns
+            # that read the socket.
+            assert scheduled <= 3 * count + spare
+            # The closed ones are forgotten together, not each by a timer of its own.
+            assert timers <= spare + 60 * (loop.time() - start)
+
+    run(main())
+
+
 def test_a_reader_answers_in_the_turn_that_read_the_socket() -> None:
     async def main() -> None:
         async with pair(echo_main) as connection:

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 from rudp.aio.driver import Driver
 from rudp.aio.stream import Stream
 from rudp.aio.system import TrainSocket
+from rudp.aio.waiter import Waiter
 from rudp.connection import Connection as CoreConnection
 from rudp.errors import ConnectionClosed, StreamLimitReached
 from rudp.events import (
@@ -65,8 +66,8 @@ class Connection:
         self._streams: dict[int, Any] = {}
         # None while empty, as in an idle connection.
         self._incoming: list[Stream] | None = None
-        self._waiters: list[asyncio.Future[None]] | None = None
-        self._opening: asyncio.Future[None] | None = None
+        self._waiters: list[Waiter] | None = None
+        self._opening: Waiter | None = None
         self._peer_finished = False
         self._terminated = False
         # Open pairs of reader and writer, and who makes them for streams that the peer opens.
@@ -176,9 +177,9 @@ class Connection:
                 return
             yield stream
 
-    def _wait(self) -> asyncio.Future[None]:
-        """A future that is done when anything changes that concerns the connection as a whole."""
-        waiter = self.loop.create_future()
+    def _wait(self) -> Waiter:
+        """To be awaited: what ends when anything changes that concerns the connection as a whole."""
+        waiter = Waiter(self.loop)
         self._waiters = [old for old in self._waiters or () if not old.done()]
         self._waiters.append(waiter)
         return waiter
@@ -243,7 +244,7 @@ class Connection:
         """Wait for the end of the three-way handshake. Raises the error it ended in."""
         if self.core.is_open:
             return
-        self._opening = self.loop.create_future()
+        self._opening = Waiter(self.loop)
         try:
             await self._opening
         except asyncio.CancelledError:
@@ -285,10 +286,10 @@ class Connection:
     def _on_stopped(self, event: SendingStopped) -> None:
         self._for_reading(event.stream_id).on_stopped(event.code)
 
-    def _on_change(self, event: Event) -> None:
+    def _on_change(self, event: Event) -> bool:
         """The peer finished, admits more streams, or moved: whoever waits for the connection looks again."""
         self._peer_finished = self._peer_finished or isinstance(event, PeerFinished)
-        self._notify()
+        return self._notify()
 
     def _for_reading(self, stream_id: int) -> Any:
         """The stream an event is for. Stream 0 comes out of accept_stream when the peer uses it and nobody here did."""
@@ -296,24 +297,23 @@ class Connection:
             self._offer(self._stream(0))
         return self._streams.get(stream_id) or self._stream(stream_id)
 
-    def _on_opened(self, event: StreamOpened) -> None:
+    def _on_opened(self, event: StreamOpened) -> bool:
         if self.on_stream is not None:
             self.on_stream(self, event.stream_id)
-            return
-        self._offer(self._stream(event.stream_id))
+            return False
+        return self._offer(self._stream(event.stream_id))
 
-    def _offer(self, stream: Stream) -> None:
+    def _offer(self, stream: Stream) -> bool:
         """A stream for `accept_stream`."""
         if self._incoming is None:
             self._incoming = []
         self._incoming.append(stream)
-        self._notify()
+        return self._notify()
 
-    def _on_connected(self, _: Event) -> None:
-        if self._opening is not None and not self._opening.done():
-            self._opening.set_result(None)
+    def _on_connected(self, _: Event) -> bool:
+        return self._opening is None or self._opening.wake()
 
-    def _on_terminated(self, event: Terminated) -> None:
+    def _on_terminated(self, event: Terminated) -> bool:
         self._terminated = True
         self._error = event.error
         self.driver.sinks.pop(self.core.id, None)
@@ -321,12 +321,15 @@ class Connection:
         for sink in list(self._streams.values()):
             sink.on_terminated(event.error)
         self._notify()
+        return True  # nobody can send on it any more, so nothing waits for company
 
-    def _notify(self) -> None:
+    def _notify(self) -> bool:
+        """Have whoever waits look again. Whether all have; else they do in the loop's next turn."""
         waiters, self._waiters = self._waiters, None
+        done = True
         for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
+            done = waiter.wake() and done
+        return done
 
 
 _HANDLERS: Final[dict[type, Callable[[Connection, Any], bool | None]]] = {

@@ -38,9 +38,9 @@ BUFFERS_PER_WAKEUP: Final = 16
 TRAINS_PER_WAKEUP: Final = 32
 # Where each of its datagrams is a system call of its own, a train costs some eight times as much.
 SINGLE_SENDS: Final = 8
-# A single datagram of at most so many bytes is mostly alone. Whether more wait behind it is looked for, which costs a
+# A single datagram, of at most so many bytes, is mostly alone. Whether more wait behind it is looked for, which costs a
 # system call, after so many wake-ups in which nothing did; a socket that has more stays readable meanwhile.
-SMALL: Final = 1000
+SMALL: Final = 1_500
 LONGEST_PATIENCE: Final = 16
 # Seconds after which a full socket is tried again where the loop can't watch it.
 RETRY_SEND: Final = 0.001

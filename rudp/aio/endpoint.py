@@ -196,9 +196,8 @@ class Server:
     ) -> None:
         self._driver = _AcceptingDriver(sock, config, self._on_accept, forwarding)
         self._started = on_accept
-        self._tasks: dict[asyncio.Task[None], None] = {}
-        # One for all tasks: each would hold its own.
-        self._forget = self._tasks.pop
+        # Of handlers that haven't returned; one that was cancelled before it began stays.
+        self._tasks: dict[Connection, asyncio.Task[None]] = {}
         self._closing = False
 
     def _on_accept(self, connection: Connection) -> None:
@@ -251,8 +250,8 @@ class Server:
     async def wait_closed(self) -> None:
         """Wait until `close` was called, every handler has returned and the socket is closed."""
         await asyncio.shield(self._driver.closed)
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+        while running := [task for task in self._tasks.values() if not task.done()]:
+            await asyncio.wait(running)
 
     async def aclose(self, timeout: float | None = None) -> None:
         """Accept no further connection, close the open ones in good order, and wait for the end of it all.
@@ -265,7 +264,7 @@ class Server:
             await asyncio.wait_for(self.wait_closed(), timeout)
         except TimeoutError:
             self.abort_clients()
-            for task in list(self._tasks):
+            for task in list(self._tasks.values()):
                 task.cancel()
             await self.wait_closed()
 
@@ -294,34 +293,39 @@ class Server:
 
     def run(self, connection: Connection, handler: Handler) -> None:
         """Start a handler's task; the server waits for it in `wait_closed`."""
-        task = self._driver.loop.create_task(_run_handler(connection, handler), name="rudp handler")
-        self._tasks[task] = None
-        task.add_done_callback(self._forget)
+        coroutine = _run_handler(connection, handler, self._tasks)
+        self._tasks[connection] = self._driver.loop.create_task(coroutine, name="rudp handler")
 
 
-async def _run_handler(connection: Connection, handler: Handler) -> None:
+async def _run_handler(
+    connection: Connection, handler: Handler, running: dict[Connection, asyncio.Task[None]]
+) -> None:
     """One connection's handler: returns, and the connection is closed; raises, and it is aborted with a log line.
 
     The line is of level ERROR with a traceback, or INFO when the connection itself ended under the handler.
     """
     try:
-        await handler(connection)
-    except asyncio.CancelledError:
-        connection.abort(0, "the server shut down")
-        raise
-    except (ConnectionLost, ConnectionClosed) as error:
-        # The connection's own end, which a handler need not catch.
-        logger.info("%r ended: %s", connection, error)
-        connection.abort(1, "internal error")
-        return
-    except Exception:
-        logger.exception("the handler of %r failed: the connection is aborted", connection)
-        connection.abort(1, "internal error")
-        return
-    try:
-        await connection.close()
-    except OSError as error:
-        logger.info("%r did not close in good order: %s", connection, error)
+        try:
+            await handler(connection)
+        except asyncio.CancelledError:
+            connection.abort(0, "the server shut down")
+            raise
+        except (ConnectionLost, ConnectionClosed) as error:
+            # The connection's own end, which a handler need not catch.
+            logger.info("%r ended: %s", connection, error)
+            connection.abort(1, "internal error")
+            return
+        except Exception:
+            logger.exception("the handler of %r failed: the connection is aborted", connection)
+            connection.abort(1, "internal error")
+            return
+        try:
+            await connection.close()
+        except OSError as error:
+            logger.info("%r did not close in good order: %s", connection, error)
+    finally:
+        # Not by a callback of the task's, which would take a turn of the loop more.
+        del running[connection]
 
 
 def handler_server(
