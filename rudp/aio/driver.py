@@ -165,7 +165,7 @@ class Driver:
                 self._reads_soon = True
                 self.loop.call_soon(self._read_on)
                 break
-            if buffers == 1 and size <= SMALL and self._patience:
+            if buffers == 1 and size <= SMALL and self._patience and not self._gathering.active:
                 self._patience -= 1
                 break
             received = receive()
