@@ -242,7 +242,7 @@ class Outbound:
         """When something held back by time alone can go: an ACK, a paced train, a challenge. None: nothing."""
         due = self._received.deadline
         if self._control.pending or self._streams.turns.ready:
-            release = self._recovery.pacing_release_time(now)
+            release = self._release_time(now)
             if release is not None and (due is None or release < due):
                 due = release
         candidate = self._paths.candidate
@@ -251,3 +251,11 @@ class Outbound:
             if challenge is not None and (due is None or challenge < due):
                 due = challenge
         return due
+
+    def _release_time(self, now: float) -> float | None:
+        """When the pacer lets go what waits; None when it doesn't hold it back, or the window does too."""
+        recovery, packetizer = self._recovery, self.packetizer
+        room = recovery.congestion.congestion_window - recovery.sent_packets.bytes_in_flight
+        if room < packetizer.datagram_size and not packetizer.small_fits(self._streams.turns, self._control, room):
+            return None  # of what is left of the window nothing will be taken, however late
+        return recovery.pacing_release_time(now)

@@ -154,7 +154,7 @@ class Packetizer:
         if packets > 1:
             packets = min(MAX_SEGMENTS, MAX_TRAIN_SIZE // size, packets)
         elif not packets:
-            if not self._small_fits(turns, control, allowance):
+            if not self.small_fits(turns, control, allowance):
                 return self._finish(head, [], now) if head.parts else None
             packets = 1
         for frame, encoded in control.take(head.room, wire.MAX_FRAMES - len(head.content)):
@@ -172,7 +172,7 @@ class Packetizer:
             return None
         return self._finish(head, runs, now)
 
-    def _small_fits(self, turns: Turns, control: ControlQueue, allowance: int) -> bool:
+    def small_fits(self, turns: Turns, control: ControlQueue, allowance: int) -> bool:
         """Whether the last bytes of a window, too few for a whole packet, hold all that waits."""
         stream = turns.next_ready()
         overhead = self.datagram_size - self._room + wire.STREAM_HEADER_SIZE

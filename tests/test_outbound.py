@@ -269,3 +269,16 @@ class TestWindowTail:
         pair.client.send(0, bytes(200))
         pair.flush()
         assert len(pair.log) == before + 1
+
+    def test_nobody_wakes_up_for_what_is_left_of_a_window_and_too_little(self) -> None:
+        pair = Pair(delay=0.2)
+        recovery: Any = pair.client._recovery
+        pair.client.send(0, bytes(100))
+        pair.flush()
+        assert 0 < recovery.congestion.congestion_window - in_flight(pair) < 10 * 1200
+        pair.client.send(0, bytes(100_000))
+        # The ACKs of what goes now will be on their way.
+        pair.run(0.15)
+        room = recovery.congestion.congestion_window - in_flight(pair)
+        assert 0 < room < 1200
+        assert pair.client.next_timeout() == recovery.next_timeout()

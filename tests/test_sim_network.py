@@ -110,6 +110,31 @@ def test_a_cancelled_timer_does_not_fire() -> None:
     assert pair.a.timeouts_handled == []
 
 
+def test_a_timer_that_comes_and_goes_before_a_far_one_is_one_event_each_time() -> None:
+    """As a pacer's before a probe timeout: what waits for the far one is not asked for again and again."""
+
+    class Paced(Fake):
+        def handle_timeout(self, now: float) -> None:
+            super().handle_timeout(now)
+            if now < 1.0:
+                network.call_at(now + 0.01, go_on)
+            self.timeout = 5.0 if now < 5.0 else None
+
+    def go_on() -> None:
+        paced.timeout = network.now + 0.09
+        host.service()
+
+    network = Network()
+    paced = Paced()
+    host = network.add_host(A, paced)
+    go_on()
+    network.run()
+    handled = len(paced.timeouts_handled)
+    assert handled > 10
+    assert paced.timeouts_handled[-1] == 5.0
+    assert network.events == handled + (handled - 2)  # and the calls of go_on
+
+
 def test_a_timer_that_stays_in_the_past_is_an_error() -> None:
     class Stuck(Fake):
         def handle_timeout(self, now: float) -> None:

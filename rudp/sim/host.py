@@ -67,6 +67,7 @@ class Host:
         "_flows",
         "_in_service",
         "_random",
+        "_wakeups",
         "address",
         "buffers_received",
         "bytes_received",
@@ -109,6 +110,8 @@ class Host:
         self._digest = hashlib.sha256() if digest else None
         self._flows: dict[tuple[Address, Address], bytes] = {}
         self._armed = self._due = inf
+        # Times at which the clock will call, whether they still mean anything or not: none is asked for twice.
+        self._wakeups: set[float] = set()
         self._callback = self._on_timer
         self._in_service = False
 
@@ -215,10 +218,13 @@ class Host:
         due = self._due
         if due < self._armed:
             now = self._clock.now
-            self._armed = due if due > now else now
-            self._clock.call_at(self._armed, self._callback)
+            self._armed = at = due if due > now else now
+            if at not in self._wakeups:
+                self._wakeups.add(at)
+                self._clock.call_at(at, self._callback)
 
     def _on_timer(self, now: float) -> None:
+        self._wakeups.discard(now)
         if now < self._armed:
             return  # the timer was armed for an earlier time after this event was scheduled
         self._armed = inf
