@@ -344,7 +344,11 @@ class Connection:
             return
         for numbers, part in self._inbound.fresh(view, segment_size, ranges, count):
             self._accept(part, segment_size, kind.canonical, numbers, source)
-        self._wake()
+        self._ready[self.id] = self
+        # Plain data only puts off what is due, unless it makes something else due.
+        closing = self._closing
+        if not kind.canonical or closing.finished or closing.peer_fin is not None or self._outbound.has_work:
+            self._deadlines.invalidate()
 
     def end_of_buffer(self, now: float) -> None:
         """A received buffer is finished: decide on acknowledging it."""
@@ -423,6 +427,7 @@ class Connection:
     def on_datagram_too_big(self, size: int, now: float) -> None:
         """This machine refused to send a datagram of `size` bytes."""
         self._paths.mtu.on_too_big(size, now)
+        self._deadlines.invalidate()
 
     def handle_timeout(self, now: float) -> None:
         """Act on what is due; harmless when called early."""
@@ -454,6 +459,7 @@ class Connection:
     def _settle(self) -> None:
         """Take an ACK that was put off, as if it came now."""
         if self._inbound.held_ack is not None and self._life.state in OPEN_STATES:
+            self._deadlines.invalidate()
             try:
                 self._inbound.settle()
                 self._life.advance(self._now)

@@ -9,24 +9,19 @@ challenge to a path), and which of them ask for more than "let the next train go
 
 from __future__ import annotations
 
-from typing import Final
-
 from rudp.liveness import Liveness
-from rudp.outbound import Outbound
+from rudp.outbound import NEVER, UNKNOWN, Outbound
 from rudp.path import Paths
 from rudp.recovery import Recovery
 from rudp.streams import Streams
 
 __all__ = ["Deadlines"]
 
-_UNKNOWN: Final = float("-inf")
-_NEVER: Final = float("inf")
-
 
 class Deadlines:
     """The soonest of all deadlines of an open connection."""
 
-    __slots__ = ("_acts_at", "_liveness", "_outbound", "_paths", "_recovery", "_streams")
+    __slots__ = ("_acts_at", "_awaited", "_liveness", "_outbound", "_paths", "_recovery", "_streams")
 
     def __init__(
         self, liveness: Liveness, recovery: Recovery, streams: Streams, paths: Paths, outbound: Outbound
@@ -36,11 +31,13 @@ class Deadlines:
         self._streams = streams
         self._paths = paths
         self._outbound = outbound
-        self._acts_at = _UNKNOWN
+        self._acts_at = UNKNOWN
+        # Whether an acknowledgement was awaited when that was reckoned.
+        self._awaited = False
 
     def invalidate(self) -> None:
         """Something happened: what was computed before it proves nothing."""
-        self._acts_at = _UNKNOWN
+        self._acts_at = self._outbound.quiet_until = UNKNOWN
 
     def lets_go_only(self, now: float) -> bool:
         """Whether nothing but an ACK, the pacer or a challenge can be due, which the next train sees to."""
@@ -48,17 +45,26 @@ class Deadlines:
 
     def next(self, now: float) -> float | None:
         """When something is due; None: never."""
+        release = self._outbound.next_timeout(now)
+        awaited = self._recovery.sent_packets.ack_eliciting_in_flight > 0
+        # What was sent since, and plain data that came, has only put off the others, unless it is the first to await an
+        # acknowledgement.
+        if release is not None and release <= self._acts_at and awaited == self._awaited:
+            return release
+        soonest = self._soonest()
+        self._awaited = awaited
+        # A candidate path is given up by a timeout that its next challenge would be sent at.
+        if self._paths.candidate is None:
+            self._acts_at = NEVER if soonest is None else soonest
+        if release is not None and (soonest is None or release < soonest):
+            return release
+        return soonest
+
+    def _soonest(self) -> float | None:
+        """The soonest of what asks for more than the next train."""
         recovery = self._recovery
         soonest = self._liveness.next_deadline(
             recovery.rtt.probe_timeout(), recovery.unacknowledged_since(), self._streams.turns.flow_blocked
         )
         due = recovery.next_timeout()
-        if due is not None and (soonest is None or due < soonest):
-            soonest = due
-        # A candidate path is given up by a timeout that its next challenge would be sent at.
-        if self._paths.candidate is None:
-            self._acts_at = _NEVER if soonest is None else soonest
-        release = self._outbound.next_timeout(now)
-        if release is not None and (soonest is None or release < soonest):
-            return release
-        return soonest
+        return due if due is not None and (soonest is None or due < soonest) else soonest

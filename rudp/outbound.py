@@ -41,6 +41,9 @@ PROBE_SHARE: Final = 8
 LEAST_ACK_RANGES: Final = 8
 BYTES_FOR_ACK_RANGE: Final = 16
 
+UNKNOWN: Final = float("-inf")
+NEVER: Final = float("inf")
+
 
 class Outbound:
     """The way out of one connection."""
@@ -60,6 +63,7 @@ class Outbound:
         "packetizer",
         "ping",
         "probes",
+        "quiet_until",
     )
 
     def __init__(
@@ -90,9 +94,22 @@ class Outbound:
         self.bytes_answered = 0
         self.ping = False
         self.probes = 0
+        # Before then nothing goes but an ACK, a PING and probes: the pacer or the window holds back what waits, or
+        # nothing does. Whoever changes what that was reckoned from sets it to minus infinity.
+        self.quiet_until = UNKNOWN
+
+    @property
+    def has_work(self) -> bool:
+        """Whether frames wait to be sent, or an address to be answered or validated."""
+        paths = self._paths
+        return bool(self._control.pending) or paths.candidate is not None or paths.response is not None
 
     def next_train(self, now: float) -> Train | None:
         """The next train, or None when nothing is due or nothing may go now."""
+        deadline = self._received.deadline
+        ack_due = deadline is not None and now >= deadline
+        if now < self.quiet_until and not (ack_due or self.ping or self.probes):
+            return None
         if self._paths.response is not None or self._paths.candidate is not None:
             train = self._path_train(now)
             if train is not None:
@@ -105,27 +122,34 @@ class Outbound:
             train = self._mtu_probe(now)
             if train is not None:
                 return train
-        return self._data_train(now)
-
-    def _data_train(self, now: float) -> Train | None:
-        recovery, received = self._recovery, self._received
         if self._closing.finished:
             self._finish_when_sent()
         waiting = bool(self._control.pending or self._streams.turns.ready)
-        ack_due = received.deadline is not None and now >= received.deadline
         due = ack_due or self.ping or self.probes
-        if not (due or waiting):
+        train = None
+        if due or waiting:
+            allowance = self._recovery.send_allowance(now)
+            if due or allowance:  # or window or pacer holds it back
+                train = self._fill_train(ack_due, waiting, allowance, now)
+        else:
             self._note_app_limited(now)
-            return None
-        allowance = recovery.send_allowance(now)
-        if not (due or allowance):
-            return None  # window or pacer holds it back
-        return self._fill_train(ack_due, waiting, allowance, now)
+        self._note_quiet(now)
+        return train
 
     def _note_app_limited(self, now: float) -> None:
         recovery = self._recovery
         if not recovery.app_limited and recovery.send_allowance(now) >= self.packetizer.datagram_size:
             recovery.on_app_limited(now)
+
+    def _note_quiet(self, now: float) -> None:
+        """Work out for how long there is nothing to look for here."""
+        if self._paths.candidate is not None or (self._closing.finished and not self._closing.fin_queued):
+            self.quiet_until = UNKNOWN
+        elif self._control.pending or self._streams.turns.ready:
+            self.quiet_until = self._release_time(now)
+        else:
+            # To be limited by the application is yet to be said as soon as the pacer allows a packet.
+            self.quiet_until = NEVER if self._recovery.app_limited else UNKNOWN
 
     def _fill_train(self, ack_due: bool, waiting: bool, allowance: int, now: float) -> Train | None:
         """Make the train, of at most `allowance` bytes where window and pacer count."""
@@ -241,10 +265,11 @@ class Outbound:
     def next_timeout(self, now: float) -> float | None:
         """When something held back by time alone can go: an ACK, a paced train, a challenge. None: nothing."""
         due = self._received.deadline
-        if self._control.pending or self._streams.turns.ready:
+        release = self.quiet_until
+        if release <= now and (self._control.pending or self._streams.turns.ready):
             release = self._release_time(now)
-            if release is not None and (due is None or release < due):
-                due = release
+        if now < release < NEVER and (due is None or release < due):
+            due = release
         candidate = self._paths.candidate
         if candidate is not None:
             challenge = candidate.challenge_at
@@ -252,10 +277,11 @@ class Outbound:
                 due = challenge
         return due
 
-    def _release_time(self, now: float) -> float | None:
-        """When the pacer lets go what waits; None when it doesn't hold it back, or the window does too."""
+    def _release_time(self, now: float) -> float:
+        """When the pacer lets go what waits: UNKNOWN if it may go now, NEVER if the window is too full for it."""
         recovery, packetizer = self._recovery, self.packetizer
         room = recovery.congestion.congestion_window - recovery.sent_packets.bytes_in_flight
         if room < packetizer.datagram_size and not packetizer.small_fits(self._streams.turns, self._control, room):
-            return None  # of what is left of the window nothing will be taken, however late
-        return recovery.pacing_release_time(now)
+            return NEVER  # of what is left of the window nothing will be taken, however late
+        release = recovery.pacer.release_time(now)
+        return UNKNOWN if release is None else release
