@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
+from itertools import count
 from math import inf
 from typing import Final
 
@@ -46,14 +47,14 @@ class Clock:
         self.now = start
         self.events = 0
         self._heap: list[tuple[float, int, Callable[[float], object]]] = []
-        self._sequence = 0
+        self._sequence = count()
 
     def call_at(self, time: float, callback: Callable[[float], object]) -> None:
         """Call `callback(time)` when the clock is at `time` (seconds); a time gone by means now."""
         if not time < inf:
             raise SimulationError(f"an event at {time} would never happen")
-        self._sequence += 1
-        heappush(self._heap, (time if time > self.now else self.now, self._sequence, callback))
+        now = self.now
+        heappush(self._heap, (time if time > now else now, next(self._sequence), callback))
 
     def next_event_at(self) -> float | None:
         """When the next event is due, or None if there is none."""
@@ -77,10 +78,11 @@ class Clock:
         limit = inf if until is None else until
         budget = max_events
         at_this_instant = 0
+        now = self.now
         while heap and heap[0][0] <= limit:
             time, _, callback = heappop(heap)
-            if time > self.now:
-                self.now = time
+            if time > now:
+                now = self.now = time
                 at_this_instant = 0
             at_this_instant += 1
             budget -= 1

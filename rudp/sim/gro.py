@@ -26,6 +26,8 @@ __all__ = ["MAX_PAYLOAD", "MAX_SEGMENTS", "Received", "merge", "split"]
 MAX_PAYLOAD: Final = 65_507
 # The kernel's UDP_MAX_SEGMENTS and UDP_GRO_CNT_MAX.
 MAX_SEGMENTS: Final = 64
+# Of datagrams up to this size a buffer has room for as many.
+SMALL: Final = MAX_PAYLOAD // MAX_SEGMENTS
 
 _new_datagram: Final = partial(tuple.__new__, Datagram)
 
@@ -82,20 +84,27 @@ def _merge(batch: Batch, probability: float, random: Random) -> list[Received]:
     merged: list[Received] = []
     pieces: list[bytes] = []
     segment_size = room = 0
-    # Source, destination and ECN mark of what is being merged.
-    flow: tuple[Any, ...] = ()
-    for _, datagram in batch:
-        data = datagram[0]
+    # Of what is being merged.
+    flow: tuple[Any, ...] = (None, None, 0)
+    source, destination, ecn = flow
+    for _, (data, its_source, its_destination, its_ecn) in batch:
         size = len(data)
-        if room and 0 < size <= segment_size and datagram[1:] == flow and (draw is None or draw() < probability):
+        if (
+            room
+            and 0 < size <= segment_size
+            and its_source == source
+            and its_destination == destination
+            and its_ecn == ecn
+            and (draw is None or draw() < probability)
+        ):
             pieces.append(data)
             room = room - 1 if size == segment_size else 0
             continue
         if pieces:
             merged.append(_new_received((bytearray().join(pieces), segment_size, *flow)))
-        flow = datagram[1:]
+        source, destination, ecn = flow = its_source, its_destination, its_ecn
         pieces = [data]
         segment_size = size
-        room = min(MAX_SEGMENTS, MAX_PAYLOAD // size) - 1 if size else 0
+        room = (MAX_SEGMENTS if size <= SMALL else MAX_PAYLOAD // size) - 1 if size else 0
     merged.append(_new_received((bytearray().join(pieces), segment_size, *flow)))
     return merged

@@ -129,7 +129,8 @@ class Host:
             for _ in range(MAX_ROUNDS):
                 for train in endpoint.datagrams_to_send(now):
                     self._send(train, now)
-                if not self._drain_events() or self.on_event is None:
+                item = endpoint.next_event()
+                if item is None or not self._tell(item):
                     break
             else:
                 raise Stalled(f"{self!r}: at {now!r} s every answer to an event causes another event")
@@ -168,45 +169,43 @@ class Host:
         else:
             route.send(batch)
 
-    def _drain_events(self) -> bool:
-        next_event = self.endpoint.next_event
-        item = next_event()
-        if item is None:
-            return False
-        on_event = self.on_event
+    def _tell(self, item: tuple[Any, Any] | None) -> bool:
+        """Hand on this event and those that follow; whether there was an application to answer them."""
+        next_event, on_event = self.endpoint.next_event, self.on_event
         while item is not None:
             if on_event is None:
                 self.events.append(item)
             else:
                 on_event(*item)
             item = next_event()
-        return True
+        return on_event is not None
 
     def _receive(self, batch: Batch, now: float) -> None:
-        self.datagrams_received += len(batch)
-        random = self._random
+        count = len(batch)
+        self.datagrams_received += count
         probability = self.merging
-        if probability is None and len(batch) > 1:
+        if probability is None and count > 1:
             # Half of the time all that may be merged is, a quarter nothing, a quarter something between.
-            drawn = random.random()
-            probability = 1.0 if drawn < 0.5 else 0.0 if drawn < 0.75 else random.random()
-        for received in merge(batch, 1.0 if probability is None else probability, random):
+            random = self._random.random
+            drawn = random()
+            probability = 1.0 if drawn < 0.5 else 0.0 if drawn < 0.75 else random()
+        for received in merge(batch, 1.0 if probability is None else probability, self._random):
             self._deliver(received, now)
         self.service()
 
     def _deliver(self, received: Received, now: float) -> None:
         data, segment_size, source, destination, ecn = received
-        size = len(data)
         self.buffers_received += 1
-        self.bytes_received += size
+        self.bytes_received += len(data)
         if self._digest is not None:
             flow = self._flows.get((source, destination))
             if flow is None:
                 flow = self._flows[source, destination] = repr((source, destination)).encode()
-            self._digest.update(_DELIVERY.pack(now, size, segment_size, ecn) + flow)
+            self._digest.update(_DELIVERY.pack(now, len(data), segment_size, ecn) + flow)
             self._digest.update(data)
-        with memoryview(data) as view:
-            self.endpoint.receive(view, segment_size, source, destination, ecn, now)
+        view = memoryview(data)
+        self.endpoint.receive(view, segment_size, source, destination, ecn, now)
+        view.release()
         try:
             data.clear()
         except BufferError:

@@ -74,19 +74,16 @@ class Rate(Node):
             while queue and queue[0][0] <= time:
                 queued -= queue.popleft()[1]
             size = len(datagram[0]) + overhead
-            if queue:
-                if queued + size > max_bytes or len(queue) >= max_packets:
-                    continue
-            else:
+            with_it = queued + size
+            if not queue:
                 free_at = time
-            if finish is None:
-                free_at += size * seconds_per_byte
-            else:
-                free_at = finish(free_at, size)
-            queued += size
+            elif with_it > max_bytes or len(queue) >= max_packets:
+                continue
+            free_at = free_at + size * seconds_per_byte if finish is None else finish(free_at, size)
+            queued = with_it
             accepted_bytes += size
-            if queued > largest:  # noqa: PLR1730 (a call of max() is dearer, and this is per packet)
-                largest = queued
+            if with_it > largest:  # noqa: PLR1730 (a call of max() is dearer, and this is per packet)
+                largest = with_it
             queue.append((free_at, size))
             out.append((free_at, datagram))
         self._free_at = free_at

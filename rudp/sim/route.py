@@ -88,16 +88,18 @@ class Inbox:
         if now < self._armed:
             return  # the inbox was armed for an earlier time after this event was scheduled
         self._armed = inf
-        batch = self._take(now)
-        if self._head < len(self._pending):
+        pending, head = self._pending, self._head
+        if pending[-1][0] <= now:
+            self._pending, self._head = [], 0
+            batch = pending[head:] if head else pending
+        else:
+            batch = self._take(now)
             self._arm()
         self._receive(batch, now)
 
     def _take(self, now: float) -> Batch:
+        """What is due by now, of more than that."""
         pending, head = self._pending, self._head
-        if pending[-1][0] <= now:
-            self._pending, self._head = [], 0
-            return pending[head:] if head else pending
         stop = head + 1
         if pending[stop][0] <= now:
             stop = bisect_right(pending, now, lo=stop, key=_time)
