@@ -71,9 +71,15 @@ def closed_by_peer(frame: Close) -> ConnectionReset:
 class Closing:
     """How far a connection's close has come."""
 
-    __slots__ = ("farewell", "fin_acked", "fin_queued", "finished", "peer_fin", "peer_finished", "receiving_ended")
+    # fmt: off
+    __slots__ = (
+        "begun", "farewell", "fin_acked", "fin_queued", "finished", "peer_fin", "peer_finished", "receiving_ended",
+    )
+    # fmt: on
 
     def __init__(self) -> None:
+        # Either side has said that it writes no more.
+        self.begun = False
         # The application will write no more; and, after a full close, read no more either.
         self.finished = False
         self.receiving_ended = False
@@ -84,11 +90,16 @@ class Closing:
         self.peer_fin: Fin | None = None
         self.peer_finished = False
 
+    def finish(self) -> None:
+        """The application writes no more."""
+        self.finished = self.begun = True
+
     def on_fin(self, fin: Fin) -> None:
         """The peer's FIN arrived. Raises ProtocolError when it contradicts an earlier one."""
         if self.peer_fin is not None and self.peer_fin != fin:
             raise ProtocolError(ErrorCode.FINAL_SIZE_ERROR, f"FIN says {fin}, an earlier one said {self.peer_fin}")
         self.peer_fin = fin
+        self.begun = True
 
     def check(self, opened: list[int], highest: int) -> None:
         """Hold what arrived against the FIN. Raises ProtocolError when the peer went beyond it."""

@@ -48,33 +48,21 @@ from rudp.train import Address, Source, Train
 __all__ = ["Connection"]
 
 _OPENING_STATES: Final = (State.SYN_SENT, State.SYN_RECEIVED)
+# A global is read in half the time of an enumeration's member, and these are for each train.
+_SYN_RECEIVED: Final = State.SYN_RECEIVED
+_FIN_WAIT_2: Final = State.FIN_WAIT_2
 
 
 class Connection:
     """A connection. Endpoints make them: `Endpoint.connect`, or a SYN that arrives."""
 
+    # fmt: off
     __slots__ = (
-        "_closing",
-        "_config",
-        "_control",
-        "_counters",
-        "_deadlines",
-        "_inbound",
-        "_life",
-        "_liveness",
-        "_now",
-        "_opening",
-        "_outbound",
-        "_paths",
-        "_ready",
-        "_received",
-        "_recovery",
-        "_streams",
-        "due",
-        "events",
-        "id",
+        "_closing", "_config", "_control", "_counters", "_deadlines", "_inbound", "_life", "_liveness", "_now",
+        "_opening", "_outbound", "_paths", "_ready", "_received", "_recovery", "_streams", "due", "events", "id",
         "timers",
     )
+    # fmt: on
 
     def __init__(
         self,
@@ -337,7 +325,7 @@ class Connection:
         """A run of `count` DATA packets; `ranges` of truncated numbers, `source` is (remote, local, ECN mark)."""
         self._now = now
         state = self._life.state
-        if state not in OPEN_STATES and state is not State.SYN_RECEIVED:
+        if state not in OPEN_STATES and state is not _SYN_RECEIVED:
             return
         if kind.epoch or kind.key_phase:
             self._counters.datagrams_corrupt += count
@@ -346,8 +334,7 @@ class Connection:
             self._accept(part, segment_size, kind.canonical, numbers, source)
         self._ready[self.id] = self
         # Plain data only puts off what is due, unless it makes something else due.
-        closing = self._closing
-        if not kind.canonical or closing.finished or closing.peer_fin is not None or self._outbound.has_work:
+        if not kind.canonical or self._closing.begun or self._outbound.has_work:
             self._deadlines.invalidate()
 
     def end_of_buffer(self, now: float) -> None:
@@ -359,10 +346,11 @@ class Connection:
     ) -> None:
         """A run of packets, intact and new; `numbers` are their ranges."""
         life, now, size = self._life, self._now, len(view)
-        if life.state in CLOSED_STATES:
+        state = life.state
+        if state in CLOSED_STATES:
             return
         newest = numbers[-1][1] > self._received.largest + 1
-        if life.state is State.SYN_RECEIVED:
+        if state is _SYN_RECEIVED:
             self._opening.on_first_data(now)
             life.connect(Input.FIRST_DATA)
         try:
@@ -370,7 +358,8 @@ class Connection:
             if close is not None:
                 life.on_close(close)
                 return
-            life.advance(now)
+            if self._closing.begun:
+                life.advance(now)
         except DecodeError as error:
             life.on_violation(ProtocolError(ErrorCode.FRAME_ENCODING_ERROR, str(error)), now)
         except ProtocolError as error:
@@ -432,8 +421,10 @@ class Connection:
     def handle_timeout(self, now: float) -> None:
         """Act on what is due; harmless when called early."""
         self._now = now
-        self._settle()
-        if self._deadlines.lets_go_only(now):
+        if self._inbound.held_ack is not None:
+            self._settle()
+        if now < self._deadlines.acts_at:
+            # An ACK, the pacer or a challenge is due, which the next train sees to.
             self._ready[self.id] = self
             return
         self._wake()
@@ -462,7 +453,8 @@ class Connection:
             self._deadlines.invalidate()
             try:
                 self._inbound.settle()
-                self._life.advance(self._now)
+                if self._closing.begun:
+                    self._life.advance(self._now)
             except ProtocolError as error:
                 self._life.on_violation(error, self._now)
 
@@ -478,7 +470,7 @@ class Connection:
             self._settle()
         state = self._life.state
         if state in OPEN_STATES:
-            if state is State.FIN_WAIT_2:
+            if state is _FIN_WAIT_2:
                 self._life.bound_close(now)
             return self._outbound.next_train(now)
         path, words = self._paths.active, self._life.last_words

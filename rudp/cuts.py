@@ -15,9 +15,9 @@ from typing import Any, Final
 
 __all__ = ["cut"]
 
-# Pieces for which places are kept: few are cut as fast without, and no train has more. Kept they cost some 150 bytes a
+# Pieces for which places are kept: one is cut as fast without, and no train has more. Kept they cost some 150 bytes a
 # piece, and of one size there are as many as trains that lost a part have numbers of packets, forth and back.
-LEAST_KEPT: Final = 4
+LEAST_KEPT: Final = 2
 MOST_KEPT: Final = 64
 SIZES_KEPT: Final = 256
 

@@ -4,7 +4,7 @@ Knows: who has a deadline (loss detection and probes, idleness, keepalive, givin
 challenge to a path), and which of them ask for more than "let the next train go". Refuses to know: what is done then.
 
     next            O(1)
-    lets_go_only    O(1): a wake-up before `acts_at` is for the next train alone, which saves most of its cost
+    acts_at         a wake-up before it is for the next train alone, which saves most of its cost
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ __all__ = ["Deadlines"]
 class Deadlines:
     """The soonest of all deadlines of an open connection."""
 
-    __slots__ = ("_acts_at", "_awaited", "_liveness", "_outbound", "_paths", "_recovery", "_streams")
+    __slots__ = ("_awaited", "_liveness", "_outbound", "_paths", "_recovery", "_streams", "acts_at")
+
+    acts_at: float
+    """The soonest of all deadlines but those that only let the next train go, or earlier."""
 
     def __init__(
         self, liveness: Liveness, recovery: Recovery, streams: Streams, paths: Paths, outbound: Outbound
@@ -31,17 +34,13 @@ class Deadlines:
         self._streams = streams
         self._paths = paths
         self._outbound = outbound
-        self._acts_at = UNKNOWN
+        self.acts_at = UNKNOWN
         # Whether an acknowledgement was awaited when that was reckoned.
         self._awaited = False
 
     def invalidate(self) -> None:
         """Something happened: what was computed before it proves nothing."""
-        self._acts_at = self._outbound.quiet_until = UNKNOWN
-
-    def lets_go_only(self, now: float) -> bool:
-        """Whether nothing but an ACK, the pacer or a challenge can be due, which the next train sees to."""
-        return now < self._acts_at
+        self.acts_at = self._outbound.quiet_until = UNKNOWN
 
     def next(self, now: float) -> float | None:
         """When something is due; None: never."""
@@ -49,13 +48,13 @@ class Deadlines:
         awaited = self._recovery.sent_packets.ack_eliciting_in_flight > 0
         # What was sent since, and plain data that came, has only put off the others, unless it is the first to await an
         # acknowledgement.
-        if release is not None and release <= self._acts_at and awaited == self._awaited:
+        if release is not None and release <= self.acts_at and awaited == self._awaited:
             return release
         soonest = self._soonest()
         self._awaited = awaited
         # A candidate path is given up by a timeout that its next challenge would be sent at.
         if self._paths.candidate is None:
-            self._acts_at = NEVER if soonest is None else soonest
+            self.acts_at = NEVER if soonest is None else soonest
         if release is not None and (soonest is None or release < soonest):
             return release
         return soonest

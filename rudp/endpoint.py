@@ -189,10 +189,11 @@ class Endpoint:
                 self._receive_singly(data, segment_size, source, now)
             return
         types, ids, numbers = columns
-        self._received += len(types)
+        packets = len(types)
+        self._received += packets
         touched: dict[int, Connection] = {}
         for start, count, ranges in split_runs(types, ids, numbers):
-            view = data if count == len(types) else data[start * segment_size : (start + count) * segment_size]
+            view = data if count == packets else data[start * segment_size : (start + count) * segment_size]
             kind = wire.DATA_TYPES.get(types[start])
             if kind is None:
                 self._receive_opening(view, ids[start], source, now)
@@ -359,10 +360,10 @@ class Endpoint:
         while timers and timers[0][0] <= now:
             when, connection_id = heappop(timers)
             connection = self._connections.get(connection_id)
-            if connection is None or when not in connection.timers[-1:]:
+            if connection is None or not (entries := connection.timers) or entries[-1] != when:
                 self._stale_timers -= 1
                 continue
-            connection.timers.pop()
+            entries.pop()
             woken[connection_id] = connection
         # Once each: of two timers slept through, the first was never acted on, so the second proves nothing.
         for connection in woken.values():
@@ -370,10 +371,12 @@ class Endpoint:
             if due is not None and due <= now:
                 # It is among the ready ones now, and armed anew once its trains are out.
                 connection.handle_timeout(now)
-                self._collect(connection)
+                if connection.events:
+                    self._collect(connection)
             else:
                 self._schedule(connection)
-        self._lingering.expire(now)
+        if self._lingering.entries:
+            self._lingering.expire(now)
 
     # -- outputs ------------------------------------------------------------------------------------------------
 
@@ -406,8 +409,9 @@ class Endpoint:
                 self._retire(connection, now)
             else:
                 # Have the heap look at it in time.
-                connection.due = connection.next_timeout()
-                self._schedule(connection)
+                due = connection.due = connection.next_timeout()
+                if due is not None and not (connection.timers and due >= connection.timers[-1]):
+                    self._schedule(connection)
         while replies:
             yield replies.popleft()
 
@@ -473,10 +477,10 @@ class Endpoint:
     def next_timeout(self) -> float | None:
         """When `handle_timeout` must be called; None: never."""
         first = self._timers[0][0] if self._timers else None
+        if not self._lingering.entries:
+            return first
         lingering = self._lingering.next_timeout()
-        if first is None or (lingering is not None and lingering < first):
-            return lingering
-        return first
+        return lingering if first is None or (lingering is not None and lingering < first) else first
 
     def next_stray(self) -> Stray | None:
         """The oldest datagrams that another worker is to get; to be asked for each wake-up."""

@@ -96,8 +96,10 @@ class Inbound:
         """The parts of a run of `count` packets that are intact and no duplicates, in order."""
         largest = self._received.largest
         first = truncated[0][0]
-        shift = packet_number.recover(first, largest) - first
-        ranges = [(first + shift, stop + shift) for first, stop in truncated] if shift else truncated
+        ranges = truncated
+        if largest >= packet_number.PLAIN:
+            shift = packet_number.recover(first, largest) - first
+            ranges = [(first + shift, stop + shift) for first, stop in truncated] if shift else truncated
         if ranges[-1][1] > packet_number.LIMIT:
             # Numbers are not used twice, so a connection that has come to the last of them hears no more.
             self._counters.datagrams_corrupt += count
@@ -155,7 +157,13 @@ class Inbound:
         self._now = now
         self._source = source
         if len(view) <= segment_size:
-            return self._take_packet(view, canonical, numbers[0][0])
+            try:
+                if not canonical:
+                    return self._take_frames(view, numbers[0][0])
+                self._take_canonical(view, segment_size, numbers)
+            except BufferFull:
+                self._counters.packets_refused += 1
+            return None
         if canonical:
             try:
                 self._take_canonical(view, segment_size, numbers)
@@ -165,18 +173,10 @@ class Inbound:
                 return None
         every = chain.from_iterable(starmap(range, numbers))
         for at, number in zip(range(0, len(view), segment_size), every, strict=True):
-            close = self._take_packet(view[at : at + segment_size], canonical, number)
+            packet = view[at : at + segment_size]
+            close = self.take(packet, segment_size, canonical, ((number, number + 1),), source, now)
             if close is not None:
                 return close
-        return None
-
-    def _take_packet(self, packet: memoryview, canonical: bool, number: int) -> wire.Close | None:
-        try:
-            if not canonical:
-                return self._take_frames(packet, number)
-            self._take_canonical(packet, len(packet), ((number, number + 1),))
-        except BufferFull:
-            self._counters.packets_refused += 1
         return None
 
     def _take_canonical(self, view: memoryview, segment_size: int, numbers: Ranges) -> None:
@@ -306,18 +306,23 @@ class Inbound:
     # -- what became of packets sent ----------------------------------------------------------------------------
 
     def on_acked(self, trains: list[SentTrain]) -> None:
-        """Trains, or parts of them, arrived."""
-        on_acked, now = self._paths.mtu.on_acked, self._now
+        """Trains, or parts of them, arrived. What they carried of a stream one after the other is one range."""
+        mtu, now = self._paths.mtu, self._now
+        if mtu.is_on:
+            for train in trains:
+                mtu.on_acked(train, now)
         ranges: list[tuple[int, int, bool]] = []
         stream_id = -1
         for train in trains:
-            on_acked(train, now)
             if train.stream_id >= 0:
                 if train.stream_id != stream_id and ranges:
                     self._streams.on_acked(stream_id, ranges)
                     ranges = []
                 stream_id = train.stream_id
-                ranges.append((train.offset, train.end_offset, train.fin))
+                if ranges and ranges[-1][1] == train.offset:
+                    ranges[-1] = ranges[-1][0], train.end_offset, train.fin
+                else:
+                    ranges.append((train.offset, train.end_offset, train.fin))
             elif train.frames:
                 if ranges:
                     self._streams.on_acked(stream_id, ranges)

@@ -85,7 +85,7 @@ class Lifecycle:
     def finish(self) -> None:
         """Write no more: FIN follows what was written."""
         if not self._closing.finished and self.state in (State.ESTABLISHED, State.CLOSE_WAIT):
-            self._closing.finished = True
+            self._closing.finish()
             self.state = transition(self.state, Input.FIN_SENT)
 
     def close(self, now: float, farewell: wire.Close | None = None) -> None:
@@ -113,10 +113,11 @@ class Lifecycle:
             self._liveness.closing_since = now
 
     def advance(self, now: float) -> None:
-        """Hold the totals of FINs against what arrived and what was acknowledged. Raises ProtocolError."""
+        """Hold the totals of FINs against what arrived and what was acknowledged, once there are any.
+
+        Raises ProtocolError.
+        """
         closing, streams = self._closing, self._streams
-        if not closing.finished and closing.peer_fin is None:
-            return
         closing.check(streams.opened_by_peer, streams.received_highest)
         if closing.receiving_ended and streams.has_unread():
             # Before its FIN counts, which would end in order what is none.

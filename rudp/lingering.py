@@ -57,10 +57,13 @@ class _Entry:
 class Lingering:
     """Ids of closed connections, with their replies. Times are in seconds."""
 
-    __slots__ = ("_entries", "_kept", "_needed_until", "_silent")
+    __slots__ = ("_kept", "_needed_until", "_silent", "entries")
+
+    entries: dict[int, _Entry]
+    """What is remembered, by id."""
 
     def __init__(self) -> None:
-        self._entries: dict[int, _Entry] = {}
+        self.entries = {}
         # (until when, id) of those with a reply, and of those without.
         self._kept: deque[tuple[float, int]] = deque()
         self._silent: deque[tuple[float, int]] = deque()
@@ -68,10 +71,10 @@ class Lingering:
         self._needed_until: float | None = None
 
     def __contains__(self, connection_id: int) -> bool:
-        return connection_id in self._entries
+        return connection_id in self.entries
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
     @property
     def needed(self) -> bool:
@@ -81,7 +84,7 @@ class Lingering:
     def add(self, connection_id: int, linger: Linger, now: float) -> None:
         """Remember a connection that closed at `now`."""
         self.expire(now)
-        self._entries[connection_id] = _Entry(linger.reply, now, linger.probe_timeout)
+        self.entries[connection_id] = _Entry(linger.reply, now, linger.probe_timeout)
         # A peer that answers late makes probe timeouts as long as it likes; nobody is waited for longer than this.
         needed = now + min(NEEDED_PROBE_TIMEOUTS * linger.probe_timeout, KEPT_SECONDS)
         if self._needed_until is None or needed > self._needed_until:
@@ -90,13 +93,13 @@ class Lingering:
             self._silent.append((needed, connection_id))
         else:
             self._kept.append((now + KEPT_SECONDS, connection_id))
-        if len(self._entries) > MAX_LINGERING:
+        if len(self.entries) > MAX_LINGERING:
             most = self._kept if len(self._kept) >= len(self._silent) else self._silent
-            self._entries.pop(most.popleft()[1], None)
+            self.entries.pop(most.popleft()[1], None)
 
     def reply(self, connection_id: int, now: float) -> bytes | None:
         """The datagram to answer a late run with, if it is to be answered."""
-        entry = self._entries[connection_id]
+        entry = self.entries[connection_id]
         if entry.reply is None:
             return None
         if now >= entry.reply_after:
@@ -118,6 +121,6 @@ class Lingering:
         """Forget what has been kept long enough."""
         for queue in (self._silent, self._kept):
             while queue and queue[0][0] <= now:
-                self._entries.pop(queue.popleft()[1], None)
+                self.entries.pop(queue.popleft()[1], None)
         if self._needed_until is not None and self._needed_until <= now:
             self._needed_until = None

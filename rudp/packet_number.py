@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["LIMIT", "WINDOW", "recover", "truncate"]
+__all__ = ["LIMIT", "PLAIN", "WINDOW", "recover", "truncate"]
 
 WINDOW: Final = 1 << 32
 LIMIT: Final = 1 << 64
 
 _HALF: Final = WINDOW // 2
+# While the largest number accepted is below this, what a header carries is the number itself.
+PLAIN: Final = _HALF - 1
 _MASK: Final = WINDOW - 1
 
 

@@ -100,7 +100,8 @@ def _unlikely_losses(chance: float) -> int:
 class PathMtu:
     """The packet size of the path in use.
 
-    `ready`: whether a probe may be due, as none is on its way and a full packet was acknowledged.
+    `is_on`: whether sizes are searched at all. `ready`: whether a probe may be due, as none is on its way and a full
+    packet was acknowledged.
     """
 
     __slots__ = (
@@ -126,6 +127,7 @@ class PathMtu:
         "_tries",
         "black_holes",
         "bound",
+        "is_on",
         "ready",
         "size",
         "state",
@@ -139,6 +141,7 @@ class PathMtu:
         self._overhead = IPV4_OVERHEAD
         self.size = initial
         self.bound = initial
+        self.is_on = discover
         self.state = SearchState.BASE if discover else SearchState.DISABLED
         self.black_holes = 0
         self._expected = self._passed = self._suspect_size = self._suspect_number = 0

@@ -97,18 +97,24 @@ class Crc32Protection(Protection):
 
     def open(self, view: memoryview, segment_size: int, first_packet_number: int) -> tuple[int, ...]:
         del first_packet_number
-        unpack_from = _CHECKSUM.unpack_from
         size = len(view)
         overhead = self.overhead
+        if overhead <= size <= segment_size:
+            end = size - overhead
+            return () if crc32(view[:end]) == _CHECKSUM.unpack_from(view, end)[0] else (0,)
         failed: list[int] = []
         checked = 0
         whole = size // segment_size
-        if 1 < whole <= MOST_KEPT and segment_size >= overhead:
+        if whole <= MOST_KEPT and segment_size >= overhead:
             checked = whole
             found = tuple(map(crc32, cut(view, segment_size, 0, segment_size - overhead, whole)))
             told = _checksums(segment_size, whole).unpack_from(view)
-            if found != told:
+            if found == told:
+                if checked * segment_size == size:
+                    return ()
+            else:
                 failed += [index for index in range(whole) if found[index] != told[index]]
+        unpack_from = _CHECKSUM.unpack_from
         for index, start in enumerate(range(checked * segment_size, size, segment_size), checked):
             end = (start + segment_size if start + segment_size < size else size) - overhead
             if end < start or crc32(view[start:end]) != unpack_from(view, end)[0]:

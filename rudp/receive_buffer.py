@@ -140,7 +140,12 @@ class ReceiveBuffer:
         if stop > self.contiguous and not self.is_discarded:
             offsets = self._offsets
             if offset == self.contiguous and not offsets:
-                self._append(data)
+                if stop - offset >= TINY_CHUNK:
+                    self._ready.append(data)
+                    self.contiguous = stop
+                    self._tiny_run = 0
+                else:
+                    self._append(data)
             elif data and offset > (offsets[-1] + len(self._fragments[-1]) if offsets else self.contiguous):
                 # Behind a gap, as it comes in order after a loss.
                 shared = self._shared
@@ -196,7 +201,11 @@ class ReceiveBuffer:
             if stop > head + 1:
                 data = b"".join([data, *ready[head + 1 : stop]])
         self.read_offset += size
-        self._drop_ready(stop)
+        if stop == len(ready):
+            ready.clear()
+            self._ready_head = self._tiny_run = 0
+        else:
+            self._drop_ready(stop)
         return data
 
     def discard(self) -> int:

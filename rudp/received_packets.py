@@ -128,7 +128,12 @@ class ReceivedPackets:
             if first >= stop:
                 return
         late = first < self.largest
-        self.ranges.add(first, stop)
+        ranges = self.ranges
+        # Nearly always they follow the last.
+        if ranges.stops and ranges.stops[-1] == first:
+            ranges.stops[-1] = stop
+        else:
+            ranges.add(first, stop)
         self._note(stop - first, stop, late, now, ack_eliciting, ecn)
 
     def on_received_with_gaps(self, numbers: Sequence[tuple[int, int]], now: float, ecn: int) -> None:
@@ -141,11 +146,12 @@ class ReceivedPackets:
             self.largest = stop - 1
             self.largest_time = now
         starts = self.ranges.starts
-        while len(starts) > MAX_RANGES:
-            self.floor = self.ranges.first()[1]
-            self.ranges.remove_below(self.floor)
+        if len(starts) > MAX_RANGES:
+            self._forget_lowest()
         self._changed = True
-        if ecn:
+        if ecn == ECT0:
+            self._ect0 += count
+        elif ecn:
             self._count_ecn(count, ecn)
         if not ack_eliciting:
             return
@@ -288,10 +294,14 @@ class ReceivedPackets:
         start = max(self.floor, self._largest_acked - self._reordering_threshold + 2)
         return not self.ranges.covers(start, self.largest - self._reordering_threshold + 1)
 
+    def _forget_lowest(self) -> None:
+        ranges = self.ranges
+        while len(ranges.starts) > MAX_RANGES:
+            self.floor = ranges.first()[1]
+            ranges.remove_below(self.floor)
+
     def _count_ecn(self, packets: int, ecn: int) -> None:
         if ecn == CE:
             self._ce += packets
-        elif ecn == ECT0:
-            self._ect0 += packets
         elif ecn == ECT1:
             self._ect1 += packets

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rudp.packet_number import LIMIT, WINDOW, recover, truncate
+from rudp.packet_number import LIMIT, PLAIN, WINDOW, recover, truncate
 
 HALF = WINDOW // 2
 NUMBERS = st.integers(0, LIMIT - 1) | st.integers(0, 8).flatmap(
@@ -39,6 +39,13 @@ def test_any_32_bits_give_the_nearest_valid_number(truncated: int, expected: int
 
 def test_at_the_start_numbers_are_what_they_say() -> None:
     assert [recover(number, -1) for number in (0, 1, HALF, WINDOW - 1)] == [0, 1, HALF, WINDOW - 1]
+
+
+@given(st.integers(0, WINDOW - 1), st.integers(-1, PLAIN - 1))
+@example(0, PLAIN - 1)
+@settings(deadline=None)
+def test_below_half_a_window_a_number_is_what_it_says(truncated: int, largest_accepted: int) -> None:
+    assert recover(truncated, largest_accepted) == truncated
 
 
 def test_the_example_of_rfc_9000_appendix_a3_in_32_bits() -> None:

@@ -66,7 +66,7 @@ def _check_deadlines(connection: Connection) -> None:
     ]
     due = [at for at in (*acting, connection._outbound.next_timeout(now)) if at is not None]
     assert connection.next_timeout() == min(due, default=None)
-    if connection._deadlines.lets_go_only(now):
+    if now < connection._deadlines.acts_at:
         assert all(at is None or at > now for at in acting), "a timer would be slept through"
 
 

@@ -143,9 +143,15 @@ def read_headers(
     One entry for each `segment_size` bytes and one for the shorter rest. Raises DecodeError if a packet is
     shorter than a header. A type that isn't DATA is left to the caller.
     """
-    if DATA_HEADER_SIZE <= len(view) <= segment_size:
+    size = len(view)
+    if DATA_HEADER_SIZE <= size <= segment_size:
         type_byte, destination_id, packet_number = _data_header.unpack_from(view)
         return (type_byte,), (destination_id,), (packet_number,)
+    if DATA_HEADER_SIZE <= segment_size < size and not size % segment_size and (
+        whole := size // segment_size
+    ) <= _BLOCK:
+        found = _header_sweep(segment_size, whole).unpack_from(view)
+        return found[0::3], found[1::3], found[2::3]
     count, rest = _split(view, segment_size, DATA_HEADER_SIZE)
     found = _blocks(view, segment_size, count, _header_sweep)
     if rest:
@@ -160,20 +166,25 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
     the stream where the last one ended without fin. Raises DecodeError if one packet is malformed.
     """
     least = CANONICAL_HEADER_SIZE + overhead
-    if least <= len(view) <= segment_size:
+    size = len(view)
+    if least <= size <= segment_size:
         kind, stream_id, offset = _stream_to_end.unpack_from(view, DATA_HEADER_SIZE)
-        payload = bytes(view[CANONICAL_HEADER_SIZE : len(view) - overhead])
+        payload = bytes(view[CANONICAL_HEADER_SIZE : size - overhead])
         if kind in (_STREAM, _STREAM_FIN) and offset + len(payload) < POSITION_LIMIT:
             return [_new_stream((stream_id, offset, payload, kind == _STREAM_FIN))]
         return _merge((kind,), (stream_id,), (offset,), (payload,))
-    count, rest = _split(view, segment_size, least)
     stride = segment_size - least
-    found = _blocks(view, segment_size, count, _canonical_sweep)
+    if least <= segment_size < size and not size % segment_size and (count := size // segment_size) <= _BLOCK:
+        rest = 0
+        found = _canonical_sweep(segment_size, count).unpack_from(view)
+    else:
+        count, rest = _split(view, segment_size, least)
+        found = _blocks(view, segment_size, count, _canonical_sweep)
     payloads = cut(view, segment_size, CANONICAL_HEADER_SIZE, segment_size - overhead, count)
     if rest:
-        start = len(view) - rest
+        start = size - rest
         found += _stream_to_end.unpack_from(view, start + DATA_HEADER_SIZE)
-        payloads = [*payloads, view[start + CANONICAL_HEADER_SIZE : len(view) - overhead]]
+        payloads = [*payloads, view[start + CANONICAL_HEADER_SIZE : size - overhead]]
         count += 1
     kinds, stream_ids, offsets = found[0::3], found[1::3], found[2::3]
     first, last = offsets[0], kinds[-1]
