@@ -96,7 +96,7 @@ class Pacer:
         rate = self._rate
         if not rate:
             return UNPACED
-        tokens = self._refill(now)
+        tokens = self._tokens if now <= self._updated else self._refill(now)
         quantum = self.quantum
         if tokens >= quantum:
             return int(tokens)
@@ -108,7 +108,8 @@ class Pacer:
         if not self._rate:
             return
         self._idle = False
-        left, least = self._refill(now) - sent_bytes, -self.burst
+        tokens = self._tokens if now <= self._updated else self._refill(now)
+        left, least = tokens - sent_bytes, -self.burst
         self._tokens = left if left > least else least
 
     def settle(self, now: float) -> None:
@@ -123,7 +124,7 @@ class Pacer:
         rate = self._rate
         if not rate:
             return None
-        missing = self.quantum - self._refill(now)
+        missing = self.quantum - (self._tokens if now <= self._updated else self._refill(now))
         return None if missing <= SLACK or missing <= rate * SLACK_TIME else now + missing / rate
 
     def _refill(self, now: float) -> float:

@@ -130,7 +130,8 @@ class Recovery:
         if train.ecn:
             self._ecn.on_sent(train)
         if train.in_flight:
-            bytes_in_flight, size = sent.bytes_in_flight, train.size
+            # As train.size, but a call for each train.
+            bytes_in_flight, size = sent.bytes_in_flight, train.packet_size * (train.count - 1) + train.last_size
             if not bytes_in_flight and self._idle_since is not None:
                 self._restart_if_idle(now - self._idle_since, now)
             self._rate.on_sent(train, size, bytes_in_flight, now)

@@ -142,7 +142,7 @@ class SentPackets:
         count = train.count
         assert count >= 1
         assert count == 1 or not train.frames, "frames belong to a single packet"
-        assert not trains or train.first >= trains[-1].stop, "packet numbers only grow"
+        assert not trains or train.first >= trains[-1].first + trains[-1].count, "packet numbers only grow"
         trains.append(train)
         if train.in_flight:
             self.bytes_in_flight += train.packet_size * (count - 1) + train.last_size
