@@ -405,13 +405,12 @@ class Endpoint:
             ready.pop(connection.id, None)
             if connection.events:
                 self._collect(connection)
-            if connection.state in CLOSED_STATES:
+            # Have the heap look at it in time.
+            due = connection.due = connection.next_timeout()
+            if due is not None:
+                self._schedule(connection)
+            elif connection.state in CLOSED_STATES:
                 self._retire(connection, now)
-            else:
-                # Have the heap look at it in time.
-                due = connection.due = connection.next_timeout()
-                if due is not None and not (connection.timers and due >= connection.timers[-1]):
-                    self._schedule(connection)
         while replies:
             yield replies.popleft()
 
@@ -433,8 +432,9 @@ class Endpoint:
 
     def _collect(self, connection: Connection) -> None:
         """Move a connection's events to the queue, and keep the indices to its state."""
-        for event in connection.take_events():
+        for event in connection.events:
             self._events.append((connection, event))
+        connection.events.clear()
         if not (self._half_open or self._connecting):
             return
         opening = self._connecting if connection.is_client else self._half_open

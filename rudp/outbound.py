@@ -19,7 +19,7 @@ from rudp.received_packets import ReceivedPackets
 from rudp.recovery import Recovery
 from rudp.stats import Counters
 from rudp.streams import Streams
-from rudp.train import Address, Train
+from rudp.train import Address, Train, new_train
 
 __all__ = ["Outbound"]
 
@@ -156,11 +156,13 @@ class Outbound:
         recovery, received, packetizer = self._recovery, self._received, self.packetizer
         if recovery.skips(packetizer.next_packet_number):
             packetizer.next_packet_number += 1
-        if self.probes and allowance < packetizer.datagram_size:
-            allowance = packetizer.datagram_size
-        self._ask_for_acks()
+        size = packetizer.datagram_size
+        if self.probes and allowance < size:
+            allowance = size
+        if self._ack_threshold or recovery.congestion.congestion_window >= LEAST_WINDOW_PACKETS * size:
+            self._ask_for_acks()
         ack = None
-        company = self.ping or (waiting and allowance >= packetizer.datagram_size)
+        company = self.ping or (waiting and allowance >= size)
         # A probe repeats the ACK: all sent so far may be lost, and the peer may have backed off for long.
         probing = self.probes and received.largest >= 0
         if ack_due or probing or (company and received.ack_wanted):
@@ -171,7 +173,7 @@ class Outbound:
         urgent: list[wire.Frame] = [wire.ImmediateAck()] if self.probes else [wire.Ping()] if pinging else []
         packets = packetizer.fill(self._streams, self._control, now, ack=ack, urgent=urgent, allowance=allowance)
         if packets is None:
-            if allowance >= packetizer.datagram_size:
+            if allowance >= size:
                 recovery.on_app_limited(now)
             return None
         self.ping = False
@@ -212,8 +214,6 @@ class Outbound:
         """Tell the receiver of a large window to acknowledge a share of it at a time."""
         packets = self._recovery.congestion.congestion_window // self.packetizer.datagram_size
         old = self._ack_threshold
-        if packets < LEAST_WINDOW_PACKETS and not old:
-            return
         threshold = min(max(2, packets // ACKS_PER_WINDOW), LARGEST_THRESHOLD)
         if old and old < threshold * 2 and threshold < old * 2:
             return
@@ -260,7 +260,7 @@ class Outbound:
         self._counters.bytes_sent += packets.size
         path.bytes_sent += packets.size
         size = self.packetizer.datagram_size if packets.number > 1 else packets.size
-        return Train(packets.buffers, size, packets.size, path.local, path.remote, ecn)
+        return new_train((packets.buffers, size, packets.size, path.local, path.remote, ecn))
 
     def next_timeout(self, now: float) -> float | None:
         """When something held back by time alone can go: an ACK, a paced train, a challenge. None: nothing."""

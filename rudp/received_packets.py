@@ -180,7 +180,7 @@ class ReceivedPackets:
             self._urgent = True
         if len(self.ranges.starts) > MAX_UNTOLD_RANGES and self._untold_ranges() >= MAX_UNTOLD_RANGES:
             self._urgent = True
-        if self._urgent or self._waiting >= self._threshold():
+        if self._urgent or self._waiting >= (self._ack_eliciting_threshold or self._usual_threshold()):
             self.deadline = now
             return
         if pause < GRANULARITY <= most and size < FEW_BYTES:
@@ -268,9 +268,7 @@ class ReceivedPackets:
             self.floor = largest
             self.ranges.remove_below(largest)
 
-    def _threshold(self) -> int:
-        if self._ack_eliciting_threshold:
-            return self._ack_eliciting_threshold
+    def _usual_threshold(self) -> int:
         return INITIAL_ACK_ELICITING_THRESHOLD if self._total <= INITIAL_PACKETS else ACK_ELICITING_THRESHOLD
 
     def _untold_ranges(self) -> int:

@@ -130,7 +130,10 @@ class Host:
                 for train in endpoint.datagrams_to_send(now):
                     self._send(train, now)
                 item = endpoint.next_event()
-                if item is None or not self._tell(item):
+                if item is None:
+                    break
+                self._tell(item)
+                if self.on_event is None:
                     break
             else:
                 raise Stalled(f"{self!r}: at {now!r} s every answer to an event causes another event")
@@ -169,8 +172,8 @@ class Host:
         else:
             route.send(batch)
 
-    def _tell(self, item: tuple[Any, Any] | None) -> bool:
-        """Hand on this event and those that follow; whether there was an application to answer them."""
+    def _tell(self, item: tuple[Any, Any] | None) -> None:
+        """Hand on this event and those that follow."""
         next_event, on_event = self.endpoint.next_event, self.on_event
         while item is not None:
             if on_event is None:
@@ -178,7 +181,6 @@ class Host:
             else:
                 on_event(*item)
             item = next_event()
-        return on_event is not None
 
     def _receive(self, batch: Batch, now: float) -> None:
         count = len(batch)

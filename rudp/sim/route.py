@@ -94,7 +94,8 @@ class Inbox:
             batch = pending[head:] if head else pending
         else:
             batch = self._take(now)
-            self._arm()
+            self._armed = due = pending[self._head][0] + self.window
+            self._clock.call_at(due, self._callback)
         self._receive(batch, now)
 
     def _take(self, now: float) -> Batch:
@@ -198,20 +199,20 @@ class _Segment:
 class Route:
     """A sequence of nodes from a host to the inbox of another. Cut into segments when first used."""
 
-    __slots__ = ("_first", "_wiring", "destination", "nodes")
+    __slots__ = ("_wiring", "destination", "nodes", "send")
+
+    send: Onward
+    """Put a batch (not empty) that leaves the host now on its way."""
 
     def __init__(self, wiring: Wiring, nodes: Sequence[Node], destination: Inbox) -> None:
         self.nodes = tuple(nodes)
         self.destination = destination
         self._wiring = wiring
-        self._first: Onward | None = None
+        self.send = self._send_first
 
-    def send(self, batch: Batch) -> None:
-        """Put a batch (not empty) that leaves the host now on its way."""
-        first = self._first
-        if first is None:
-            first = self._first = self._build()
-        first(batch)
+    def _send_first(self, batch: Batch) -> None:
+        self.send = self._build()
+        self.send(batch)
 
     def _build(self) -> Onward:
         wiring = self._wiring
