@@ -7,6 +7,7 @@ Refuses to know: what a world is (`plans`, `worlds`).
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -58,6 +59,9 @@ def fly(first: int, count: int, processes: int, minutes: float = 0.0, *, show: b
                 total.seconds = time.monotonic() - started
                 if outcome.failure:
                     total.failures[seed] = outcome.failure
+                    if show:
+                        # At once: a run of hours may be ended before it tells.
+                        sys.stderr.write(f"seed {seed} failed\n")
                 tell(total)
         except KeyboardInterrupt:
             sys.stderr.write("interrupted\n")
@@ -101,7 +105,7 @@ def shrink(plan: Plan, say: Callable[[str], object] = print) -> Plan:
     """A plan with less in it that fails in the same way: at the same line."""
     wanted = _place(worlds.run(plan).failure)
     tries = 0
-    changed = bool(wanted)
+    changed = bool(wanted[0])
     while changed and tries < MOST_TRIES:
         changed = False
         for smaller in simpler(plan):
@@ -115,11 +119,13 @@ def shrink(plan: Plan, say: Callable[[str], object] = print) -> Plan:
     return plan
 
 
-def _place(failure: str) -> str:
-    """The last line of code of a traceback, and the kind of error."""
+def _place(failure: str) -> tuple[str, str]:
+    """The last line of code of a traceback, and the kind of end that it complains of, if it is one."""
     lines = failure.splitlines()
     places = [line.strip() for line in lines if line.startswith("  File")]
-    return places[-1] if places else ""
+    # Addresses, sizes and times differ from one plan to the next.
+    ends = [re.sub(r"[\d.:]+", "", line) for line in lines if line.startswith("ends in ")]
+    return places[-1] if places else "", ends[-1] if ends else ""
 
 
 @contextmanager
