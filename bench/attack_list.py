@@ -353,7 +353,7 @@ ATTACKS: Final = (
     Attack(
         "packets of as many frames as fit",
         "peer",
-        "16 frames a packet, whatever its size",
+        "8 frames a packet, whatever its size",
         ("test_a_packet_has_so_many_frames_and_no_more", "test_a_datagram_full_of_small_frames_ends_the_connection"),
         packets(lambda index: [wire.MaxStreamData(0, index * MOST + n) for n in range(MOST)]),
     ),

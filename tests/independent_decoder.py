@@ -238,7 +238,7 @@ def data(datagram: bytes, overhead: int) -> Decoded:
         elif frame_type and frame_type not in run:
             run.add(frame_type)
             counted += 1
-    require(counted <= 16, "more than 16 frames")
+    require(counted <= 8, "more than 8 frames")
     require(acks <= 1, "more than one ACK")
     found["frames"] = frames
     return found

@@ -24,7 +24,7 @@ FRAMES = [
 
 
 def drain(queue: ControlQueue, room: int = 1000) -> list[wire.Frame]:
-    return [frame for frame, _ in queue.take(room)]
+    return [frame for frame, _ in queue.take(room, len(FRAMES))]
 
 
 def test_frames_of_different_kinds_and_streams_wait_side_by_side_in_order() -> None:

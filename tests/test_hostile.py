@@ -166,7 +166,7 @@ def test_fragments_are_bounded_over_all_streams_together() -> None:
     peer = Peer(config)
     window = peer.server._streams.receive_window.window
     most = max(window, LEAST_FRAGMENT_SPACE) // FRAGMENT_OVERHEAD + 1
-    for at in range(2, 400, 66):
+    for at in range(2, 400, 34):
         for number in range(config.max_streams_bidi):
             frames = [wire.Stream(number << 2, at + 2 * i, b"x", fin=False) for i in range(wire.MAX_FRAMES)]
             peer.send(*frames)
@@ -188,8 +188,8 @@ def test_fragments_are_bounded_over_all_streams_together() -> None:
 
 def test_fragments_given_up_by_the_peer_count_no_more() -> None:
     peer = Peer()
-    peer.send(*[wire.Stream(4, 2 + 2 * i, b"x", fin=False) for i in range(15)])
-    assert peer.server._streams._fragments.held == 15
+    peer.send(*[wire.Stream(4, 2 + 2 * i, b"x", fin=False) for i in range(wire.MAX_FRAMES)])
+    assert peer.server._streams._fragments.held == wire.MAX_FRAMES
     peer.send(wire.ResetStream(4, 1, 81))
     assert peer.server._streams._fragments.held == 0
 
@@ -363,7 +363,7 @@ def test_credit_handed_out_byte_by_byte_wakes_one_stream_not_all() -> None:
     assert len(served) == 29, "each has its turn"
     # With credit for all, all go.
     peer.send(wire.MaxData(LARGEST))
-    for _ in range(100):
+    for _ in range(150):
         peer.now += 0.1
         sent = server._recovery.next_packet_number
         peer.send(wire.Ack(sent - 1, 0.0, ((0, sent),), None))

@@ -333,7 +333,7 @@ def test_a_datagram_full_of_small_frames_ends_the_connection() -> None:
     peer = Peer()
     peer.arrive(peer.packet(*[wire.MaxData(number) for number in range(7000)]))
     peer.answers()
-    broke(peer, ErrorCode.FRAME_ENCODING_ERROR, "16 frames")
+    broke(peer, ErrorCode.FRAME_ENCODING_ERROR, "8 frames")
 
 
 def traced(fill: Any) -> int:
@@ -357,7 +357,7 @@ def test_a_window_full_of_fragments_holds_no_more_than_one_full_of_data() -> Non
             peer.answers()
 
     def fragments(peer: Peer) -> None:
-        for number in range(600):
+        for number in range(1200):
             at = 2 + 3 * number * wire.MAX_FRAMES
             frames = [wire.Stream(0, at + 3 * n, bytes([n, 1]), fin=False) for n in range(wire.MAX_FRAMES)]
             peer.send(*frames)
