@@ -95,7 +95,7 @@ class Connection:
         self._inbound = Inbound(
             protection=packetizer.protection, streams=self._streams, control=self._control, recovery=self._recovery,
             received=self._received, paths=self._paths, closing=self._closing, counters=self._counters,
-            events=self.events, resets_per_second=config.max_stream_resets,
+            events=self.events, opens_per_second=config.max_stream_opens, resets_per_second=config.max_stream_resets,
         )
         self._outbound = Outbound(
             packetizer=packetizer, streams=self._streams, control=self._control, recovery=self._recovery,

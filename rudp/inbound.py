@@ -46,6 +46,7 @@ class Inbound:
         "_counters",
         "_events",
         "_now",
+        "_opens_per_second",
         "_paths",
         "_protection",
         "_received",
@@ -54,6 +55,7 @@ class Inbound:
         "_resets_per_second",
         "_source",
         "_streams",
+        "_taken_at",
         "held_ack",
     )
 
@@ -69,6 +71,7 @@ class Inbound:
         closing: Closing,
         counters: Counters,
         events: list[Event],
+        opens_per_second: int,
         resets_per_second: int,
     ) -> None:
         self._protection = protection
@@ -85,6 +88,9 @@ class Inbound:
         # count: an application may ask for as many as it likes. Made when a stream is reset for the first time.
         self._resets: RateLimit | None = None
         self._resets_per_second = resets_per_second
+        # A stream opened and ended costs a datagram's worth each, and a datagram opens several.
+        self._opens_per_second = opens_per_second
+        self._taken_at = 0.0
         self._now = 0.0
         # An ACK that waits until what answers the data beside it has left, and when it came.
         self.held_ack: tuple[wire.Ack, float] | None = None
@@ -156,6 +162,11 @@ class Inbound:
         """
         self._now = now
         self._source = source
+        streams = self._streams
+        if streams.opens_left < self._opens_per_second:
+            grown = streams.opens_left + (now - self._taken_at) * self._opens_per_second
+            streams.opens_left = min(grown, self._opens_per_second)
+        self._taken_at = now
         if len(view) <= segment_size:
             try:
                 if not canonical:
@@ -288,6 +299,7 @@ class Inbound:
         if new is not None:
             elsewhere = not new.same_host(old)
             if elsewhere:
+                self._paths.on_moved(self._now, self._recovery.rtt.probe_timeout())
                 size = self._paths.mtu.on_path_changed(new.remote, self._now)
                 self._recovery.set_max_datagram_size(size, self._now)
             self._recovery.on_path_changed(self._now, reset=elsewhere)

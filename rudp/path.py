@@ -24,6 +24,9 @@ __all__ = ["Path", "Paths", "RandomSource"]
 AMPLIFICATION_FACTOR: Final = 3
 # Challenges sent before validation fails; RFC 9000 section 8.2.4 asks for three probe timeouts at least.
 MAX_CHALLENGES: Final = 5
+# Probe timeouts between two moves to another host. Each brings a window that nothing has been acknowledged of yet, so a
+# peer that hops between two hosts of its own would be sent one after the other.
+MOVE_PAUSE: Final = 1
 UNLIMITED: Final = 1 << 62
 
 
@@ -107,13 +110,15 @@ class Path:
 class Paths:
     """The path in use and the one that would replace it."""
 
-    __slots__ = ("_random", "active", "candidate", "mtu", "response")
+    __slots__ = ("_moves_at", "_random", "active", "candidate", "mtu", "response")
 
     def __init__(self, active: Path, random: RandomSource, mtu: PathMtu) -> None:
         self._random = random
         self.active = active
         self.mtu = mtu
         self.candidate: Path | None = None
+        # When the next move to another host may begin.
+        self._moves_at = float("-inf")
         # The newest challenge to answer, and where it came from.
         self.response: tuple[Address, Address | None, bytes] | None = None
 
@@ -127,7 +132,7 @@ class Paths:
         candidate = self.candidate
         if remote != path.remote:
             if candidate is None or remote != candidate.remote:
-                if newest:
+                if newest and (now >= self._moves_at or remote[0] == path.remote[0]):
                     self.candidate = candidate = Path(remote, local)
                     candidate.bytes_received = size
                     candidate.begin_validation(self._random.randbytes(8), now)
@@ -138,6 +143,10 @@ class Paths:
         path.bytes_received += size
         if local is not None:
             path.local = local
+
+    def on_moved(self, now: float, probe_timeout: float) -> None:
+        """Packets go to another host from now on."""
+        self._moves_at = now + MOVE_PAUSE * probe_timeout
 
     def on_response(self, data: bytes) -> Path | None:
         """PATH_RESPONSE arrived; the path it makes the one in use, if it does, after the old one is given up."""

@@ -227,8 +227,8 @@ class PathMtu:
         """The probe timeout fired, `pto_count` times in a row."""
         if pto_count < BLACK_HOLE_TIMEOUTS or self.size <= BASE_PLPMTU or self.state is SearchState.DISABLED:
             return
-        # Lost so far: what was outstanding, and a pair of probes each time before. Or what acknowledged them. A size that
-        # nothing was seen to pass at is left soon, whatever chance does to others.
+        # Lost so far: what was outstanding, and a pair of probes each time before. Or what acknowledged them. A size
+        # that nothing was seen to pass at is left soon, whatever chance does to others.
         chancy = self._lost and self.state not in _UNCONFIRMED
         passed = self._acked / (self._acked + self._lost) if chancy else 1.0
         if 2 * pto_count - 1 < _unlikely_losses(1.0 - passed**2):

@@ -54,6 +54,7 @@ class Streams:
         "max_streams_peer",
         "opened_by_me",
         "opened_by_peer",
+        "opens_left",
         "receive_window",
         "resets_unacknowledged",
         "turns",
@@ -68,15 +69,13 @@ class Streams:
         self._peer_stream_limit = 0
         self._limit_met = [False, False]
         # Stream 0 is open on both sides from the start: one client-initiated bidirectional stream is counted already.
-        self.opened_by_me = [1, 0] if is_client else [0, 0]
-        self.opened_by_peer = [0, 0] if is_client else [1, 0]
+        self.opened_by_me, self.opened_by_peer = ([1, 0], [0, 0]) if is_client else ([0, 0], [1, 0])
         self.max_streams_peer = [0, 0]
         self.max_streams_mine = [config.max_streams_bidi, config.max_streams_uni]
-        self._sum_of_highest = 0
-        self._sum_of_contiguous = 0
+        self._sum_of_highest = self._sum_of_contiguous = self.resets_unacknowledged = 0
+        self.opens_left = float(config.max_stream_opens)  # refilled in time by who knows it
         self._zero_ended = False
         self._sending_finished = self._receiving_finished = False  # by the connection's FIN, ours and the peer's
-        self.resets_unacknowledged = 0
         initial, maximum = config.initial_receive_window, config.receive_window
         self._window_maximum = max(initial, maximum * 2 // 3)
         self.receive_window = ReceiveWindow(connection_window(initial, maximum), maximum)
@@ -175,6 +174,9 @@ class Streams:
         if count > self.max_streams_mine[kind]:
             most = self.max_streams_mine[kind]
             raise ProtocolError(ErrorCode.STREAM_LIMIT_ERROR, f"{count} streams, {most} admitted")
+        self.opens_left -= max(0, count - self.opened_by_peer[kind])
+        if self.opens_left < 0:
+            raise ProtocolError(ErrorCode.PROTOCOL_VIOLATION, "the peer opens streams faster than max_stream_opens")
         for number in range(self.opened_by_peer[kind], count):
             stream_id = number << 2 | kind << 1 | self._is_client
             self._create(stream_id)
@@ -487,12 +489,10 @@ class Streams:
     def _forget_if_done(self, stream: Stream) -> None:
         """Drop a stream of which both directions have ended, and admit the peer another for one of its own."""
         stream_id = stream.id
-        if not (stream.receive_done and stream.send_done) or stream.reset_unreported:
+        done = stream.receive_done and stream.send_done and not stream.reset_unreported
+        if not done or self._streams.pop(stream_id, None) is None:
             return
-        if self._streams.pop(stream_id, None) is None:
-            return
-        if stream_id == 0:
-            self._zero_ended = True
+        self._zero_ended = self._zero_ended or stream_id == 0
         if is_client_initiated(stream_id) == self._is_client:
             return
         kind = (stream_id & 0x2) >> 1

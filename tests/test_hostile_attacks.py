@@ -402,6 +402,30 @@ def test_a_peer_that_resets_streams_faster_than_any_use_ends_its_connection(most
     assert peer.server.state is State.ESTABLISHED
 
 
+@pytest.mark.parametrize("most", [1, 50, 1000])
+def test_a_peer_that_opens_streams_faster_than_any_use_ends_its_connection(most: int) -> None:
+    config = Config(max_stream_opens=most)
+
+    def opened(pause: float) -> tuple[Peer, int]:
+        """How many streams, of which each is over before the next, such a pace lets a peer open, of twice the limit."""
+        peer = Peer(config, read=True)
+        for number in range(2 * most):
+            peer.arrive(peer.data(number << 2 | 2, 0, b"x", fin=True))
+            peer.answers()
+            if not peer.endpoint.connections:
+                return peer, number
+            peer.now += pause
+        return peer, 2 * most
+
+    # An hour without any isn't saved up.
+    peer, number = opened(0.0)
+    assert number == most
+    broke(peer, ErrorCode.PROTOCOL_VIOLATION, "max_stream_opens")
+    peer, number = opened(1.01 / most)
+    assert number == 2 * most
+    assert peer.server.state is State.ESTABLISHED
+
+
 def test_resets_that_we_asked_for_and_repeated_ones_are_no_attack() -> None:
     """A server that ends thousands of streams a second before it saw their ends asks for as many resets."""
     peer = Peer(read=True)
@@ -513,6 +537,51 @@ def test_legal_frames_in_the_wrong_state_end_it_by_name_or_do_nothing() -> None:
     peer.send(wire.Close(0, "", application=True))
     for _ in range(100):
         assert peer.send(wire.Ping()) == []
+
+
+def hop(peer: Peer, number: int, hosts: int = 2) -> int:
+    """A packet from the next of so many hosts, and the answer to the challenge it brings, if any; bytes that come."""
+    host = (f"10.1.1.{number % hosts}", 999)
+    came = sum(map(len, peer.send(wire.Ping(), remote=host)))
+    candidate = peer.server._paths.candidate
+    if candidate is not None and candidate.challenge is not None:
+        came += sum(map(len, peer.send(wire.PathResponse(candidate.challenge), remote=host)))
+    return came
+
+
+def test_a_peer_that_hops_between_its_hosts_is_sent_no_window_for_each_hop() -> None:
+    """Each path begins with a window of its own, and nothing of the last one needs to be acknowledged for that."""
+    peer = Peer(Config(congestion="cubic"))
+    peer.server.send(0, bytes(16 << 20))
+    peer.answers()
+    first = peer.server.stats(0.0).congestion_window
+    came, hops = 0, 0
+    while peer.now < 5.0:
+        came += hop(peer, hops)
+        hops += 1
+        peer.now += 0.002
+        peer.endpoint.handle_timeout(peer.now)
+        came += sum(map(len, peer.answers()))
+    # A window for each probe timeout of a path without a sample, at most, and its probes.
+    assert came <= 12 * first
+    assert peer.server.state is State.ESTABLISHED
+    assert len(peer.server._recovery.sent_packets) < 200
+
+
+def test_a_peer_that_moves_on_soon_is_followed_a_probe_timeout_later() -> None:
+    peer = Peer()
+    hop(peer, 1, 250)
+    assert peer.server.remote_address[0] == "10.1.1.1"
+    hop(peer, 2, 250)
+    assert peer.server.remote_address[0] == "10.1.1.1"
+    peer.now += peer.server._recovery.rtt.probe_timeout()
+    hop(peer, 2, 250)
+    assert peer.server.remote_address[0] == "10.1.1.2"
+    # Another port is the same host, and what a NAT does; no window goes with it.
+    peer.send(wire.Ping(), remote=("10.1.1.2", 1000))
+    candidate = peer.server._paths.candidate
+    assert candidate is not None
+    assert candidate.remote == ("10.1.1.2", 1000)
 
 
 def test_a_reader_that_grants_nothing_holds_the_mark_and_no_more() -> None:
