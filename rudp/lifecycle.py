@@ -146,14 +146,14 @@ class Lifecycle:
     def _enter_time_wait(self, now: float) -> None:
         """Acknowledge the peer's FIN; a repetition is answered by a datagram that says that all had arrived."""
         if self._received.ack_pending:
-            self.last_words = b"".join(self._packetizer.single([self._received.build_ack(now)], now).buffers)
+            self.last_words = b"".join(self._packetizer.single([self._received.build_ack(now)], now).trains[0])
         self._linger(self._all_done(now))
         self._terminate(None)
 
     def _all_done(self, now: float) -> bytes:
         """The datagram that tells a peer that all it sent has arrived and all it should get was acknowledged."""
         done = wire.Close(ErrorCode.NO_ERROR, "", application=False)
-        return b"".join(self._packetizer.single([self._received.build_ack(now), done], now).buffers)
+        return b"".join(self._packetizer.single([self._received.build_ack(now), done], now).trains[0])
 
     def on_close(self, frame: wire.Close) -> None:
         """CLOSE received: the end, with nothing sent in answer (RFC 9000 section 10.2.2)."""
@@ -205,7 +205,7 @@ class Lifecycle:
         before, self.state = self.state, transition(self.state, cause)
         frame = ending.frame
         if frame is not None and before is not State.SYN_SENT:
-            words = b"".join(self._packetizer.single([frame], now).buffers)
+            words = b"".join(self._packetizer.single([frame], now).trains[0])
             self._linger(words)
             if before is State.SYN_RECEIVED:
                 # The client may not know our id yet. If it does, its DATA is answered by the CLOSE.

@@ -2,11 +2,13 @@
 
 Knows: the order in which things go out: answers and challenges for paths, then ACK, control frames and stream
 data on the path in use. Refuses to know: the connection's state and its opening; how a train is filled
-(packetizer), how much may go (recovery). Each call makes at most one train; costs are the packetizer's.
+(packetizer), how much may go (recovery). A call makes a train, or several of which the next calls get the others;
+costs are the packetizer's.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from rudp import wire
@@ -60,6 +62,7 @@ class Outbound:
         "_recovery",
         "_streams",
         "bytes_answered",
+        "made",
         "packetizer",
         "ping",
         "probes",
@@ -97,6 +100,8 @@ class Outbound:
         # Before then nothing goes but an ACK, a PING and probes: the pacer or the window holds back what waits, or
         # nothing does. Whoever changes what that was reckoned from sets it to minus infinity.
         self.quiet_until = UNKNOWN
+        # Trains that were made with the one before and wait to be taken.
+        self.made: deque[Train] | None = None
 
     @property
     def has_work(self) -> bool:
@@ -106,6 +111,8 @@ class Outbound:
 
     def next_train(self, now: float) -> Train | None:
         """The next train, or None when nothing is due or nothing may go now."""
+        if self.made:
+            return self.made.popleft()
         deadline = self._received.deadline
         ack_due = deadline is not None and now >= deadline
         if now < self.quiet_until and not (ack_due or self.ping or self.probes):
@@ -171,7 +178,8 @@ class Outbound:
             ack = received.build_ack(now) if probing else received.build_ack(now, most)
         pinging = self.ping or (ack is not None and not waiting and recovery.ping_due(now))
         urgent: list[wire.Frame] = [wire.ImmediateAck()] if self.probes else [wire.Ping()] if pinging else []
-        packets = packetizer.fill(self._streams, self._control, now, ack=ack, urgent=urgent, allowance=allowance)
+        given = (self._streams, self._control, now)
+        packets = packetizer.fill(*given, ack=ack, urgent=urgent, allowance=allowance, skip_at=recovery.skip_at)
         if packets is None:
             if allowance >= size:
                 recovery.on_app_limited(now)
@@ -259,8 +267,17 @@ class Outbound:
             self._liveness.on_sent(now)
         self._counters.bytes_sent += packets.size
         path.bytes_sent += packets.size
-        size = self.packetizer.datagram_size if packets.number > 1 else packets.size
-        return new_train((packets.buffers, size, packets.size, path.local, path.remote, ecn))
+        trains, address = packets.trains, (path.local, path.remote, ecn)
+        if packets.number == 1:
+            return new_train((trains[0], packets.size, packets.size, *address))
+        size, left = self.packetizer.datagram_size, packets.size
+        if len(trains) == 1:
+            return new_train((trains[0], size, left, *address))
+        whole = self.packetizer.packets_per_train * size
+        made = [new_train((buffers, size, whole, *address)) for buffers in trains[:-1]]
+        left -= whole * len(made)
+        self.made = deque([*made[1:], new_train((trains[-1], size, left, *address))])
+        return made[0]
 
     def next_timeout(self, now: float) -> float | None:
         """When something held back by time alone can go: an ACK, a paced train, a challenge. None: nothing."""

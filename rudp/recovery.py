@@ -316,6 +316,11 @@ class Recovery:
         return self._random is not None and self._unresolved.skips(packet_number, self._random)
 
     @property
+    def skip_at(self) -> int | None:
+        """From which packet number on `skips` is to be asked; None: never."""
+        return None if self._random is None else self._unresolved.skip_at
+
+    @property
     def next_packet_number(self) -> int:
         """The lowest packet number that wasn't used or skipped."""
         return self._unresolved.next_packet_number

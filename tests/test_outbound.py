@@ -8,7 +8,7 @@ import pytest
 
 from rudp import wire
 from rudp.config import Config
-from tests.core_pair import Datagram, Pair, read_all
+from tests.core_pair import CLIENT, SERVER, Datagram, Pair, read_all
 
 PAYLOAD = 1200 - wire.CANONICAL_HEADER_SIZE
 
@@ -282,3 +282,59 @@ class TestWindowTail:
         room = recovery.congestion.congestion_window - in_flight(pair)
         assert 0 < room < 1200
         assert pair.client.next_timeout() == recovery.next_timeout()
+
+class TestSeveralTrains:
+    """A driver may leave off after any train, also of those that were made at once."""
+
+    def opened(self) -> Pair:
+        config = Config(protection="none", initial_receive_window=1 << 22, send_buffer=1 << 22)
+        pair = Pair(client=config, server=config)
+        recovery: Any = pair.client._recovery
+        for size in (1000, 900_000):
+            # The first lets the client say how often it wants to hear of a window that large.
+            recovery.congestion.congestion_window = 1 << 20
+            recovery.congestion.pacing_rate = None
+            recovery.pacer.set_rate(None, 1200, pair.now)
+            pair.client.send(0, bytes(size))
+            if size == 1000:
+                pair.run(0.2)
+                assert read_all(pair.server, 0) == bytes(size)
+        return pair
+
+    def test_the_rest_comes_when_it_is_asked_for(self) -> None:
+        pair = self.opened()
+        endpoint: Any = pair.endpoints["client"]
+        taken = []
+        while endpoint.has_work:
+            for train in endpoint.datagrams_to_send(pair.now):
+                taken.append(b"".join(train.buffers))
+                assert len(taken[-1]) == train.size
+                break
+        assert len(taken) > 8, "several times several"
+        numbers: list[int] = []
+        for data in taken:
+            numbers += wire.read_headers(memoryview(data), 1200)[2]
+        skipped = numbers[-1] + 1 - numbers[0] - len(numbers)
+        assert numbers == sorted(set(numbers))
+        assert skipped <= 1
+        runs = [run for data in taken for run in wire.read_canonical(memoryview(data), 1200, 0)]
+        assert [run.offset for run in runs[1:]] == [run.offset + len(run.data) for run in runs[:-1]]
+        assert runs[-1].offset + len(runs[-1].data) == 901_000
+
+    def test_an_acknowledgement_in_between_changes_nothing_about_the_rest(self) -> None:
+        pair = self.opened()
+        endpoint: Any = pair.endpoints["client"]
+        first = next(endpoint.datagrams_to_send(pair.now))
+        pair.endpoints["server"].receive(memoryview(b"".join(first.buffers)), 1200, CLIENT, SERVER, 0, pair.now)
+        pair.run(1.0)
+        assert read_all(pair.server, 0) == bytes(900_000)
+        pair.check()
+
+    def test_nothing_of_the_rest_follows_an_end(self) -> None:
+        pair = self.opened()
+        endpoint: Any = pair.endpoints["client"]
+        next(endpoint.datagrams_to_send(pair.now))
+        pair.client.abort(7, "enough")
+        (last,) = endpoint.datagrams_to_send(pair.now)
+        (close,) = Datagram(pair.now, "client", b"".join(last.buffers)).frames()
+        assert isinstance(close, wire.Close)

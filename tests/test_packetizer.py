@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rudp import packetizer as packetizer_module
 from rudp import protection, wire
 from rudp.config import Config
 from rudp.control import ControlQueue
 from rudp.events import Event
-from rudp.packetizer import MAX_SEGMENTS, MAX_TRAIN_SIZE, Packetizer, Packets, StreamRange
+from rudp.packetizer import MAX_SEGMENTS, MAX_TRAIN_SIZE, MAX_TRAINS, Packetizer, Packets, StreamRange
 from rudp.streams import Streams
 
 SIZE = 1200
@@ -37,8 +39,8 @@ class Sender:
         self.packetizer = Packetizer(7, protection.by_name(kind), size)
 
     def fill(self, allowance: int = PLENTY, **given: Any) -> Packets | None:
-        ack, urgent = given.get("ack"), given.get("urgent", [])
-        return self.packetizer.fill(self.streams, self.control, 1.0, ack=ack, urgent=urgent, allowance=allowance)
+        given = {"ack": None, "urgent": []} | given
+        return self.packetizer.fill(self.streams, self.control, 1.0, allowance=allowance, **given)
 
     def train(self, allowance: int = PLENTY, **given: Any) -> Packets:
         packets = self.fill(allowance, **given)
@@ -48,15 +50,19 @@ class Sender:
 
     def datagrams(self, packets: Packets) -> list[memoryview]:
         size = self.packetizer.datagram_size if packets.number > 1 else packets.size
-        joined = memoryview(b"".join(packets.buffers))
+        joined = memoryview(b"".join(chain.from_iterable(packets.trains)))
         return [joined[at : at + size] for at in range(0, len(joined), size)]
 
     def check(self, packets: Packets) -> None:
         """Records and bytes tell the same: numbers, sizes, content."""
         datagrams = self.datagrams(packets)
         assert len(datagrams) == packets.number == sum(record.count for record in packets.records)
-        assert packets.size == sum(map(len, datagrams)) <= MAX_TRAIN_SIZE
-        assert packets.number <= MAX_SEGMENTS
+        assert packets.size == sum(map(len, datagrams))
+        assert len(packets.trains) <= MAX_TRAINS
+        whole = self.packetizer.packets_per_train * self.packetizer.datagram_size
+        for buffers in packets.trains:
+            size = sum(map(len, buffers))
+            assert size == whole if buffers is not packets.trains[-1] else 0 < size <= whole
         index = 0
         for record in packets.records:
             for number in range(record.first, record.stop):
@@ -92,11 +98,88 @@ def test_nothing_to_send_makes_no_train() -> None:
 def test_bulk_fills_trains_to_the_brim(kind: str, size: int) -> None:
     sender = Sender(kind, size)
     sender.streams.write(0, bytes(1_000_000), False)
-    packets = sender.train()
-    assert packets.number == min(MAX_SEGMENTS, MAX_TRAIN_SIZE // size)
+    packets = sender.train(MAX_TRAIN_SIZE)
+    assert len(packets.trains) == 1
+    assert packets.number == sender.packetizer.packets_per_train == min(MAX_SEGMENTS, MAX_TRAIN_SIZE // size)
+    assert packets.size <= MAX_TRAIN_SIZE
     assert {len(datagram) for datagram in sender.datagrams(packets)} == {size}
     assert all(wire.DATA_TYPES[datagram[0]].canonical for datagram in sender.datagrams(packets))
     assert len(packets.records) == 1
+
+
+@pytest.mark.parametrize("kind", ["none", "crc32"])
+@pytest.mark.parametrize("size", [1200, 1472, 9000, 65507])
+def test_a_stream_alone_gets_several_trains_with_one_record(kind: str, size: int) -> None:
+    sender = Sender(kind, size)
+    sender.streams.write(0, bytes(3_000_000), False)
+    packets = sender.train()
+    assert len(packets.trains) == MAX_TRAINS
+    assert [record.count for record in packets.records] == [packets.number]
+    assert packets.number == MAX_TRAINS * sender.packetizer.packets_per_train
+
+
+def test_what_would_leave_a_train_begun_waits_for_the_next_call() -> None:
+    sender = Sender()
+    sender.streams.write(0, bytes(1_000_000), False)
+    train = sender.packetizer.packets_per_train
+    assert sender.train((2 * train + 5) * SIZE).number == 2 * train
+    assert sender.train((train + 5) * SIZE).number == train
+
+
+def test_one_train_at_a_time_where_others_wait() -> None:
+    sender = Sender()
+    other = sender.streams.open(True)
+    sender.streams.write(0, bytes(1_000_000), False)
+    sender.streams.write(other, bytes(1_000_000), False)
+    sender.control.pending = None
+    assert len(sender.train().trains) == 1
+
+
+@pytest.mark.parametrize("skip_at", [1, 53, 54, 55, 108, 109, 1000])
+def test_no_train_begins_where_a_number_may_be_skipped(skip_at: int) -> None:
+    sender = Sender()
+    sender.streams.write(0, bytes(1_000_000), False)
+    train = sender.packetizer.packets_per_train
+    assert train == 54
+    starts = range(0, sender.train(skip_at=skip_at).number, train)
+    assert max(starts) < skip_at <= starts.stop or len(starts) == MAX_TRAINS
+
+
+@given(
+    st.lists(st.integers(1, 300_000), min_size=1, max_size=6),
+    st.lists(st.integers(0, 600_000), min_size=1, max_size=6),
+    st.lists(st.tuples(st.integers(0, 400_000), st.integers(1, 100_000)), max_size=4),
+    st.integers(1, 2000),
+    st.booleans(),
+)
+def test_several_trains_are_what_one_call_each_makes(
+    writes: list[int], allowances: list[int], losses: list[tuple[int, int]], first_skip: int, with_ack: bool
+) -> None:
+    told = []
+    for most in (1, MAX_TRAINS):
+        sender = Sender("crc32")
+        for number, size in enumerate(writes):
+            sender.streams.write(0, bytes([number]) * size, False)
+        trains, skip_at = [], first_skip
+        ack = wire.Ack(9, 0.001, ((0, 10),), None) if with_ack else None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(packetizer_module, "MAX_TRAINS", most)
+            for allowance in allowances:
+                while (packets := sender.fill(allowance, ack=ack, skip_at=skip_at)) is not None:
+                    ack = None
+                    sender.check(packets)
+                    allowance -= packets.size
+                    trains += [b"".join(buffers) for buffers in packets.trains]
+                    while sender.packetizer.next_packet_number >= skip_at:
+                        skip_at += 700
+                if losses:
+                    start, length = losses[0]
+                    sent = sender.streams.sendable(0).send
+                    assert sent is not None
+                    if start < (stop := min(start + length, sent.sent_up_to)):
+                        sender.streams.on_lost(0, [(start, stop, False)])
+        told.append(trains)
+    assert told[0] == told[1]
 
 
 def test_the_allowance_bounds_a_train_in_whole_packets() -> None:
@@ -130,15 +213,15 @@ def test_an_ack_goes_without_allowance_and_asks_for_nothing() -> None:
 def test_scattered_losses_share_a_train() -> None:
     sender = Sender()
     sender.streams.write(0, bytes(500_000), False)
-    record = sender.train().records[0]
+    record = sender.train(MAX_TRAIN_SIZE).records[0]
     lost = [record.piece(number, number + 1) for number in range(record.first, record.stop, 3)]
     for piece in lost:
         sender.streams.on_lost(0, [(piece.offset, piece.end_offset, piece.fin)])
-    packets = sender.train()
+    packets = sender.train(MAX_TRAIN_SIZE)
     ranges = [(item.offset, item.end_offset) for item in packets.records]
     assert ranges[: len(lost)] == [(piece.offset, piece.end_offset) for piece in lost]
     assert packets.number == MAX_TRAIN_SIZE // SIZE, "new data fills the rest"
-    joined = b"".join(packets.buffers)
+    joined = b"".join(packets.trains[0])
     runs = wire.read_canonical(memoryview(joined), SIZE, 0)
     assert [(run.offset, run.offset + len(run.data)) for run in runs][: len(lost)] == ranges[: len(lost)]
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rudp import udp_options
 from rudp.errors import SocketError
 from rudp.train import Address, Train
-from rudp.udp import MAX_BUFFERS, PeerError, Received, UdpCounters, UdpSocket, segments_per_call
+from rudp.udp import PeerError, Received, UdpCounters, UdpSocket, segments_per_call
 from rudp.udp_options import address_from_kernel, address_to_kernel, normalise_address
 
 PATIENCE = 3.0  # seconds; reached by a failing test only
@@ -266,7 +266,7 @@ def test_any_gather_list_is_cut_at_segment_size(
 
 def test_more_buffers_than_one_call_takes(opened: Opened, offload: bool | None) -> None:
     server, client = opened(offload=offload), opened(offload=offload)
-    buffers = [b"%02d" % (i % 100) for i in range(MAX_BUFFERS * 2 + 1)]
+    buffers = [b"%02d" % (i % 100) for i in range(2_001)]
     data = b"".join(buffers)
     for segment_size in (1000, len(data)):
         assert client.send(Train(buffers, segment_size, len(data), None, server.local_address, 0))
