@@ -117,18 +117,15 @@ class Outbound:
         ack_due = deadline is not None and now >= deadline
         if now < self.quiet_until and not (ack_due or self.ping or self.probes):
             return None
-        if self._paths.response is not None or self._paths.candidate is not None:
-            train = self._path_train(now)
-            if train is not None:
-                return train
+        elsewhere = self._paths.response is not None or self._paths.candidate is not None
+        if elsewhere and (train := self._path_train(now)) is not None:
+            return train
         mtu = self._paths.mtu
         if mtu.size != self.packetizer.datagram_size:
             self.packetizer.datagram_size = mtu.size
             self._recovery.set_max_datagram_size(mtu.size, now)
-        if mtu.ready and not self.probes:
-            train = self._mtu_probe(now)
-            if train is not None:
-                return train
+        if mtu.ready and not self.probes and (train := self._mtu_probe(now)) is not None:
+            return train
         if self._closing.finished:
             self._finish_when_sent()
         waiting = bool(self._control.pending or self._streams.turns.ready)

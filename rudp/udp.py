@@ -29,11 +29,12 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from mmap import mmap
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from rudp.errors import SocketError
 from rudp.train import Address, Train
-from rudp.udp_errors import CERTAINLY_ICMP, LOCAL_ADDRESS_ERRORS, MAYBE_ICMP, OFFLOAD_ERRORS, SOCKET_GONE
+from rudp.udp_errors import CERTAINLY_ICMP, LOCAL_ADDRESS_ERRORS, MAYBE_ICMP, OFFLOAD_ERRORS, SOCKET_GONE, PeerError
 from rudp.udp_options import (
     MSG_ERRQUEUE,
     Ancillary,
@@ -54,7 +55,8 @@ from rudp.udp_options import (
 __all__ = ["PeerError", "Received", "UdpCounters", "UdpSocket", "segments_per_call"]
 
 DEFAULT_BUFFER_SIZE: Final = 4 * 1024 * 1024  # bytes; 64 trains
-RECEIVE_SIZE: Final = 65_536  # bytes of a received buffer; the kernel merges no more than fits one IP packet
+RECEIVE_SIZE: Final = 65_536  # bytes that the kernel hands over at a time: it merges no more than fits one IP packet
+MERGED_SIZE: Final = 4 * RECEIVE_SIZE  # bytes of a received buffer
 MAX_CALL_SIZE: Final = 65_507  # bytes; payload of the largest IPv4 datagram, the bound for a whole train too
 MAX_SEGMENTS: Final = 64  # UDP_MAX_SEGMENTS of the first kernels that had it
 # More buffers than that are joined: handing one to the kernel takes some 80 ns, copying a packet's 25. So there are
@@ -86,13 +88,6 @@ class Received(NamedTuple):
 
 # One system call's worth: where it lies in the socket's buffer, its size, its ancillary data, the kernel's address.
 _Arrived: TypeAlias = tuple[int, int, tuple[tuple[int, int, bytes], ...], Any]
-
-
-class PeerError(NamedTuple):
-    """A datagram to `remote` came to nothing. None: the system doesn't say to whom (Windows)."""
-
-    remote: Address | None
-    error: OSError
 
 
 @dataclass(slots=True)
@@ -130,9 +125,10 @@ class UdpSocket:
     """One non-blocking UDP socket. Made by `open` or `wrap`, which raise SocketError."""
 
     __slots__ = (
-        "_ahead", "_ancillary_cache", "_buffers", "_capabilities", "_closed", "_default_local", "_ecn", "_error_queue",
-        "_errors", "_errors_waiting", "_gso", "_idle", "_is_ipv6", "_last_single", "_merged", "_peer", "_pktinfo",
-        "_progress", "_recv", "_sendmsg", "_unpacked", "_view", "buffer_sizes", "counters", "local_address", "sock",
+        "_ahead", "_ancillary_cache", "_buffers", "_capabilities", "_closed", "_default_local", "_drained", "_ecn",
+        "_error_queue", "_errors", "_errors_waiting", "_gso", "_idle", "_is_ipv6", "_last_single", "_merged", "_peer",
+        "_pktinfo", "_progress", "_recv", "_sendmsg", "_unpacked", "_view", "buffer_sizes", "counters", "local_address",
+        "sock",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, buffer_size: int, offload: bool | None) -> None:
@@ -150,10 +146,11 @@ class UdpSocket:
         self._pktinfo = self._capabilities.pktinfo
         self._error_queue = self._capabilities.error_queue
         self._default_local = None if wildcard else self.local_address
-        self._view = memoryview(bytearray(2 * RECEIVE_SIZE))
+        # Its pages take memory once something comes that is so large. Behind a full buffer there is room for one more.
+        self._view = memoryview(mmap(-1, MERGED_SIZE + RECEIVE_SIZE))
         self._buffers = [self._view]
         self._ahead: _Arrived | None = None
-        self._last_single = self._merged = False
+        self._last_single = self._merged = self._drained = False
         self._ancillary_cache: dict[tuple[int, int, Address | None, int], Ancillary] = {}
         self._unpacked: dict[tuple[tuple[int, int, bytes], ...], tuple[int, Address | None, int]] = {}
         self._errors: list[PeerError] = []
@@ -360,54 +357,56 @@ class UdpSocket:
     def receive(self, *, first: bool = False) -> Received | None:
         """The next received buffer, or None when there is none; call `read_errors` then.
 
-        Where the kernel doesn't merge, datagrams that wait behind one another are merged here, from the second on;
-        `first` of a wake-up. Cut-short and empty ones are stepped over. Raises SocketError only if it is closed.
+        What waits behind it and is like it is merged with it: what the kernel merged, and single datagrams from the
+        second on; `first` of a wake-up. Cut-short and empty ones are stepped over. SocketError only if it is closed.
         """
         self._last_single = self._last_single and not first
         arrived, self._ahead = self._ahead, None
-        if arrived is None and (arrived := self._receive_one()) is None:
-            self._last_single = self._merged
+        if arrived is None and (self._drained or (arrived := self._receive_one()) is None):
+            self._last_single, self._drained = self._merged, False
             return None
         start, size, key, remote = arrived
-        known = self._unpacked.get(key)
-        if known is None:
-            known = self._unpack(key)
-        segment_size, local, ecn = known
+        segment_size, local, ecn = self._unpacked.get(key) or self._unpack(key)
         stop = start + size
-        if not 0 < segment_size < size:
+        # Behind a single one only if that did well last: it may be alone, and to find out costs a system call.
+        if 0 < segment_size < size:
+            if not size % segment_size:
+                stop = self._merge(stop, segment_size, [local, ecn], remote)
+        else:
             segment_size = size
-            # Behind the first only if that did well last: it may be alone, and to find out costs a system call.
             if self._last_single:
-                stop = self._merge(arrived)
+                stop = self._merge(stop, segment_size, [local, ecn], remote)
+                self._merged = stop > start + size
             self._last_single = True
-        if self._is_ipv6:
-            remote = address_from_kernel(remote)
-        return Received(self._view[start:stop], segment_size, remote, local, ecn)
+        sender = address_from_kernel(remote) if self._is_ipv6 else remote
+        return Received(self._view[start:stop], segment_size, sender, local, ecn)
 
-    def _merge(self, first: _Arrived) -> int:
-        """Receive datagrams that go on where `first` ends and are like it; where they end in turn."""
-        start, size, key, remote = first
-        receive, view, like = self._recv, self._view, list(key)
-        stop = start + size
+    def _merge(self, stop: int, segment_size: int, like: list[Any], remote: Any) -> int:
+        """Receive what goes on where a buffer ends, and is like it; where that ends in turn."""
+        receive, view, unpacked = self._recv, self._view, self._unpacked
         for _ in range(MAX_SEGMENTS - 1):  # a buffer of tiny ones would take tens of thousands of calls
-            if stop + size > RECEIVE_SIZE:
+            if stop > MERGED_SIZE - RECEIVE_SIZE:
                 break
             try:
                 more, ancillary, flags, sender = receive([view[stop:]], _ANCILLARY_SIZE)
             except BlockingIOError:
+                self._drained = True
                 break
             except OSError as error:
                 self._receive_failed(error)
                 continue
             if (flags or not more) and self._must_skip(more, flags):
                 continue
-            if more > size or sender != remote or list(ancillary) != like:
-                self._ahead = stop, more, tuple(ancillary), sender
+            key = tuple(ancillary)
+            size, *others = unpacked.get(key) or self._unpack(key)
+            if not 0 < size < more:
+                size = segment_size if more < segment_size else more
+            if size != segment_size or sender != remote or others != like:
+                self._ahead = stop, more, key, sender
                 break
             stop += more
-            if more < size:
+            if more % segment_size:
                 break
-        self._merged = stop > start + size
         return stop
 
     def _receive_one(self) -> _Arrived | None:
@@ -460,7 +459,7 @@ class UdpSocket:
         ECONNREFUSED: nobody listens on that port. EMSGSIZE: too big for the path. Host or network unreachable may
         pass (RFC 1122 section 4.2.3.9 calls them soft). Who can guess addresses can forge an ICMP error.
         """
-        errors, self._errors = self._errors, []
+        errors, self._errors, self._drained = self._errors, [], False
         if self._errors_waiting and not self._closed:
             self._read_error_queue(errors)
         return errors
@@ -494,8 +493,7 @@ class UdpSocket:
     # --- platforms without sendmsg and recvmsg_into -----------------------------------------------
 
     def _sendto(self, buffers: Sequence[Any], _ancillary: Ancillary, _flags: int, remote: Address | None) -> int:
-        data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
-        return self.sock.sendto(data, remote) if remote is not None else self.sock.send(data)
+        return self.sock.sendto(b"".join(buffers), remote) if remote else self.sock.send(b"".join(buffers))
 
     def _recvfrom(self, buffers: list[memoryview], _size: int) -> tuple[int, tuple[()], int, Any]:
         size, remote = self.sock.recvfrom_into(buffers[0])

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rudp import udp_options
 from rudp.errors import SocketError
 from rudp.train import Address, Train
-from rudp.udp import PeerError, Received, UdpCounters, UdpSocket, segments_per_call
+from rudp.udp import MERGED_SIZE, RECEIVE_SIZE, PeerError, Received, UdpCounters, UdpSocket, segments_per_call
 from rudp.udp_options import address_from_kernel, address_to_kernel, normalise_address
 
 PATIENCE = 3.0  # seconds; reached by a failing test only
@@ -143,9 +143,7 @@ def at(host: str, udp: UdpSocket) -> Address:
     return normalise_address((host, udp.local_address[1]))
 
 
-def train(
-    remote: Address, data: bytes, segment_size: int, *, ecn: int = 0, local: Address | None = None
-) -> Train:
+def train(remote: Address, data: bytes, segment_size: int, *, ecn: int = 0, local: Address | None = None) -> Train:
     return Train([data], segment_size, len(data), local, remote, ecn)
 
 
@@ -321,9 +319,7 @@ def test_segments_per_call_stays_within_both_limits() -> None:
 @needs_ecn
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("count", [1, 5])
-def test_ecn_mark_travels_with_the_train(
-    opened: Opened, offload: bool | None, route: Route, count: int
-) -> None:
+def test_ecn_mark_travels_with_the_train(opened: Opened, offload: bool | None, route: Route, count: int) -> None:
     listen, host, client_at = route
     server, client = opened(listen, offload=offload), opened(client_at, offload=offload)
     for ecn in (0, 1, 2, 3, 0):
@@ -513,9 +509,7 @@ def test_full_interface_queue_gives_up_in_the_end(opened: Opened, offload: bool 
 
 
 @needs_gso
-@pytest.mark.parametrize(
-    ("number", "stays"), [(errno.EIO, False), (errno.EINVAL, True), (errno.EMSGSIZE, True)]
-)
+@pytest.mark.parametrize(("number", "stays"), [(errno.EIO, False), (errno.EINVAL, True), (errno.EMSGSIZE, True)])
 def test_refused_train_goes_one_by_one(opened: Opened, number: int, stays: bool) -> None:
     server, fake = opened(), Scripted(bound())
     client = opened.wrap(fake)
@@ -704,41 +698,85 @@ def test_no_more_datagrams_are_merged_than_the_kernel_would(opened: Opened) -> N
     assert [len(receive(server).data) for _ in range(4)] == [1, 64, 64, 64]
 
 
-def test_merged_datagrams_fit_one_buffer(opened: Opened) -> None:
+@pytest.mark.parametrize("size", [1400, 9000, 50_000])
+def test_merged_datagrams_fit_one_buffer(opened: Opened, size: int) -> None:
     client, server = opened(), opened()
-    for number in range(120):
-        assert client.send(train(server.local_address, number.to_bytes(2, "big") * 700, 1400))
+    sent = [number.to_bytes(2, "big") * (size // 2) for number in range(3 + 400_000 // size)]
+    for data in sent:
+        assert client.send(train(server.local_address, data, size))
     buffers = []
     while (received := server.receive()) is not None:
+        assert received.segment_size == size
         buffers.append(bytes(received.data))
-    assert max(map(len, buffers)) <= 65_536
-    assert len(buffers) <= 1 + -(-119 // (65_536 // 1400))
-    assert b"".join(buffers) == b"".join(number.to_bytes(2, "big") * 700 for number in range(120))
+    assert max(map(len, buffers)) <= MERGED_SIZE
+    assert min(map(len, buffers[1:-1])) > min(63 * size, MERGED_SIZE - RECEIVE_SIZE), "buffers are filled"
+    assert b"".join(buffers) == b"".join(sent)
+
+
+@needs_gso
+@pytest.mark.parametrize("last", [1, 0.5])
+def test_trains_that_wait_behind_one_another_are_merged_up_to_a_shorter_packet(opened: Opened, last: float) -> None:
+    client, server = opened(), opened()
+    sizes = [46 * 1400] * 7
+    sizes[1] = int(sizes[1] - 1400 * (1 - last))
+    for number, size in enumerate(sizes):
+        assert client.send(train(server.local_address, bytes([number]) * size, 1400))
+    found = []
+    while (received := server.receive()) is not None:
+        assert received.segment_size == 1400
+        found.append(bytes(received.data))
+    assert [len(data) // 64_000 for data in found] == ([4, 3] if last == 1 else [2, 4, 1])
+    assert b"".join(found) == b"".join(bytes([number]) * size for number, size in enumerate(sizes))
+
+
+def test_what_arrives_after_a_look_in_vain_is_found_at_the_next_wakeup(opened: Opened) -> None:
+    """As long as errors are read at the end of each wake-up, as the contract says."""
+    client, server = opened(), opened()
+    for number in range(20):
+        for _ in range(1 + number % 3):
+            assert client.send(train(server.local_address, bytes([number]) * 300, 100))
+        data = bytes(receive(server).data)
+        # Whether the driver looks once more or not.
+        if number % 2:
+            while (more := server.receive()) is not None:
+                data += bytes(more.data)
+        assert server.read_errors() == []
+        if not number % 2:
+            while (more := server.receive()) is not None:
+                data += bytes(more.data)
+        assert data == bytes([number]) * 300 * (1 + number % 3)
 
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 1), st.sampled_from([1, 99, 100, 101, 1400]), st.sampled_from([0, 2])),
+        st.tuples(
+            st.integers(0, 1), st.sampled_from([1, 99, 100, 101, 1400]), st.sampled_from([0, 2]),
+            st.sampled_from([1, 1, 2, 3, 20]), st.integers(0, 1),
+        ),
         min_size=1,
         max_size=30,
     )
-)
-def test_merging_keeps_every_datagram_its_order_its_sender_and_its_mark(sent: list[tuple[int, int, int]]) -> None:
+)  # fmt: skip
+def test_merging_keeps_every_datagram_its_order_its_sender_and_its_mark(
+    drawn: list[tuple[int, int, int, int, int]],
+) -> None:
+    sent = [(who, size, ecn, [size] * (count - 1) + [max(1, size - less)]) for who, size, ecn, count, less in drawn]
     made = Opened()
     try:
         server = made()
         clients = [made(), made()]
-        for number, (who, size, ecn) in enumerate(sent):
-            assert clients[who].send(train(server.local_address, bytes([number]) * size, size, ecn=ecn))
+        for number, (who, size, ecn, sizes) in enumerate(sent):
+            assert clients[who].send(train(server.local_address, bytes([number]) * sum(sizes), size, ecn=ecn))
         arrived: list[tuple[Address, int, bytes]] = []
-        while len(arrived) < len(sent):
+        while len(arrived) < sum(len(sizes) for *_, sizes in sent):
             received = receive(server)
             data = datagrams(bytes(received.data), received.segment_size)
             arrived += [(received.remote, received.ecn, piece) for piece in data]
         marks = server.capabilities.ecn
         assert arrived == [
             (clients[who].local_address, ecn if marks else 0, bytes([number]) * size)
-            for number, (who, size, ecn) in enumerate(sent)
+            for number, (who, _, ecn, sizes) in enumerate(sent)
+            for size in sizes
         ]
         assert server.receive() is None
     finally:
@@ -747,16 +785,16 @@ def test_merging_keeps_every_datagram_its_order_its_sender_and_its_mark(sent: li
 
 
 @needs_gso
-def test_what_the_kernel_merged_stays_as_it_is_between_single_datagrams(opened: Opened) -> None:
+def test_what_the_kernel_merged_is_no_part_of_single_datagrams(opened: Opened) -> None:
     client, server = opened(), opened()
-    sizes = [100, 100, 10 * 100, 100, 100, 5 * 100 - 1]
+    sizes = [100, 100, 10 * 100, 5 * 100 - 1, 100, 100]
     for number, size in enumerate(sizes):
         assert client.send(train(server.local_address, bytes([number]) * size, 100))
     buffers = []
     while (received := server.receive()) is not None:
         buffers.append(bytes(received.data))
     assert b"".join(buffers) == b"".join(bytes([number]) * size for number, size in enumerate(sizes))
-    assert bytes([2]) * 1000 in buffers
+    assert bytes([2]) * 1000 + bytes([3]) * 499 in [data[-1499:] for data in buffers]
 
 
 def test_nothing_to_receive_is_none(opened: Opened, offload: bool | None) -> None:
@@ -894,9 +932,7 @@ def test_buffers_are_never_made_smaller(opened: Opened) -> None:
 def test_refused_buffer_size_is_halved_until_taken(opened: Opened) -> None:
     class Stingy(Scripted):
         def setsockopt(self, level: int, option: int, value: int) -> None:
-            if level == socket.SOL_SOCKET and (
-                option not in (socket.SO_RCVBUF, socket.SO_SNDBUF) or value > 2**20
-            ):
+            if level == socket.SOL_SOCKET and (option not in (socket.SO_RCVBUF, socket.SO_SNDBUF) or value > 2**20):
                 raise OSError(errno.ENOBUFS, "no buffer space")
             self.real.setsockopt(level, option, value)
 
@@ -938,9 +974,7 @@ def test_machine_without_ipv6_opens_ipv4(opened: Opened, monkeypatch: pytest.Mon
 
 def test_port_in_use(opened: Opened) -> None:
     first = opened()
-    with pytest.raises(
-        SocketError, match=r"127\.0\.0\.1 port \d+: the port is in use.*choose another"
-    ) as caught:
+    with pytest.raises(SocketError, match=r"127\.0\.0\.1 port \d+: the port is in use.*choose another") as caught:
         UdpSocket.open(first.local_address)
     assert caught.value.errno == errno.EADDRINUSE
     assert isinstance(caught.value, OSError)

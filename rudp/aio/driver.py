@@ -32,8 +32,9 @@ from rudp.train import Address, Train
 
 __all__ = ["Driver", "Sink"]
 
-# Received buffers a wake-up: at 64 KiB each, a few hundred microseconds of work.
+# Received buffers a wake-up, and their bytes: a few hundred microseconds of work.
 BUFFERS_PER_WAKEUP: Final = 16
+BYTES_PER_WAKEUP: Final = 1 << 20
 # Trains a wake-up: at 64 KiB each a millisecond or two of work, as much as the pacer lets go at once at 1 GB/s.
 TRAINS_PER_WAKEUP: Final = 32
 # Where each of its datagrams is a system call of its own, a train costs some eight times as much.
@@ -159,7 +160,7 @@ class Driver:
             buffers += 1
             size += len(received[0])
             core.receive(*received, now)
-            if buffers == BUFFERS_PER_WAKEUP:
+            if buffers == BUFFERS_PER_WAKEUP or size >= BYTES_PER_WAKEUP:
                 # What the socket has read ahead doesn't make it readable. Once a turn: under a flood the socket is
                 # readable in each, too, and every reading would ask for one more.
                 self._reads_soon = True
