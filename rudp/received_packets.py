@@ -127,14 +127,15 @@ class ReceivedPackets:
             first = self.floor
             if first >= stop:
                 return
-        late = first < self.largest
-        ranges = self.ranges
-        # Nearly always they follow the last.
-        if ranges.stops and ranges.stops[-1] == first:
-            ranges.stops[-1] = stop
+        stops = self.ranges.stops
+        if stops and stops[-1] == first:
+            # Nearly always they follow the last.
+            stops[-1] = stop
+            self._note(stop - first, stop, False, now, ack_eliciting, ecn)
         else:
-            ranges.add(first, stop)
-        self._note(stop - first, stop, late, now, ack_eliciting, ecn)
+            late = first < self.largest
+            self.ranges.add(first, stop)
+            self._note(stop - first, stop, late, now, ack_eliciting, ecn)
 
     def on_received_with_gaps(self, numbers: Sequence[tuple[int, int]], now: float, ecn: int) -> None:
         """The same of ack-eliciting packets in ascending ranges, all above `largest`."""

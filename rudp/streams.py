@@ -61,9 +61,7 @@ class Streams:
     )
 
     def __init__(self, config: Config, control: ControlQueue, events: list[Event], *, is_client: bool) -> None:
-        self._config = config
-        self._control = control
-        self._events = events
+        self._config, self._control, self._events = config, control, events
         self._is_client = is_client
         self._streams: dict[int, Stream] = {}
         self._peer_stream_limit = 0
@@ -266,6 +264,8 @@ class Streams:
             raise StreamClosed(f"stream {stream_id} is unidirectional and ours: there is nothing to receive on it")
         if stream.discarding:
             raise StreamClosed(f"receiving on stream {stream_id} was stopped by stop_sending()")
+        if stream.readable_armed:
+            return b""
         data = receive.read(max_bytes)
         if data:
             self._on_consumed(stream_id, receive, stream.receive_window, len(data), now, rtt)

@@ -125,23 +125,24 @@ class Host:
         self._in_service = True
         now = self._clock.now
         endpoint = self.endpoint
+        rounds = MAX_ROUNDS
         try:
-            for _ in range(MAX_ROUNDS):
+            while True:
                 for train in endpoint.datagrams_to_send(now):
                     self._send(train, now)
-                item = endpoint.next_event()
-                if item is None:
+                if (item := endpoint.next_event()) is None:
                     break
                 self._tell(item)
                 if self.on_event is None:
                     break
-            else:
-                raise Stalled(f"{self!r}: at {now!r} s every answer to an event causes another event")
+                rounds -= 1
+                if not rounds:
+                    raise Stalled(f"{self!r}: at {now!r} s every answer to an event causes another event")
         finally:
             self._in_service = False
         timeout = endpoint.next_timeout()
-        self._due = inf if timeout is None else timeout
-        if self._due < self._armed:
+        self._due = due = inf if timeout is None else timeout
+        if due < self._armed:
             self._arm()
 
     def call_at(self, time: float, command: Callable[[], object]) -> None:
