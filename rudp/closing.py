@@ -101,7 +101,7 @@ class Closing:
         self.peer_fin = fin
         self.begun = True
 
-    def check(self, opened: list[int], highest: int) -> None:
+    def check(self, opened: tuple[int, int], highest: int) -> None:
         """Hold what arrived against the FIN. Raises ProtocolError when the peer went beyond it."""
         fin = self.peer_fin
         if fin is not None and (

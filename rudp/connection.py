@@ -60,7 +60,7 @@ class Connection:
     __slots__ = (
         "_closing", "_config", "_control", "_counters", "_deadlines", "_inbound", "_life", "_liveness", "_now",
         "_opening", "_outbound", "_paths", "_ready", "_received", "_recovery", "_streams", "due", "events", "id",
-        "timers",
+        "opened_by", "timers",
     )
     # fmt: on
 
@@ -75,15 +75,13 @@ class Connection:
         ready: dict[int, Connection],
         now: float,
     ) -> None:
-        is_client = isinstance(handshake, ClientHandshake)
-        self.id = connection_id
-        self._config, self._ready, self._now = config, ready, now
-        self._paths = Paths(path, random, PathMtu.by_config(config))
+        self.id, self._config, self._ready, self._now = connection_id, config, ready, now
         self.events: list[Event] = []
+        self._paths = Paths(path, random, PathMtu.by_config(config))
         self._control, self._closing, self._counters = ControlQueue(), Closing(), Counters()
-        self._streams = Streams(config, self._control, self.events, is_client=is_client)
-        controller = congestion.by_name(config.congestion)
-        self._recovery = Recovery(config.max_datagram_size, controller, random, ecn=config.ecn)
+        self._streams = Streams(config, self._control, self.events, is_client=isinstance(handshake, ClientHandshake))
+        law = congestion.by_name(config.congestion)
+        self._recovery = Recovery(config.max_datagram_size, law, random, ecn=config.ecn)
         self._received = ReceivedPackets(self._recovery.rtt, config.max_ack_delay)
         self._liveness = Liveness(config, now)
         packetizer = Packetizer(0, protection.by_name(config.protection), config.max_datagram_size)
@@ -108,7 +106,8 @@ class Connection:
             rtt=self._recovery.rtt, packetizer=packetizer, liveness=self._liveness, events=self.events,
         )
         # fmt: on
-        # The endpoint's: `next_timeout` as of the last look, and when its heap will look again, latest first.
+        # The endpoint's: who sent the SYN; `next_timeout` as of the last look; when its heap looks again, latest first.
+        self.opened_by: tuple[Address, int] | None = None
         self.due: float | None = None
         self.timers: list[float] = []
         self._wake()

@@ -77,7 +77,6 @@ class Endpoint:
         self._connections: dict[int, Connection] = {}
         # Server connections by who opened them, so that a repeated SYN finds its connection.
         self._clients: dict[tuple[Address, int], Connection] = {}
-        self._client_keys: dict[int, tuple[Address, int]] = {}
         self._half_open: dict[int, Connection] = {}
         # Clients in SYN_SENT, for ICMP errors.
         self._connecting: dict[int, Connection] = {}
@@ -315,7 +314,7 @@ class Endpoint:
         key = (remote, packet.source_id)
         self._connections[connection_id] = connection
         self._clients[key] = connection
-        self._client_keys[connection_id] = key
+        connection.opened_by = key
         self._half_open[connection_id] = connection
         self._collect(connection)
 
@@ -452,9 +451,8 @@ class Endpoint:
         self._drop_timers(connection)
         self._half_open.pop(connection.id, None)
         self._connecting.pop(connection.id, None)
-        key = self._client_keys.pop(connection.id, None)
-        if key is not None:
-            del self._clients[key]
+        if connection.opened_by is not None:
+            del self._clients[connection.opened_by]
         if connection.peer_reset_token is not None:
             token_key = self._secrets.fingerprint(connection.peer_id, connection.peer_reset_token)
             self._by_reset_token.pop(token_key, None)

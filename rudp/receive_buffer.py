@@ -19,7 +19,7 @@ Sources: RFC 9000 sections 2.2 (stream data), 3.2 (receiving part of a stream), 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import Final
+from typing import Any, Final
 
 from rudp.errors import BufferFull, ErrorCode, ProtocolError
 
@@ -42,6 +42,8 @@ TINY_RUN: Final = 64
 # A chunk so joined is joined again until it has this size; a tiny fragment joins its neighbour up to this
 # size.
 JOINED_CHUNK: Final = 4096
+# Lists of what came out of order, where nothing did: one for all.
+_NOTHING: Final[Any] = ()
 
 
 class FragmentSpace:
@@ -104,8 +106,8 @@ class ReceiveBuffer:
         self._tiny_run = 0
         # fragments[i] begins at offsets[i] > contiguous; those before the head have moved to the chunks in
         # order.
-        self._offsets: list[int] = []
-        self._fragments: list[bytes] = []
+        self._offsets: list[int] = _NOTHING
+        self._fragments: list[bytes] = _NOTHING
         self._fragments_head = 0
 
     @property
@@ -151,8 +153,11 @@ class ReceiveBuffer:
                 shared = self._shared
                 if shared.held >= FEW_FRAGMENTS:
                     self._check_space(len(self._fragments) - self._fragments_head)
-                offsets.append(offset)
-                self._fragments.append(data)
+                if offsets:
+                    offsets.append(offset)
+                    self._fragments.append(data)
+                else:
+                    self._offsets, self._fragments = [offset], [data]
                 shared.held += 1
             else:
                 held = len(self._fragments) - self._fragments_head
@@ -219,8 +224,8 @@ class ReceiveBuffer:
         self.contiguous = self.read_offset = self.highest
         self._ready = []
         self._ready_head = self._skip = self._tiny_run = self._fragments_head = 0
-        self._offsets = []
-        self._fragments = []
+        self._offsets = _NOTHING
+        self._fragments = _NOTHING
         return unread
 
     def _check_final_size(self, stop: int, fin: bool) -> None:
@@ -280,6 +285,9 @@ class ReceiveBuffer:
             return
         if last == first and self._shared.held >= FEW_FRAGMENTS:
             self._check_space(len(fragments) - head)
+        if not offsets:
+            self._offsets, self._fragments = [offset], [fragment]
+            return
         offsets[first:last] = (offset,)
         fragments[first:last] = (fragment,)
 
@@ -313,6 +321,8 @@ class ReceiveBuffer:
     def _drain(self, stop: int) -> None:
         """Drop the fragments before index `stop`, make those that follow in order now ready chunks."""
         offsets, fragments = self._offsets, self._fragments
+        if not offsets:
+            return
         while stop < len(offsets) and offsets[stop] == self.contiguous:
             self._append(fragments[stop])
             stop += 1

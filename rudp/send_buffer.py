@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from rudp.cuts import cut
 from rudp.ranges import RangeSet
@@ -32,6 +32,8 @@ SMALL_WRITE: Final = 16 * 1024
 # The tail of small writes becomes one chunk at this size (bytes), about a train, or at this many writes.
 TAIL_SIZE: Final = 64 * 1024
 TAIL_WRITES: Final = 4096
+# A list that holds nothing, as most of an idle stream's: one for all.
+_NOTHING: Final[Any] = ()
 
 
 class SendBuffer:
@@ -73,11 +75,11 @@ class SendBuffer:
         # Acknowledged ranges above `acked_up_to`.
         self._acked = RangeSet()
         # chunks[i] holds the bytes from offset starts[i] on; those before `_head` are acknowledged and empty.
-        self._chunks: list[bytes] = []
-        self._starts: list[int] = []
+        self._chunks: list[bytes] = _NOTHING
+        self._starts: list[int] = _NOTHING
         self._head = 0
         # Small writes not yet joined into a chunk, and not handed out: the last bytes before `written`.
-        self._tail: list[bytes] = []
+        self._tail: list[bytes] = _NOTHING
         self._tail_size = 0
 
     @property
@@ -115,7 +117,10 @@ class SendBuffer:
         if not size:
             return
         if size < SMALL_WRITE:
-            self._tail.append(chunk)
+            if self._tail:
+                self._tail.append(chunk)
+            else:
+                self._tail = [chunk]
             self._tail_size += size
             self.written += size
             if self._tail_size >= TAIL_SIZE or len(self._tail) >= TAIL_WRITES:
@@ -123,8 +128,7 @@ class SendBuffer:
             return
         if self._tail:
             self._close_tail()
-        self._chunks.append(chunk)
-        self._starts.append(self.written)
+        self._append(chunk, self.written)
         self.written += size
 
     def finish(self) -> None:
@@ -145,7 +149,7 @@ class SendBuffer:
         self._lost = RangeSet()
         self._lost_size = 0
         self._acked = RangeSet()
-        self._tail = []
+        self._tail = _NOTHING
         self._tail_size = 0
         self._drop_chunks()
 
@@ -259,10 +263,16 @@ class SendBuffer:
 
     def _close_tail(self) -> None:
         tail = self._tail
-        self._chunks.append(tail[0] if len(tail) == 1 else b"".join(tail))
-        self._starts.append(self.written - self._tail_size)
-        self._tail = []
+        self._append(tail[0] if len(tail) == 1 else b"".join(tail), self.written - self._tail_size)
+        self._tail = _NOTHING
         self._tail_size = 0
+
+    def _append(self, chunk: bytes, start: int) -> None:
+        if self._chunks:
+            self._chunks.append(chunk)
+            self._starts.append(start)
+        else:
+            self._chunks, self._starts = [chunk], [start]
 
     def _slices_across(self, first: int, base: int, length: int, size: int) -> Sequence[memoryview | bytes]:
         """`slices` of a run that begins at `base` in chunk `first` and ends in a later one."""
@@ -315,6 +325,6 @@ class SendBuffer:
             self._head = keep
 
     def _drop_chunks(self) -> None:
-        self._chunks = []
-        self._starts = []
+        self._chunks = _NOTHING
+        self._starts = _NOTHING
         self._head = 0

@@ -10,11 +10,15 @@ taken.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from rudp.flow_control import ReceiveWindow, SendWindow
 from rudp.receive_buffer import FragmentSpace, ReceiveBuffer
 from rudp.send_buffer import SendBuffer
 
-__all__ = ["Stream", "is_client_initiated", "is_unidirectional"]
+__all__ = ["Stream", "is_client_initiated", "is_unidirectional", "with_kind"]
+
+_Value = TypeVar("_Value")
 
 
 def is_client_initiated(stream_id: int) -> bool:
@@ -25,6 +29,14 @@ def is_client_initiated(stream_id: int) -> bool:
 def is_unidirectional(stream_id: int) -> bool:
     """RFC 9000 section 2.1: the second lowest bit tells the kind."""
     return bool(stream_id & 0x2)
+
+
+def with_kind(pair: tuple[_Value, _Value], kind: int, value: _Value) -> tuple[_Value, _Value]:
+    """A figure of both kinds of streams, with another `value` for `kind` (0 bidirectional, 1 unidirectional).
+
+    Tuples, which all connections share until something changes; lists would be their own.
+    """
+    return (pair[0], value) if kind else (value, pair[1])
 
 
 class Stream:

@@ -20,7 +20,7 @@ from rudp.events import Event, SendingStopped, StreamOpened, StreamReadable, Str
 from rudp.events import StreamReset as StreamResetEvent
 from rudp.flow_control import ReceiveWindow, connection_window
 from rudp.receive_buffer import FragmentSpace, ReceiveBuffer
-from rudp.stream import Stream, is_client_initiated, is_unidirectional
+from rudp.stream import Stream, is_client_initiated, is_unidirectional, with_kind
 from rudp.turns import Turns
 from rudp.wire import MaxData, MaxStreamData, MaxStreams, Parameters, ResetStream, StopSending
 from rudp.wire import Stream as StreamFrame
@@ -65,11 +65,11 @@ class Streams:
         self._is_client = is_client
         self._streams: dict[int, Stream] = {}
         self._peer_stream_limit = 0
-        self._limit_met = [False, False]
+        self._limit_met = (False, False)
         # Stream 0 is open on both sides from the start: one client-initiated bidirectional stream is counted already.
-        self.opened_by_me, self.opened_by_peer = ([1, 0], [0, 0]) if is_client else ([0, 0], [1, 0])
-        self.max_streams_peer = [0, 0]
-        self.max_streams_mine = [config.max_streams_bidi, config.max_streams_uni]
+        self.opened_by_me, self.opened_by_peer = ((1, 0), (0, 0)) if is_client else ((0, 0), (1, 0))
+        self.max_streams_peer = (0, 0)
+        self.max_streams_mine = (config.max_streams_bidi, config.max_streams_uni)
         self._sum_of_highest = self._sum_of_contiguous = self.resets_unacknowledged = 0
         self.opens_left = float(config.max_stream_opens)  # refilled in time by who knows it
         self._zero_ended = False
@@ -95,9 +95,9 @@ class Streams:
         """MAX_STREAMS received; wakes an application that met the old limit."""
         kind = int(unidirectional)
         if maximum > self.max_streams_peer[kind]:
-            self.max_streams_peer[kind] = maximum
+            self.max_streams_peer = with_kind(self.max_streams_peer, kind, maximum)
             if self._limit_met[kind]:
-                self._limit_met[kind] = False
+                self._limit_met = with_kind(self._limit_met, kind, False)
                 self._events.append(StreamsAvailable(unidirectional))
 
     def on_max_data(self, maximum: int) -> None:
@@ -117,12 +117,12 @@ class Streams:
         kind = int(unidirectional)
         count = self.opened_by_me[kind]
         if count >= self.max_streams_peer[kind]:
-            self._limit_met[kind] = True
+            self._limit_met = with_kind(self._limit_met, kind, True)
             raise StreamLimitReached(
                 f"the peer admits {self.max_streams_peer[kind]} {KINDS[kind]} streams at a time and all are in use; "
                 "wait until one has ended, or let the peer's configuration admit more"
             )
-        self.opened_by_me[kind] = count + 1
+        self.opened_by_me = with_kind(self.opened_by_me, kind, count + 1)
         stream_id = count << 2 | kind << 1 | (not self._is_client)
         self._create(stream_id)
         self._control.put(StreamFrame(stream_id, 0, b"", False))
@@ -179,7 +179,7 @@ class Streams:
             stream_id = number << 2 | kind << 1 | self._is_client
             self._create(stream_id)
             self._events.append(StreamOpened(stream_id))
-        self.opened_by_peer[kind] = max(count, self.opened_by_peer[kind])
+        self.opened_by_peer = with_kind(self.opened_by_peer, kind, max(count, self.opened_by_peer[kind]))
 
     # -- receiving ---------------------------------------------------------------------------------------------
 
@@ -496,5 +496,5 @@ class Streams:
         if is_client_initiated(stream_id) == self._is_client:
             return
         kind = (stream_id & 0x2) >> 1
-        self.max_streams_mine[kind] += 1
+        self.max_streams_mine = with_kind(self.max_streams_mine, kind, self.max_streams_mine[kind] + 1)
         self._control.put(MaxStreams(self.max_streams_mine[kind], bool(kind)))

@@ -55,9 +55,9 @@ class Turns:
         self._events = events
         self._max_unacknowledged = UNACKNOWLEDGED_WINDOWS * receive_window
         self.ready: deque[Stream] | None = None
-        # Streams with data that the connection's credit, or their own, holds back.
-        self._credit_blocked: dict[int, Stream] = {}
-        self._stream_blocked: dict[int, Stream] = {}
+        # Streams with data that the connection's credit, or their own, holds back; None until there is one.
+        self._credit_blocked: dict[int, Stream] | None = None
+        self._stream_blocked: dict[int, Stream] | None = None
         self.retransmitted = 0
         self.unsent = 0
         self.acknowledged = 0
@@ -159,8 +159,7 @@ class Turns:
         if taken is None:
             self._leave(stream)
             if stream.has_pending:
-                held = self._credit_blocked if window.limit > sent else self._stream_blocked
-                held[stream.id] = stream
+                self._block(stream, by_connection=window.limit > sent)
             return None
         new = send.sent_up_to - sent
         self.send_window.on_sent(new)
@@ -201,7 +200,13 @@ class Turns:
             self.ready = None
             self._take_up_again()
 
+    def _block(self, stream: Stream, *, by_connection: bool) -> None:
+        if self._credit_blocked is None or self._stream_blocked is None:
+            self._credit_blocked, self._stream_blocked = {}, {}
+        (self._credit_blocked if by_connection else self._stream_blocked)[stream.id] = stream
+
     def _unblock(self, stream: Stream) -> None:
-        if self._stream_blocked or self._credit_blocked:
+        if self._stream_blocked:
             self._stream_blocked.pop(stream.id, None)
+        if self._credit_blocked:
             self._credit_blocked.pop(stream.id, None)

@@ -47,6 +47,7 @@ class Connection:
         "_aborted",
         "_error",
         "_incoming",
+        "_main",
         "_opening",
         "_peer_finished",
         "_streams",
@@ -63,7 +64,9 @@ class Connection:
         self.driver = driver
         self.core = core
         self.loop = driver.loop
-        self._streams: dict[int, Any] = {}
+        # Stream 0's Stream or transport, and those of the others: a dictionary is as large as all else of this.
+        self._main: Any = None
+        self._streams: dict[int, Any] | None = None
         # None while empty, as in an idle connection.
         self._incoming: list[Stream] | None = None
         self._waiters: list[Waiter] | None = None
@@ -127,18 +130,30 @@ class Connection:
         """Stream 0, open on both sides from the start, so that either may speak first without opening one."""
         return self._stream(0)
 
+    def _sink(self, stream_id: int) -> Any:
+        """The Stream or transport of a stream; None if it has none yet."""
+        if not stream_id:
+            return self._main
+        return self._streams.get(stream_id) if self._streams is not None else None
+
+    def _put(self, stream_id: int, sink: Any) -> None:
+        if not stream_id:
+            self._main = sink
+        elif self._streams is None:
+            self._streams = {stream_id: sink}
+        else:
+            # Let go of streams that have ended, whenever there may be more of them than of others.
+            if len(self._streams) > 2 * self.core.stream_count + SPARE_STREAMS:
+                self._streams = {key: one for key, one in self._streams.items() if self.core.has_stream(key)}
+            self._streams[stream_id] = sink
+
     def _stream(self, stream_id: int) -> Stream:
-        stream = self._streams.get(stream_id)
+        stream = self._sink(stream_id)
         if stream is None:
-            self._sweep()
-            stream = self._streams[stream_id] = Stream(self, stream_id)
+            stream = Stream(self, stream_id)
+            self._put(stream_id, stream)
         assert isinstance(stream, Stream), f"stream {stream_id} belongs to a StreamWriter"
         return stream
-
-    def _sweep(self) -> None:
-        """Let go of streams that have ended, whenever there may be more of them than of others."""
-        if len(self._streams) > 2 * self.core.stream_count + SPARE_STREAMS:
-            self._streams = {key: sink for key, sink in self._streams.items() if self.core.has_stream(key)}
 
     async def open_stream(self, unidirectional: bool = False) -> Stream:
         """Open a stream; the peer sees it at once. Waits while the peer admits no further stream of the kind.
@@ -186,7 +201,7 @@ class Connection:
 
     def adopt(self, stream_id: int, sink: Any) -> None:
         """Have a stream's events go to `sink`, a transport, instead of a `Stream`."""
-        self._streams[stream_id] = sink
+        self._put(stream_id, sink)
         self._transports += 1
 
     def release_stream(self, stream_id: int) -> bool:
@@ -269,7 +284,7 @@ class Connection:
     def on_event(self, event: Event) -> bool:
         """Take one event of the core. Whether all that it leads to has happened; else it does in the next turn."""
         if type(event) is StreamReadable:
-            sink = self._streams.get(event.stream_id)
+            sink = self._sink(event.stream_id)
             if sink is not None:
                 return bool(sink.on_readable())
             self._for_reading(event.stream_id).on_readable()
@@ -277,7 +292,7 @@ class Connection:
         return bool(_HANDLERS[type(event)](self, event))
 
     def _on_writable(self, event: StreamWritable) -> bool:
-        sink = self._streams.get(event.stream_id)
+        sink = self._sink(event.stream_id)
         return sink is None or bool(sink.on_writable())
 
     def _on_reset(self, event: StreamReset) -> None:
@@ -293,9 +308,9 @@ class Connection:
 
     def _for_reading(self, stream_id: int) -> Any:
         """The stream an event is for. Stream 0 comes out of accept_stream when the peer uses it and nobody here did."""
-        if stream_id == 0 and 0 not in self._streams and not self._peer_finished and not self.core.is_client:
+        if stream_id == 0 and self._main is None and not self._peer_finished and not self.core.is_client:
             self._offer(self._stream(0))
-        return self._streams.get(stream_id) or self._stream(stream_id)
+        return self._sink(stream_id) or self._stream(stream_id)
 
     def _on_opened(self, event: StreamOpened) -> bool:
         if self.on_stream is not None:
@@ -318,7 +333,9 @@ class Connection:
         self._error = event.error
         self.driver.sinks.pop(self.core.id, None)
         self._on_connected(event)
-        for sink in list(self._streams.values()):
+        if self._main is not None:
+            self._main.on_terminated(event.error)
+        for sink in list((self._streams or {}).values()):
             sink.on_terminated(event.error)
         self._notify()
         return True  # nobody can send on it any more, so nothing waits for company

@@ -108,7 +108,7 @@ def _check_sending(connection: Connection) -> None:
         assert window is not None
         unsent += send.written - send.sent_up_to
         assert send.acked_up_to <= send.sent_up_to <= max(window.limit, 0)
-        blocked = stream.id in turns._stream_blocked or stream.id in turns._credit_blocked
+        blocked = stream.id in (turns._stream_blocked or ()) or stream.id in (turns._credit_blocked or ())
         assert stream.queued == any(s is stream for s in ready)
         assert not (stream.queued and blocked)
         assert not stream.has_pending or stream.queued or blocked, f"stream {stream.id} lost its turn"
