@@ -200,6 +200,24 @@ def test_mutated_parameters_fare_as_with_construct(data: st.DataObject) -> None:
         assert wire.encode_parameters(wire.decode_parameters(mutated)) == mutated
 
 
+@given(
+    values.parameters(3, st.builds(wire.Refusal, values.U32, values.TEXT)),
+    st.lists(st.binary(min_size=16, max_size=16)),
+)
+@settings(deadline=None)
+def test_parameters_alike_but_for_their_tokens_keep_them_apart(given: wire.Parameters, tokens: list[bytes]) -> None:
+    for token in [None, *tokens, *tokens, None]:
+        told = given._replace(reset_token=token)
+        data = wire.encode_parameters(told)
+        assert wire.decode_parameters(data) == told == wire_oracle.parameters(data)
+
+
+@pytest.mark.parametrize("token", [b"", bytes(15), bytes(17)])
+def test_a_token_of_another_size_does_not_go(token: bytes) -> None:
+    with pytest.raises(ValueError, match="reset token"):
+        wire.encode_parameters(wire.Parameters(reset_token=token))
+
+
 def tlv(number: int, value: bytes) -> bytes:
     return number.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value
 

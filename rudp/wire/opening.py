@@ -10,6 +10,7 @@ decoded packet encodes to the same bytes. Cost: O(bytes), some microseconds; a b
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from struct import Struct as Packer
 from struct import error as struct_error
 from typing import Any, Final
@@ -38,6 +39,7 @@ from rudp.wire.values import (
     MAX_REASON_SIZE,
     MAX_UNKNOWN_PARAMETERS,
     OPENING_SIZE,
+    RESET_TOKEN_SIZE,
     Opening,
     PacketType,
     Parameters,
@@ -79,6 +81,15 @@ _values: Final = {
 _NUMBERS: Final = tuple(sorted(_values))
 _SIZES: Final = tuple(_values[number][1] for number in _NUMBERS)
 _usual: Final = Packer(">" + "".join(_values[number][0].format[1:] for number in _NUMBERS))
+# Of thousands of connections the parameters are alike but for the token: what was read and written lately is kept.
+ALIKE: Final = 64
+RESET_TOKEN: Final = next(number for number, (name, *_) in PARAMETERS.items() if name == "reset_token")
+_TOKEN: Final = Parameters._fields.index("reset_token")
+_NO_TOKEN: Final = bytes(RESET_TOKEN_SIZE)
+# Where its value is, in bytes, among the usual ones.
+_TOKEN_AT: Final = _parameter_head.size + sum(
+    _parameter_head.size + size for number, size in zip(_NUMBERS, _SIZES, strict=True) if number < RESET_TOKEN
+)
 _syn_invariant: Final = Packer(struct_format(SYN_INVARIANT))
 _checksum: Final = Packer(">" + scalar(CHECKSUM).code)
 _version: Final = Packer(">" + scalar(VERSION_NUMBER).code)
@@ -200,11 +211,26 @@ _BUILDERS: Final[dict[int, Callable[..., Opening]]] = {
 
 def encode_parameters(parameters: Parameters) -> bytes:
     """The parameters alone, in their one form (a cookie is bound to these bytes). Raises ValueError."""
+    token = parameters.reset_token
+    if token is not None and len(token) != RESET_TOKEN_SIZE:
+        raise ValueError(f"a reset token of {len(token)} bytes; it has {RESET_TOKEN_SIZE}")
+    before, after = _encode_around(parameters[:_TOKEN] + parameters[_TOKEN + 1 :], token is not None)
+    return b"".join((before, token or b"", after))
+
+
+@lru_cache(ALIKE)
+def _encode_around(others: tuple[Any, ...], has_token: bool) -> tuple[bytes, bytes]:
+    """What comes before and behind the reset token of `others` and one."""
+    given = Parameters._make((*others[:_TOKEN], _NO_TOKEN if has_token else None, *others[_TOKEN:]))
     try:
-        values = _encode_values(parameters)
+        values = _encode_values(given)
     except struct_error as error:
         raise ValueError(f"a parameter is out of bounds: {error}") from error
-    return b"".join([values[number] for number in sorted(values)])
+    numbers = sorted(values)
+    before = [values[number] for number in numbers if number <= RESET_TOKEN]
+    if has_token:
+        before[-1] = before[-1][: -len(_NO_TOKEN)]
+    return b"".join(before), b"".join([values[number] for number in numbers if number > RESET_TOKEN])
 
 
 def _encode_values(parameters: Parameters) -> dict[int, bytes]:
@@ -251,6 +277,21 @@ def _reason(text: str) -> bytes:
 
 def decode_parameters(data: bytes) -> Parameters:
     """The parameters of a SYN or SYN_ACK. Raises DecodeError."""
+    if len(data) >= _usual.size:
+        end = _TOKEN_AT + RESET_TOKEN_SIZE
+        found = _decode_around(b"".join((data[:_TOKEN_AT], _NO_TOKEN, data[end:])))
+        if found is not None:
+            return Parameters._make((*found[:_TOKEN], data[_TOKEN_AT:end], *found[_TOKEN + 1 :]))
+    return _decode(data)
+
+
+@lru_cache(ALIKE)
+def _decode_around(data: bytes) -> Parameters | None:
+    """The parameters of `data`, if they have the usual form, in which the token is where it is blank here."""
+    return _decode(data) if _decode_usual(data) else None
+
+
+def _decode(data: bytes) -> Parameters:
     unknown: list[tuple[int, bytes]] = []
     end = len(data)
     found = _decode_usual(data)
