@@ -287,7 +287,7 @@ class Connection:
         With data received and unread the peer can't be told that all is well: the connection is aborted with
         UNREAD_DATA (RFC 2525 section 2.17), now or when such data arrives.
         """
-        self._life.close(self._now, farewell(code, reason) if code or reason else None)
+        self._life.close(farewell(code, reason) if code or reason else None)
         self._wake()
 
     def abort(self, code: int = 0, reason: str = "") -> None:
@@ -295,7 +295,7 @@ class Connection:
 
         `reason` is cut to 1,024 bytes of UTF-8. Raises ValueError when `code` doesn't fit 32 bits.
         """
-        self._life.abort(aborted(code, reason), self._now)
+        self._life.abort(aborted(code, reason))
         self._wake()
 
     def _check_writing(self) -> None:
@@ -360,9 +360,9 @@ class Connection:
             if self._closing.begun:
                 life.advance(now)
         except DecodeError as error:
-            life.on_violation(ProtocolError(ErrorCode.FRAME_ENCODING_ERROR, str(error)), now)
+            life.on_violation(ProtocolError(ErrorCode.FRAME_ENCODING_ERROR, str(error)))
         except ProtocolError as error:
-            life.on_violation(error, now)
+            life.on_violation(error)
         counters = self._counters
         counters.packets_received += -(-size // segment_size)
         counters.bytes_received += size
@@ -429,14 +429,14 @@ class Connection:
         self._wake()
         if self.state in _OPENING_STATES:
             if (failure := self._opening.failure(now)) is not None:
-                self._life.end(Ending(None, failure), Input.TIMEOUT, now)
+                self._life.end(Ending(None, failure), Input.TIMEOUT)
             return
         if self.state not in OPEN_STATES:
             return
         sent = self._recovery
         ending = self._liveness.failure(now, sent.rtt.probe_timeout(), sent.unacknowledged_since(), sent.pto_count)
         if ending is not None:
-            self._life.end(ending, Input.TIMEOUT, now)
+            self._life.end(ending, Input.TIMEOUT)
             return
         if probes := self._inbound.handle_timeout(now):
             self._outbound.probes = probes
@@ -455,7 +455,7 @@ class Connection:
                 if self._closing.begun:
                     self._life.advance(self._now)
             except ProtocolError as error:
-                self._life.on_violation(error, self._now)
+                self._life.on_violation(error)
 
     # -- outputs ------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ from rudp.streams import BIDI, UNI, Streams
 
 __all__ = ["Lifecycle"]
 
+# Beside an ACK it tells a peer that all it sent has arrived and all it should get was acknowledged.
+_ALL_DONE: Final = wire.encode_frame(wire.Close(ErrorCode.NO_ERROR, "", application=False))
 _FIN_UNACKNOWLEDGED: Final = (State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK)
 
 
@@ -88,7 +90,7 @@ class Lifecycle:
             self._closing.finish()
             self.state = transition(self.state, Input.FIN_SENT)
 
-    def close(self, now: float, farewell: wire.Close | None = None) -> None:
+    def close(self, farewell: wire.Close | None = None) -> None:
         """Write and read no more; with `farewell` the peer is told that once it has everything."""
         farewell = self._closing.farewell = farewell or self._closing.farewell
         if self.state is State.SYN_SENT:
@@ -97,15 +99,15 @@ class Lifecycle:
             lost = aborted(0, "closed before the opening was complete, so nothing was sent")
             self._terminate(lost.error if self._streams.buffered else None)
         elif self.state is State.SYN_RECEIVED:
-            self.abort(aborted(0, "closed before the opening was complete"), now)
+            self.abort(aborted(0, "closed before the opening was complete"))
         elif self.state in OPEN_STATES:
             self._closing.receiving_ended = farewell is None
             self.finish()
             if self._streams.has_unread():
-                self.abort(unread(), now)
+                self.abort(unread())
             elif farewell is not None and self.state is State.FIN_WAIT_2:
                 # Half-closed before: the peer has everything already.
-                self.end(Ending(farewell, None), Input.ABORT, now)
+                self.end(Ending(farewell, None), Input.ABORT)
 
     def bound_close(self, now: float) -> None:
         """From the first look on at a fully closed connection whose peer has everything, its patience counts."""
@@ -121,7 +123,7 @@ class Lifecycle:
         closing.check(streams.opened_by_peer, streams.received_highest)
         if closing.receiving_ended and streams.has_unread():
             # Before its FIN counts, which would end in order what is none.
-            self.abort(unread(), now)
+            self.abort(unread())
             return
         if closing.is_complete(streams.received_total) and closing.peer_fin is not None:
             # Before anybody hears of an end: it may speak of more streams than were admitted.
@@ -133,27 +135,24 @@ class Lifecycle:
             streams.finish_receiving()
         if self.state in _FIN_UNACKNOWLEDGED and closing.fin_acked and streams.all_acknowledged():
             if closing.farewell is not None:
-                self.end(Ending(closing.farewell, None), Input.ABORT, now)
+                self.end(Ending(closing.farewell, None), Input.ABORT)
                 return
             self.state = transition(self.state, Input.FIN_ACKNOWLEDGED)
             if self.state is State.CLOSED:
                 # The acknowledgement of the peer's FIN may have been lost: it may be CLOSING still, and ask again.
-                self._linger(self._all_done(now))
+                ack = wire.encode_frame(self._received.build_ack(now))
+                self._linger(self._packetizer.sealed(ack + _ALL_DONE))
                 self._terminate(None)
         if self.state is State.TIME_WAIT:
             self._enter_time_wait(now)
 
     def _enter_time_wait(self, now: float) -> None:
         """Acknowledge the peer's FIN; a repetition is answered by a datagram that says that all had arrived."""
+        ack = wire.encode_frame(self._received.build_ack(now))
         if self._received.ack_pending:
-            self.last_words = b"".join(self._packetizer.single([self._received.build_ack(now)], now).trains[0])
-        self._linger(self._all_done(now))
+            self.last_words = self._packetizer.sealed(ack)
+        self._linger(self._packetizer.sealed(ack + _ALL_DONE))
         self._terminate(None)
-
-    def _all_done(self, now: float) -> bytes:
-        """The datagram that tells a peer that all it sent has arrived and all it should get was acknowledged."""
-        done = wire.Close(ErrorCode.NO_ERROR, "", application=False)
-        return b"".join(self._packetizer.single([self._received.build_ack(now), done], now).trains[0])
 
     def on_close(self, frame: wire.Close) -> None:
         """CLOSE received: the end, with nothing sent in answer (RFC 9000 section 10.2.2)."""
@@ -189,23 +188,23 @@ class Lifecycle:
             self.state = transition(self.state, Input.CLOSE_RECEIVED)
             self._terminate(error)
 
-    def abort(self, ending: Ending, now: float) -> None:
+    def abort(self, ending: Ending) -> None:
         """End at once, by this side's wish."""
         if self.state not in CLOSED_STATES:
-            self.end(ending, Input.ABORT, now)
+            self.end(ending, Input.ABORT)
 
-    def on_violation(self, error: ProtocolError, now: float) -> None:
+    def on_violation(self, error: ProtocolError) -> None:
         """The peer broke the protocol: the end."""
         if self.state not in CLOSED_STATES:
             self.violated = True
-            self.end(broken(error), Input.ABORT, now)
+            self.end(broken(error), Input.ABORT)
 
-    def end(self, ending: Ending, cause: Input, now: float) -> None:
+    def end(self, ending: Ending, cause: Input) -> None:
         """End without handshake: say so to the peer, as far as it is known, and to the application."""
         before, self.state = self.state, transition(self.state, cause)
         frame = ending.frame
         if frame is not None and before is not State.SYN_SENT:
-            words = b"".join(self._packetizer.single([frame], now).trains[0])
+            words = self._packetizer.sealed(wire.encode_frame(frame))
             self._linger(words)
             if before is State.SYN_RECEIVED:
                 # The client may not know our id yet. If it does, its DATA is answered by the CLOSE.

@@ -5,7 +5,8 @@ rest of the train; how much one train may hold. Refuses to know: why anything is
 argument), timers, what becomes of the packets (it returns the records that `sent_packets` keeps).
 
     fill(...)   O(packets) in C, in Python O(trains) for cutting them and O(ranges of the stream) for all else
-    single(...) one packet of given frames, for paths and closing
+    single(...) one packet of given frames, for paths
+    sealed(...) the same for closing
     probe(...)  one packet of a given size that says nothing, for path MTU discovery
 
 A train carries one stream, and of that as many ranges as fit: scattered losses are mended by one train, not
@@ -134,6 +135,13 @@ class Packetizer:
         assert head.room >= 0, "frames do not fit into one packet"
         head.ack_eliciting = head.ack_eliciting and in_flight
         return self._finish(head, [], now)
+
+    def sealed(self, frames: bytes) -> bytes:
+        """One packet of these frames as a datagram that nobody keeps a record of: what is said last."""
+        number = self.next_packet_number
+        self.next_packet_number += 1
+        assert len(frames) <= self._room, "frames do not fit into one packet"
+        return b"".join(self.protection.seal(number, [wire.data_header(_DATA, self.destination_id, number)], [frames]))
 
     def probe(self, size: int, now: float) -> Packets:
         """A PING padded to `size` bytes: what tells whether the path carries that much (RFC 8899 section 4.1)."""

@@ -153,11 +153,7 @@ class ReceiveBuffer:
                 shared = self._shared
                 if shared.held >= FEW_FRAGMENTS:
                     self._check_space(len(self._fragments) - self._fragments_head)
-                if offsets:
-                    offsets.append(offset)
-                    self._fragments.append(data)
-                else:
-                    self._offsets, self._fragments = [offset], [data]
+                self._hold_last(offset, data)
                 shared.held += 1
             else:
                 held = len(self._fragments) - self._fragments_head
@@ -257,6 +253,13 @@ class ReceiveBuffer:
             ready[first:] = (joined,)
             self._tiny_run = 1 if len(joined) < JOINED_CHUNK else 0
 
+    def _hold_last(self, offset: int, data: bytes) -> None:
+        if self._offsets:
+            self._offsets.append(offset)
+            self._fragments.append(data)
+        else:
+            self._offsets, self._fragments = [offset], [data]
+
     def _insert_out_of_order(self, offset: int, stop: int, data: bytes) -> None:
         """Put in what is new of [offset, stop), between the fragments held."""
         offsets, fragments, head = self._offsets, self._fragments, self._fragments_head
@@ -286,7 +289,7 @@ class ReceiveBuffer:
         if last == first and self._shared.held >= FEW_FRAGMENTS:
             self._check_space(len(fragments) - head)
         if not offsets:
-            self._offsets, self._fragments = [offset], [fragment]
+            self._hold_last(offset, fragment)
             return
         offsets[first:last] = (offset,)
         fragments[first:last] = (fragment,)
