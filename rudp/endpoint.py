@@ -34,7 +34,7 @@ from rudp.handshake import ClientHandshake, ServerHandshake, chosen_protocol, lo
 from rudp.lingering import Lingering
 from rudp.path import Path, RandomSource
 from rudp.rate_limit import RateLimit
-from rudp.runs import split_runs
+from rudp.runs import read_runs
 from rudp.state import CLOSED_STATES, State
 from rudp.stats import EndpointStats
 from rudp.steering import Stray, Strays
@@ -180,18 +180,16 @@ class Endpoint:
             return
         source = (remote, local, ecn)
         try:
-            columns = wire.read_headers(data, segment_size)
+            packets, types, ids, runs = read_runs(data, segment_size)
         except DecodeError:
             self._received += 1
             self._dropped += 1
             if size > segment_size:
                 self._receive_singly(data, segment_size, source, now)
             return
-        types, ids, numbers = columns
-        packets = len(types)
         self._received += packets
         touched: dict[int, Connection] = {}
-        for start, count, ranges in split_runs(types, ids, numbers):
+        for start, count, ranges in runs:
             view = data if count == packets else data[start * segment_size : (start + count) * segment_size]
             kind = wire.DATA_TYPES.get(types[start])
             if kind is None:

@@ -6,11 +6,13 @@ Refuses to know: which numbers are meant in full, what was received before, what
 A run is of one type and one connection, and its numbers ascend. It lies in one piece of the buffer, but a lost packet
 leaves a gap in its numbers: so it comes with its ranges of numbers, and costs what they are, not what its packets are.
 
+    read_runs     a whole train O(packets) in C, at a third of what `split_runs` takes
     split_runs    O(runs + gaps), and O(packets) in C; O(packets) when types, ids or the order change in the buffer
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import count as count_from
 from itertools import groupby
@@ -19,7 +21,7 @@ from typing import Final, NamedTuple
 
 from rudp import wire
 
-__all__ = ["MAX_SPREAD", "Run", "split_runs"]
+__all__ = ["MAX_SPREAD", "Run", "read_runs", "split_runs"]
 
 # Numbers that a run may span: each is to be recovered as the one before it is (RFC 9000 appendix A.3), so they must lie
 # close together in comparison with 2^31; and a buffer has no more packets than bytes.
@@ -36,6 +38,20 @@ class Run(NamedTuple):
 
 # The constructor of a named tuple is a Python function, which takes twice as long.
 _new_run: Final = partial(tuple.__new__, Run)
+
+
+def read_runs(
+    view: memoryview, segment_size: int
+) -> tuple[int, tuple[int, ...], tuple[int, ...], Sequence[Run]]:
+    """Packets of a received buffer, types and ids by packet, and the runs; of a whole train the first packet's alone.
+
+    Raises DecodeError if a packet is shorter than a header.
+    """
+    if len(view) > segment_size and (train := wire.read_train(view, segment_size)) is not None:
+        kind, destination_id, first, count = train
+        return count, (kind,), (destination_id,), (_new_run((0, count, ((first, first + count),))),)
+    types, ids, numbers = wire.read_headers(view, segment_size)
+    return len(types), types, ids, split_runs(types, ids, numbers)
 
 
 def split_runs(types: tuple[int, ...], ids: tuple[int, ...], numbers: tuple[int, ...]) -> list[Run]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from itertools import chain, pairwise, starmap
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rudp import wire
-from rudp.runs import MAX_SPREAD, Run, split_runs
+from rudp.errors import DecodeError
+from rudp.runs import MAX_SPREAD, Run, read_runs, split_runs
 
 PACKETS = st.lists(
     st.tuples(
@@ -58,3 +60,35 @@ def test_numbers_far_apart_are_not_of_one_run() -> None:
     far = MAX_SPREAD + Random(1).randrange(1000)
     assert len(split_runs((wire.DATA,) * 2, (7,) * 2, (5, 5 + far))) == 2
     assert len(split_runs((wire.DATA,) * 2, (7,) * 2, (5, 4 + MAX_SPREAD))) == 1
+
+
+@given(
+    first=st.integers(0, 2**32 - 300) | st.integers(2**32 - 100, 2**32 - 1),
+    count=st.integers(1, 150),
+    size=st.integers(11, 40),
+    rest=st.integers(0, 39),
+    changes=st.lists(st.tuples(st.integers(0, 150), st.integers(0, 13), st.integers(1, 255)), max_size=3),
+)
+def test_a_whole_train_is_read_as_any_other_buffer(
+    first: int, count: int, size: int, rest: int, changes: list[tuple[int, int, int]]
+) -> None:
+    headers = [wire.data_header(wire.DATA_CANONICAL, 7, first + index) for index in range(count + 1)]
+    data = bytearray(b"".join(header.ljust(size, b"x")[:size] for header in headers[:-1]))
+    data += headers[-1].ljust(size, b"x")[: rest % size]
+    for packet, place, change in changes:
+        data[(packet * size + place) % len(data)] ^= change
+    view = memoryview(data)
+    try:
+        columns = wire.read_headers(view, size)
+    except DecodeError:
+        columns = None
+    if columns is None:
+        with pytest.raises(DecodeError):
+            read_runs(view, size)
+        return
+    packets, types, ids, runs = read_runs(view, size)
+    assert packets == len(columns[0])
+    assert list(runs) == split_runs(*columns)
+    assert [(types[run.start], ids[run.start]) for run in runs] == [
+        (columns[0][run.start], columns[1][run.start]) for run in runs
+    ]

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import pytest
@@ -311,3 +313,55 @@ def test_caches_of_formats_are_bounded() -> None:
     for sweep in (data_module._header_sweep, data_module._canonical_sweep):
         assert sweep.cache_info().maxsize is not None
         assert (sweep.cache_info().maxsize or 0) <= 64
+
+
+@given(
+    first=st.integers(0, 65279),
+    count=st.integers(1, 70),
+    step=st.integers(1, 3),
+    wrong=st.lists(st.tuples(st.integers(0, 69), st.integers(-3, 3) | st.sampled_from([-65536, 65535])), max_size=3),
+)
+def test_numbers_that_grow_evenly_are_those_whose_differences_are_one(
+    first: int, count: int, step: int, wrong: list[tuple[int, int]]
+) -> None:
+    """Also where one difference could make up for another: all packets' numbers are compared as a single one."""
+    differences = [step] * (count - 1)
+    for place, more in wrong:
+        if place < count - 1:
+            differences[place] += more
+    values = [value % 65536 for value in accumulate(differences, initial=first)]
+    view = memoryview(b"".join(b"?" + value.to_bytes(2, "big") + b"!" for value in values))
+    even = all(b - a == step for a, b in pairwise(values))
+    assert data_module._grow_evenly(view, 4, count, (1, 2, step)) == even
+
+
+@given(
+    count=st.integers(1, 150),
+    rest=st.integers(0, 45),
+    fin=st.booleans(),
+    offset=st.integers(0, 2**20) | st.integers(wire.POSITION_LIMIT - 3000, wire.POSITION_LIMIT),
+    changes=st.lists(st.tuples(st.integers(0, 150), st.integers(13, 30), st.integers(1, 255)), max_size=3),
+)
+@settings(deadline=None)
+def test_a_run_is_read_as_its_packets_are(
+    count: int, rest: int, fin: bool, offset: int, changes: list[tuple[int, int, int]]
+) -> None:
+    size, overhead = 46, 4
+    total = count + (rest > 0)
+    headers = wire.canonical_headers(ID, 5, total, 4, offset, size - 34, fin)
+    packets = [bytearray(header + bytes([index] * (size - 30))) for index, header in enumerate(headers)]
+    if rest:
+        del packets[-1][rest:]
+    for index, place, change in changes:
+        if index < total and place < len(packets[index]):
+            packets[index][place] ^= change
+    expected: list[wire.Stream] | None = None
+    with suppress(DecodeError):
+        frames = [wire.read_canonical(memoryview(packet), len(packet), overhead) for packet in packets]
+        expected = merged(list(chain.from_iterable(frames)))
+    view = memoryview(b"".join(packets))
+    if expected is None:
+        with pytest.raises(DecodeError):
+            wire.read_canonical(view, size, overhead)
+    else:
+        assert wire.read_canonical(view, size, overhead) == expected

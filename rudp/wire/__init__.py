@@ -22,6 +22,7 @@ from rudp.wire.data import (
     read_canonical,
     read_destination_id,
     read_headers,
+    read_train,
 )
 from rudp.wire.frames import (
     STREAM_HEADER_SIZE,
@@ -94,6 +95,7 @@ __all__ = [
     "read_canonical",
     "read_destination_id",
     "read_headers",
+    "read_train",
     "STREAM_HEADER_SIZE",
     "decode_frames",
     "encode_ack",

@@ -3,7 +3,8 @@
 Knows: the header of DATA and the canonical packet, whose layout is the same in every packet of a train.
 Refuses to know: other packets and frames, connections, recovery of truncated packet numbers.
 
-    read_headers      one sweep over a received buffer         O(packets) in C
+    read_train        a buffer that is one train, or several   O(packets) in C: its headers grow evenly, as one number
+    read_headers      one sweep over any received buffer       O(packets) in C
     read_canonical    payloads of a run, neighbours merged     O(packets) in C, O(runs) in Python
     canonical_headers headers of a train                       O(packets) in C: they are one long number, and a sum
 """
@@ -28,7 +29,8 @@ from rudp.wire.values import POSITION_LIMIT, DataType, FrameType, Stream
 _new_stream: Final = partial(tuple.__new__, Stream)
 
 DATA_HEADER_SIZE: Final = DATA_HEADER.sizeof()
-CANONICAL_HEADER_SIZE: Final = DATA_HEADER_SIZE + STREAM_TO_END.sizeof()
+_STREAM_TO_END_SIZE: Final = STREAM_TO_END.sizeof()
+CANONICAL_HEADER_SIZE: Final = DATA_HEADER_SIZE + _STREAM_TO_END_SIZE
 # What each valid byte 0 of DATA says, and the way back.
 DATA_TYPES: Final[dict[int, DataType]] = {
     DATA_TYPE.build(said._asdict())[0]: said
@@ -182,6 +184,63 @@ def read_headers(
     return found[0::3], found[1::3], found[2::3]
 
 
+@lru_cache(maxsize=256)
+def _heads(
+    segment_size: int, count: int, start: int, size: int
+) -> tuple[Callable[..., tuple[bytes, ...]], int, int, int]:
+    """What takes the bytes [start, start + size) of each of `count` packets and compares them, read as one number.
+
+    What cuts them out; a mask for all but the first packet's; a 1 at the end of each packet's, and of all but one's.
+    """
+    cut_out = Packer(f"{start}x{size}s{segment_size - start - size}x" * count).unpack_from
+    ones = [1 << 8 * size * index for index in range(count)]
+    return cut_out, (1 << 8 * size * (count - 1)) - 1, sum(ones), sum(ones[:-1])
+
+
+def _grow_evenly(view: memoryview, segment_size: int, count: int, fields: tuple[int, int, int]) -> bool:
+    """Whether some bytes of each of `count` packets, as a number, are `step` more than those of the packet before.
+
+    `fields`: where they begin, how many they are, and `step`. The first packet's first byte must be below 255: a packet
+    whose difference is wrong can be made up for only by one before it that is so large that its number overflows.
+    """
+    start, size, step = fields
+    if count < 2:
+        return True
+    block = count if count < _HEADERS_AT_ONCE else _HEADERS_AT_ONCE
+    cut_out, mask, ones, others = _heads(segment_size, block, start, size)
+    value = int.from_bytes(b"".join(cut_out(view)))
+    if (value & mask) - (value >> 8 * size) != others * step:
+        return False
+    for first in range(block, count, block):
+        if (left := count - first) < block:
+            cut_out, _, ones, _ = _heads(segment_size, left, start, size)
+            value >>= 8 * size * (block - left)
+        if int.from_bytes(b"".join(cut_out(view, first * segment_size))) != value + ones * (first * step):
+            return False
+    return True
+
+
+def read_train(view: memoryview, segment_size: int) -> tuple[int, int, int, int] | None:
+    """Type, destination id, first truncated number and count of packets that differ in consecutive numbers alone.
+
+    None for any other buffer, and for one with a packet that is too short or has no type of DATA: `read_headers` tells.
+    """
+    count, rest = divmod(len(view), segment_size)
+    last_size = rest or segment_size
+    if not count or segment_size < DATA_HEADER_SIZE or last_size < DATA_HEADER_SIZE:
+        return None
+    others = count - 1 + (rest > 0)
+    type_byte, destination_id, number = _data_header.unpack_from(view)
+    if (
+        type_byte not in DATA_TYPES
+        or number + others >= WINDOW
+        or _data_header.unpack_from(view, len(view) - last_size) != (type_byte, destination_id, number + others)
+        or not _grow_evenly(view, segment_size, others, (0, DATA_HEADER_SIZE, 1))
+    ):
+        return None
+    return type_byte, destination_id, number, others + 1
+
+
 def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[Stream]:
     """The STREAM frames of a run of canonical packets, each with a trailer of `overhead` bytes to ignore.
 
@@ -196,13 +255,12 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
         if kind in (_STREAM, _STREAM_FIN) and offset + len(payload) < POSITION_LIMIT:
             return [_new_stream((stream_id, offset, payload, kind == _STREAM_FIN))]
         return _merge((kind,), (stream_id,), (offset,), (payload,))
+    count, rest = _split(view, segment_size, least)
     stride = segment_size - least
-    if least <= segment_size < size and not size % segment_size and (count := size // segment_size) <= _BLOCK:
-        rest = 0
-        found = _canonical_sweep(segment_size, count).unpack_from(view)
-    else:
-        count, rest = _split(view, segment_size, least)
-        found = _blocks(view, segment_size, count, _canonical_sweep)
+    joined = _read_joined(view, segment_size, overhead, count, rest)
+    if joined is not None:
+        return [joined]
+    found = _blocks(view, segment_size, count, _canonical_sweep)
     payloads = cut(view, segment_size, CANONICAL_HEADER_SIZE, segment_size - overhead, count)
     if rest:
         start = size - rest
@@ -210,19 +268,31 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
         payloads = [*payloads, view[start + CANONICAL_HEADER_SIZE : size - overhead]]
         count += 1
     kinds, stream_ids, offsets = found[0::3], found[1::3], found[2::3]
-    first, last = offsets[0], kinds[-1]
-    if (
-        (last in (_STREAM, _STREAM_FIN))
-        and kinds.count(_STREAM) + (last == _STREAM_FIN) == count
-        and stream_ids.count(stream_ids[0]) == count
-        and stride
-        and offsets == tuple(range(first, first + count * stride, stride))
-        and offsets[-1] + len(payloads[-1]) < POSITION_LIMIT
-    ):
-        return [_new_stream((stream_ids[0], first, b"".join(payloads), last == _STREAM_FIN))]
     if kinds.count(_STREAM) == count and stream_ids.count(first_id := stream_ids[0]) == count and stride and not rest:
         return _join(first_id, stride, offsets, payloads)
     return _merge(kinds, stream_ids, offsets, payloads)
+
+
+def _read_joined(view: memoryview, segment_size: int, overhead: int, count: int, rest: int) -> Stream | None:
+    """The packets of a run, `count` of full size and maybe a shorter one, as one frame if they follow one another."""
+    size, least = len(view), CANONICAL_HEADER_SIZE + overhead
+    stride, last_size = segment_size - least, rest or segment_size
+    others = count - 1 + (rest > 0)
+    kind, stream_id, offset = _stream_to_end.unpack_from(view, DATA_HEADER_SIZE)
+    last, *where = _stream_to_end.unpack_from(view, size - last_size + DATA_HEADER_SIZE)
+    if (
+        kind != _STREAM
+        or last not in (_STREAM, _STREAM_FIN)
+        or where != [stream_id, offset + others * stride]
+        or not stride
+        or where[1] + last_size - least >= POSITION_LIMIT
+        or not _grow_evenly(view, segment_size, others, (DATA_HEADER_SIZE, _STREAM_TO_END_SIZE, stride))
+    ):
+        return None
+    payloads = cut(view, segment_size, CANONICAL_HEADER_SIZE, segment_size - overhead, count)
+    if rest:
+        payloads = [*payloads, view[size - rest + CANONICAL_HEADER_SIZE : size - overhead]]
+    return _new_stream((stream_id, offset, b"".join(payloads), last == _STREAM_FIN))
 
 
 def _join(
