@@ -129,7 +129,7 @@ class Opening:
         self._liveness.on_peer_idle_timeout(parameters.idle_timeout)
         self.peer_reset_token = parameters.reset_token
         size = self._paths.mtu.open(self._paths.active.remote, parameters.max_datagram_size)
-        self._packetizer.datagram_size = size
+        self._packetizer.resize(size)
         self._recovery.set_max_datagram_size(size, now)
 
     def _finish(self, rtt_sample: float | None, now: float) -> None:

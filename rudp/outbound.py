@@ -122,7 +122,7 @@ class Outbound:
             return train
         mtu = self._paths.mtu
         if mtu.size != self.packetizer.datagram_size:
-            self.packetizer.datagram_size = mtu.size
+            self.packetizer.resize(mtu.size)
             self._recovery.set_max_datagram_size(mtu.size, now)
         if mtu.ready and not self.probes and (train := self._mtu_probe(now)) is not None:
             return train
@@ -158,8 +158,10 @@ class Outbound:
     def _fill_train(self, ack_due: bool, waiting: bool, allowance: int, now: float) -> Train | None:
         """Make the train, of at most `allowance` bytes where window and pacer count."""
         recovery, received, packetizer = self._recovery, self._received, self.packetizer
-        if recovery.skips(packetizer.next_packet_number):
-            packetizer.next_packet_number += 1
+        skip_at = recovery.skip_at
+        if skip_at is not None and packetizer.next_packet_number >= skip_at:
+            packetizer.next_packet_number += recovery.skips(packetizer.next_packet_number)
+            skip_at = recovery.skip_at
         size = packetizer.datagram_size
         if self.probes and allowance < size:
             allowance = size
@@ -176,7 +178,7 @@ class Outbound:
         pinging = self.ping or (ack is not None and not waiting and recovery.ping_due(now))
         urgent: list[wire.Frame] = [wire.ImmediateAck()] if self.probes else [wire.Ping()] if pinging else []
         given = (self._streams, self._control, now)
-        packets = packetizer.fill(*given, ack=ack, urgent=urgent, allowance=allowance, skip_at=recovery.skip_at)
+        packets = packetizer.fill(*given, ack=ack, urgent=urgent, allowance=allowance, skip_at=skip_at)
         if packets is None:
             if allowance >= size:
                 recovery.on_app_limited(now)

@@ -18,7 +18,7 @@ decide, number and file costs as much for one train as for eight. They are what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -78,6 +78,10 @@ class _Run(NamedTuple):
     payloads: Sequence[memoryview | bytes]
 
 
+_new_packets: Final = partial(tuple.__new__, Packets)
+_new_run: Final = partial(tuple.__new__, _Run)
+
+
 class _Head:
     """The first packet while frames are put into it."""
 
@@ -88,6 +92,10 @@ class _Head:
         self.content: list[Frame | StreamRange] = []
         self.ack_eliciting = False
         self.room = room
+
+    def add_all(self, frames: Iterable[tuple[Frame, bytes]]) -> None:
+        for frame, encoded in frames:
+            self.add(frame, encoded)
 
     def add(self, frame: Frame, encoded: bytes) -> None:
         self.parts.append(encoded)
@@ -100,26 +108,33 @@ class _Head:
 class Packetizer:
     """Builds the trains of one connection."""
 
-    __slots__ = ("datagram_size", "destination_id", "next_packet_number", "packets_retransmitted", "protection")
+    # fmt: off
+    __slots__ = (
+        "_payload_size", "_room", "datagram_size", "destination_id", "next_packet_number", "packets_per_train",
+        "packets_retransmitted", "protection",
+    )
+    # fmt: on
+
+    datagram_size: int
+    """Bytes of a full packet."""
+    packets_per_train: int
+    """Full packets that a train holds at most."""
 
     def __init__(self, destination_id: int, protection: Protection, datagram_size: int) -> None:
         self.destination_id = destination_id
         self.protection = protection
-        self.datagram_size = datagram_size
+        self.resize(datagram_size)
         self.next_packet_number = 0
         # Packets that carried stream data which had been sent before.
         self.packets_retransmitted = 0
 
-    @property
-    def _room(self) -> int:
-        room: int = self.datagram_size - wire.DATA_HEADER_SIZE - self.protection.overhead
-        return room
-
-    @property
-    def packets_per_train(self) -> int:
-        """Full packets that a train holds at most."""
-        most = MAX_TRAIN_SIZE // self.datagram_size
-        return most if most < MAX_SEGMENTS else MAX_SEGMENTS
+    def resize(self, datagram_size: int) -> None:
+        """Full packets have `datagram_size` bytes from now on."""
+        self.datagram_size = datagram_size
+        self.packets_per_train = min(MAX_TRAIN_SIZE // datagram_size, MAX_SEGMENTS)
+        # Of a packet with frames, and of a canonical one.
+        self._room = datagram_size - wire.DATA_HEADER_SIZE - self.protection.overhead
+        self._payload_size = datagram_size - wire.CANONICAL_HEADER_SIZE - self.protection.overhead
 
     @property
     def smallest(self) -> int:
@@ -172,25 +187,25 @@ class Packetizer:
         head = _Head(self._room)
         if ack is not None:
             head.add(ack, wire.encode_ack(ack, head.room))
-        for frame in urgent:
-            head.add(frame, wire.encode_frame(frame))
+        if urgent:
+            head.add_all((frame, wire.encode_frame(frame)) for frame in urgent)
         packets = allowance // size
         if not packets:
             if not self.small_fits(turns, control, allowance):
                 return self._finish(head, [], now) if head.parts else None
             packets = 1
-        for frame, encoded in control.take(head.room, wire.MAX_FRAMES - len(head.content)):
-            head.add(frame, encoded)
+        if control.pending:
+            head.add_all(control.take(head.room, wire.MAX_FRAMES - len(head.content)))
         most = self.packets_per_train
         if packets > most:
             packets = self._whole_trains(packets, most, turns, control, skip_at)
-        stream = turns.next_ready()
-        if stream is not None and (head.parts or self._is_shared(turns, stream)):
+        goes_on = bool(turns.ready)
+        if goes_on and (head.parts or self._is_shared(turns)):
             before = turns.retransmitted
-            stream = self._fill_head(head, turns)
+            goes_on = self._fill_head(head, turns) is not None
             self.packets_retransmitted += turns.retransmitted != before
             packets -= 1
-        runs = self._take_runs(turns, packets) if stream is not None else []
+        runs = self._take_runs(turns, packets) if goes_on else []
         if runs and head.parts and head.room:
             head.parts.append(bytes(head.room))
         if not runs and not head.parts:
@@ -216,10 +231,15 @@ class Packetizer:
             return bool(control) and stream is None and allowance * 2 > self.datagram_size
         return stream.send is not None and overhead + stream.send.pending <= allowance
 
-    def _is_shared(self, turns: Turns, stream: Stream) -> bool:
-        """Whether the stream's data is small and others wait: then one packet carries several."""
-        assert stream.send is not None
-        return turns.ready_count > 1 and stream.send.pending < self._room - wire.STREAM_HEADER_SIZE
+    def _is_shared(self, turns: Turns) -> bool:
+        """Whether the data of the stream whose turn it is is small and others wait: one packet carries several."""
+        ready = turns.ready
+        if ready is None or len(ready) < 2:
+            return False
+        send = ready[0].send
+        assert send is not None
+        least: int = self._room - wire.STREAM_HEADER_SIZE
+        return send.pending < least
 
     def _fill_head(self, head: _Head, turns: Turns) -> Stream | None:
         """Fill the first packet with stream data; the stream that filled it to the brim, if it can go on."""
@@ -256,26 +276,21 @@ class Packetizer:
         shorter than the others, so a range that ends in one ends the train.
         """
         runs: list[_Run] = []
-        while not runs and (stream := turns.next_ready()) is not None and packets > 0:
-            while (
-                packets > 0
-                and stream.has_pending
-                and (run := self._take_run(turns, stream, packets)) is not None
-            ):
+        while not runs and packets > 0 and turns.ready:
+            stream = turns.ready[0]
+            # A stream that has nothing, as it was reset since it was given its turn, leaves the line by being asked.
+            while packets > 0 and (run := self._take_run(turns, stream, packets)) is not None:
                 runs.append(run)
                 packets -= run.record.count
                 if run.record.last_size < self.datagram_size:
                     break
-            if runs and stream.queued:
+            if stream.queued:
                 turns.end_turn(stream)
-            elif stream.queued:
-                # Reset since it was given its turn.
-                turns.take(stream, 0)
         return runs
 
     def _take_run(self, turns: Turns, stream: Stream, packets: int) -> _Run | None:
         """Canonical packets of one range of a stream, their numbers yet to be set; None when credit holds it."""
-        payload_size = self.datagram_size - wire.CANONICAL_HEADER_SIZE - self.protection.overhead
+        payload_size = self._payload_size
         before = turns.retransmitted
         taken = turns.take(stream, packets * payload_size)
         if taken is None:
@@ -302,7 +317,7 @@ class Packetizer:
             offset + length,
             fin,
         )
-        return _Run(record, payloads)
+        return _new_run((record, payloads))
 
     def _finish(self, head: _Head, runs: list[_Run], now: float) -> Packets:
         """Number, seal and record the packets."""
@@ -335,11 +350,11 @@ class Packetizer:
                 record.fin,
             )
             payloads += run_payloads
-            size += record.size
+            size += record.packet_size * (count - 1) + record.last_size
             records.append(record)
             number += count
         self.next_packet_number = number
         buffers, count = self.protection.seal(first, headers, payloads), number - first
         step = self.packets_per_train * (len(buffers) // count)
         trains = [buffers] if len(buffers) <= step else [buffers[i : i + step] for i in range(0, len(buffers), step)]
-        return Packets(trains, count, size, records)
+        return _new_packets((trains, count, size, records))
