@@ -333,7 +333,7 @@ class Connection:
             self._accept(part, segment_size, kind.canonical, numbers, source)
         self._ready[self.id] = self
         # Plain data only puts off what is due, unless it makes something else due.
-        if not kind.canonical or self._closing.begun or self._outbound.has_work:
+        if not kind.canonical or self._closing.begun or self._outbound.has_work():
             self._deadlines.invalidate()
 
     def end_of_buffer(self, now: float) -> None:

@@ -385,7 +385,7 @@ class Endpoint:
 
     def _trains(self, now: float) -> Iterator[Train]:
         ready, replies = self._ready, self._replies
-        for _ in range(min(len(replies), REPLIES_FIRST)):
+        for _ in range(len(replies) if len(replies) < REPLIES_FIRST else REPLIES_FIRST):
             yield replies.popleft()
         while ready:
             connection = next(iter(ready.values()))

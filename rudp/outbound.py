@@ -103,7 +103,6 @@ class Outbound:
         # Trains that were made with the one before and wait to be taken.
         self.made: deque[Train] | None = None
 
-    @property
     def has_work(self) -> bool:
         """Whether frames wait to be sent, or an address to be answered or validated."""
         paths = self._paths

@@ -138,9 +138,11 @@ class Pacer:
         return self._tokens
 
     def _size_bucket(self) -> None:
-        least = self._rate * BURST_TIME
-        self.burst = max(float(BURST_PACKETS * self._max_datagram_size), least)
-        self._depth = max(float(self._depth_packets * self._max_datagram_size), least)
-        packets = 1 if self._rate < SLOW_RATE else 2
-        least = float(packets * self._max_datagram_size)
-        self.quantum = max(least, min(self._rate * QUANTUM_TIME, QUANTUM_BYTES))
+        # Conditional expressions, as this is for each ACK that changes the rate.
+        rate, size = self._rate, float(self._max_datagram_size)
+        least, burst, depth = rate * BURST_TIME, BURST_PACKETS * size, self._depth_packets * size
+        self.burst = burst if burst > least else least
+        self._depth = depth if depth > least else least
+        due = rate * QUANTUM_TIME if rate * QUANTUM_TIME < QUANTUM_BYTES else QUANTUM_BYTES
+        least = size if rate < SLOW_RATE else 2 * size
+        self.quantum = due if due > least else least

@@ -63,9 +63,10 @@ class BaseRtt:
     def update(self, rtt: float) -> float:
         """Take one sample; return it without the chance that it was early by."""
         self._mean += (rtt - self._mean) / MEAN_SAMPLES if self._mean else rtt
-        calm = min(self._mean, rtt + CALM)
-        self._now = min(self._now, calm)
-        self.value = min(self.value, calm)
+        calm = self._mean if self._mean < rtt + CALM else rtt + CALM
+        if calm < self._now:
+            self._now = calm
+            self.value = calm if calm < self.value else self.value
         return calm
 
     def drained(self, lowest: float, now: float, *, in_doubt: bool = False) -> None:

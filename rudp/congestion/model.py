@@ -189,7 +189,8 @@ class Model(CongestionController):
 
     def on_sent(self, sent_bytes: int, bytes_in_flight: int, now: float) -> None:  # noqa: ARG002
         """Note the peak of the flight."""
-        self._sent_peak = max(self._sent_peak, bytes_in_flight + sent_bytes)
+        peak = bytes_in_flight + sent_bytes
+        self._sent_peak = peak if peak > self._sent_peak else self._sent_peak
 
     def on_loss(self, event: LossEvent) -> None:
         """Count; rounds are judged as a whole when they end."""

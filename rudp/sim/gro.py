@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import repeat
 from random import Random
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from rudp.sim.clock import SimulationError
 from rudp.sim.node import Batch, Datagram
@@ -85,8 +85,7 @@ def _merge(batch: Batch, probability: float, random: Random) -> list[Received]:
     pieces: list[bytes] = []
     segment_size = room = 0
     # Of what is being merged.
-    flow: tuple[Any, ...] = (None, None, 0)
-    source, destination, ecn = flow
+    _, (_, source, destination, ecn) = batch[0]
     for _, (data, its_source, its_destination, its_ecn) in batch:
         size = len(data)
         if (
@@ -101,10 +100,10 @@ def _merge(batch: Batch, probability: float, random: Random) -> list[Received]:
             room = room - 1 if size == segment_size else 0
             continue
         if pieces:
-            merged.append(_new_received((bytearray().join(pieces), segment_size, *flow)))
-        source, destination, ecn = flow = its_source, its_destination, its_ecn
+            merged.append(_new_received((bytearray().join(pieces), segment_size, source, destination, ecn)))
+        source, destination, ecn = its_source, its_destination, its_ecn
         pieces = [data]
         segment_size = size
         room = (MAX_SEGMENTS if size <= SMALL else MAX_PAYLOAD // size) - 1 if size else 0
-    merged.append(_new_received((bytearray().join(pieces), segment_size, *flow)))
+    merged.append(_new_received((bytearray().join(pieces), segment_size, source, destination, ecn)))
     return merged
