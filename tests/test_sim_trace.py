@@ -103,8 +103,7 @@ def test_a_run_that_is_not_traced_calls_the_nodes_themselves() -> None:
     pair = Pair([delay := Delay(0.1)])
     pair.send_at(0.0, b"x")
     pair.network.run()
-    first = pair.host_a.routes[B]._first
-    assert first is not None
+    first = pair.host_a.routes[B].send
     assert first.__self__._processes == (delay.process,)  # type: ignore[attr-defined]
     with pytest.raises(SimulationError, match="before the first packet"):
         pair.network.trace(io.StringIO())
