@@ -11,8 +11,8 @@ acknowledged: `on_ack_acked`.
 
 The policy: an ACK goes out at the end of a buffer when packets are seen to be missing or late (eight times a
 round trip at most, once the sender has asked for few ACKs), when as many ranges are news as fill half an ACK, when
-a CE mark came, when enough ack-eliciting packets wait, or when waiting would be shorter than a timer's grain;
-otherwise after a quarter of a round trip, max_ack_delay at most. It rides along before, when something is sent, but
+a CE mark came, when enough ack-eliciting packets wait, or when waiting would be shorter than a timer's grain and the
+sender didn't ask for few; otherwise after a quarter of a round trip, max_ack_delay at most. It rides along before, when something is sent, but
 for small packets that come one upon another, as requests and their answers do: there the same few ACKs serve, and to
 make, send, read and reckon one took a third of what a request costs.
 
@@ -189,8 +189,11 @@ class ReceivedPackets:
             if delay < PATIENCE:
                 delay = PATIENCE if most > PATIENCE else most
         elif delay < GRANULARITY:
-            self.deadline = now
-            return
+            if not self._ack_eliciting_threshold or most < GRANULARITY:
+                self.deadline = now
+                return
+            # Who asks for few has a large window, and no use for one with each train of a path that is so short.
+            delay = GRANULARITY
         if self._gap_seen:
             delay = min(delay, self._last_sent + self._gap_spacing() - now)
         if self.deadline is None or now + delay < self.deadline:

@@ -353,6 +353,28 @@ def test_on_a_short_path_gaps_are_not_spaced_by_less_than_a_timer_can_keep() -> 
     receiver.want_due()
 
 
+def test_on_a_short_path_a_sender_that_asked_for_few_acks_gets_one_a_timers_grain_at_most() -> None:
+    receiver = Receiver(GRANULARITY)
+    receiver.receive(0, 200)
+    receiver.ack()
+    receiver.receive(200, 246)
+    receiver.want_due()
+    receiver.ack()
+    receiver.received.on_ack_frequency(AckFrequency(1, 500, MAX_ACK_DELAY, 1))
+    receiver.receive(246, 292)
+    receiver.want_due_in(GRANULARITY)
+    receiver.now += GRANULARITY / 2
+    receiver.receive(292, 338)
+    receiver.want_due_in(GRANULARITY / 2)
+    receiver.receive(338, 338 + 500)
+    receiver.want_due()
+    receiver.ack()
+    # Unless it wants none to wait as long.
+    receiver.received.on_ack_frequency(AckFrequency(2, 500, GRANULARITY / 2, 1))
+    receiver.receive(838, 884)
+    receiver.want_due()
+
+
 def test_ack_delay_counts_from_the_largest(receiver: Receiver) -> None:
     receiver.receive(0, 5)
     receiver.now += 0.003
