@@ -11,10 +11,11 @@ acknowledged: `on_ack_acked`.
 
 The policy: an ACK goes out at the end of a buffer when packets are seen to be missing or late (eight times a
 round trip at most, once the sender has asked for few ACKs), when as many ranges are news as fill half an ACK, when
-a CE mark came, when enough ack-eliciting packets wait, or when waiting would be shorter than a timer's grain and the
-sender didn't ask for few; otherwise after a quarter of a round trip, max_ack_delay at most. It rides along before, when something is sent, but
-for small packets that come one upon another, as requests and their answers do: there the same few ACKs serve, and to
-make, send, read and reckon one took a third of what a request costs.
+a CE mark came, when enough ack-eliciting packets wait, or when waiting would be shorter than a timer's grain
+and the sender didn't ask for few; otherwise after a quarter of a round trip, max_ack_delay at most. It rides
+along before, when something is sent, but for small packets that come one upon another, as requests and their
+answers do: there the same few ACKs serve, and to make, send, read and reckon one took a third of what a
+request costs.
 
 Adding in order is O(1); filter_new and adding elsewhere are O(log n), n being 256 ranges at most. `ranges`
 and `floor` are all that is remembered: every number below `floor` counts as received; a packet that late is
@@ -186,14 +187,13 @@ class ReceivedPackets:
             return
         if pause < GRANULARITY <= most and size < FEW_BYTES:
             self._patient = True
-            if delay < PATIENCE:
-                delay = PATIENCE if most > PATIENCE else most
-        elif delay < GRANULARITY:
-            if not self._ack_eliciting_threshold or most < GRANULARITY:
-                self.deadline = now
-                return
+            delay = delay if delay >= PATIENCE else PATIENCE if most > PATIENCE else most
+        elif delay < GRANULARITY <= most and self._ack_eliciting_threshold:
             # Who asks for few has a large window, and no use for one with each train of a path that is so short.
             delay = GRANULARITY
+        elif delay < GRANULARITY:
+            self.deadline = now
+            return
         if self._gap_seen:
             delay = min(delay, self._last_sent + self._gap_spacing() - now)
         if self.deadline is None or now + delay < self.deadline:
