@@ -151,6 +151,16 @@ def challenges_from_everywhere(peer: Peer) -> Iterator[Datagram]:
         yield peer.packet(*[wire.PathChallenge(bytes(8))] * MOST), spoofed(index)
 
 
+def hops(peer: Peer) -> Iterator[Datagram]:
+    """Each packet from another of two hosts that both answer their challenges; nothing is acknowledged."""
+    for index in count():
+        host = (f"10.1.1.{index % 2}", 999)
+        yield peer.packet(wire.Ping()), host
+        candidate = peer.server._paths.candidate
+        if candidate is not None and candidate.challenge is not None:
+            yield peer.packet(wire.PathResponse(candidate.challenge)), host
+
+
 def marked_bad(peer: Peer) -> Iterator[Datagram]:
     """Packets of the connection with a wrong checksum."""
     good = bytearray(peer.packet(wire.Ping()))
@@ -171,6 +181,41 @@ def reset_loop(peer: Peer) -> Iterator[Datagram]:
     for index in count():
         ids = range(index * MOST, (index + 1) * MOST)
         yield peer.packet(*[wire.ResetStream(number << 2 | 2, 1, 0) for number in ids]), PEER
+
+
+def ended_streams(peer: Peer) -> Iterator[Datagram]:
+    """Streams opened by a byte and ended by it, as many a packet as may be."""
+    for index in count():
+        ids = range(index * MOST, (index + 1) * MOST)
+        yield peer.packet(*[wire.Stream(number << 2 | 2, 0, b"x", fin=True) for number in ids]), PEER
+
+
+def wishes(peer: Peer) -> Iterator[Datagram]:
+    """Ever other wishes about acknowledgements, absurd ones, and an acknowledgement at once."""
+    for index in count():
+        frames: list[wire.Frame] = [
+            wire.AckFrequency(index * MOST + n, (0, 2**32 - 1)[n % 2], (0.0, 4294.0)[n // 2 % 2], n % 3)
+            for n in range(MOST - 1)
+        ]
+        yield peer.packet(*frames, wire.ImmediateAck()), PEER
+
+
+def stingy() -> Peer:
+    """A server that has much to say, by the byte."""
+    peer = Peer(parameters=GENEROUS._replace(initial_max_data=1, initial_max_stream_data=1))
+    peer.server.send(0, bytes(1 << 20))
+    peer.answers()
+    return peer
+
+
+def replayed_cookie(peer: Peer) -> Iterator[Datagram]:
+    """One SYN with a cookie that was good once, and ever other cookies that never were."""
+    random = Random(7)
+    retry = wire.decode_opening(memoryview(peer.syn()[0]))
+    assert isinstance(retry, wire.Retry)
+    good = forged_syn(5, 1, cookie=retry.cookie)
+    for index in count():
+        yield good if index % 2 else forged_syn(random.getrandbits(64), 1, cookie=random.randbytes(24)), PEER
 
 
 def colliding_syns(_peer: Peer) -> Iterator[Datagram]:
@@ -218,6 +263,15 @@ ATTACKS: Final = (
         datagrams(
             lambda random, _: forged_syn(random.getrandbits(64), 0, GENEROUS._replace(protection=0)), spoof=True
         ),
+        per="endpoint",
+    ),
+    Attack(
+        "cookies repeated and guessed",
+        "off-path, on-path",
+        "a cookie is a keyed hash of address, ids, parameters and time; a repeated SYN finds its connection",
+        ("test_a_cookie_is_bound_to_what_it_was_given_for", "test_no_bit_of_a_cookie_may_change"),
+        replayed_cookie,
+        lambda: Peer(Config(retry="always"), opened=False),
         per="endpoint",
     ),
     Attack(
@@ -358,6 +412,31 @@ ATTACKS: Final = (
         packets(lambda index: [wire.MaxStreamData(0, index * MOST + n) for n in range(MOST)]),
     ),
     Attack(
+        "data on ever other streams, a byte each",
+        "peer",
+        "8 frames a packet",
+        ("test_a_packet_has_so_many_frames_and_no_more",),
+        packets(lambda index: [stream((index * MOST + n) % 128 << 2, index * MOST // 128, b"x") for n in range(MOST)]),
+    ),
+    Attack(
+        "credit by the byte (silly window)",
+        "peer",
+        "credit is a number, however it is cut; one stream wakes for it",
+        ("test_credit_handed_out_byte_by_byte_wakes_one_stream_not_all",),
+        packets(lambda index: [wire.MaxData(index + 2), wire.MaxStreamData(0, index + 2)]),
+        stingy,
+    ),
+    Attack(
+        "absurd wishes about acknowledgements",
+        "peer",
+        "they move an ACK within a share of a round trip; a connection has 16 timers at most",
+        (
+            "test_wishes_about_acknowledgements_move_them_no_further_than_a_share_of_a_round_trip",
+            "test_deadlines_that_come_nearer_with_each_packet_leave_few_timers_behind",
+        ),
+        wishes,
+    ),
+    Attack(
         "tiny packets with gaps",
         "peer",
         "an ACK has ranges by the bytes that came: at most three times those",
@@ -393,6 +472,15 @@ ATTACKS: Final = (
         reset_loop,
     ),
     Attack(
+        "open-and-end loops",
+        "peer",
+        "a stream counts until it was read; `max_stream_opens` a second, then PROTOCOL_VIOLATION",
+        ("test_a_peer_that_opens_streams_faster_than_any_use_ends_its_connection",),
+        ended_streams,
+        most_calls=850,
+        least=RATE,
+    ),
+    Attack(
         "credit overruns",
         "peer",
         "FLOW_CONTROL_ERROR before a byte is kept",
@@ -412,6 +500,17 @@ ATTACKS: Final = (
         "one answer a buffer, no longer than the question; one candidate path",
         ("test_challenges_and_hops_hold_one_candidate_and_amplify_nothing",),
         challenges_from_everywhere,
+    ),
+    Attack(
+        "hops between hosts of its own",
+        "peer",
+        "one move to another host a probe timeout: each begins with a window that nothing has been acknowledged of",
+        (
+            "test_a_peer_that_hops_between_its_hosts_is_sent_no_window_for_each_hop",
+            "test_a_peer_that_moves_on_soon_is_followed_a_probe_timeout_later",
+        ),
+        hops,
+        talking,
     ),
     Attack(
         "truncated frames and lying lengths",

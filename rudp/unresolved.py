@@ -174,10 +174,11 @@ class Unresolved:
         if stop <= self.skipped.starts[0]:
             return
         for first, end in reversed(self.skipped.overlap(ranges[-1][0], stop)):
-            # The newest range that begins below the end of those skipped is the one that may have some of them.
-            at = bisect_left(ranges, 1 - end, key=_minus_start)
-            if at < len(ranges) and ranges[at][1] > first:
-                raise _never_sent(max(first, ranges[at][0]))
+            # The newest range that begins below the end of those skipped is the one that may have some of them; the
+            # oldest does at least.
+            start, stop = ranges[bisect_left(ranges, 1 - end, key=_minus_start)]
+            if stop > first:
+                raise _never_sent(max(first, start))
 
     def _lowest(self) -> int:
         """The lowest packet number an ACK could still tell something about."""

@@ -78,3 +78,10 @@ def test_what_is_no_packet_number_is_refused() -> None:
     for truncated, largest_accepted in ((-1, 0), (2**32, 0), (0, -2), (0, 2**64)):
         with pytest.raises(AssertionError):
             recover(truncated, largest_accepted)
+
+
+def test_up_to_plain_the_number_is_what_the_header_carries_and_not_beyond() -> None:
+    for largest in (-1, 0, 5, PLAIN // 2, PLAIN - 1):
+        for truncated in (0, 1, largest + 1, PLAIN, PLAIN + 1, WINDOW - 1):
+            assert recover(truncated, largest) == truncated
+    assert recover(0, PLAIN) == WINDOW

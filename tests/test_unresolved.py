@@ -285,3 +285,46 @@ def test_skipped_numbers_are_found_in_any_range_at_little_cost(runs: int) -> Non
             unresolved, _ = fresh()
             with pytest.raises(ProtocolError, match=f"packet {max(first, start)},"):
                 unresolved.take(ack(*above, (start, end), *below))
+
+
+def test_the_budget_of_ranges_to_the_last_one() -> None:
+    """By numbers, and not by their names: 2,048 in vain, 16 an ACK, 8 a piece, 2,304 remembered at most."""
+    unresolved = sent(*(train(number) for number in range(9000)))
+    unresolved.take(ack((5000, 9000)))
+    # Twenty ranges that resolve something each leave nothing owing, and nothing saved up.
+    unresolved.take(ack(*singles(4999, 20)))
+    for turn in range(18):
+        unresolved.take(ack(*singles(8999 - turn % 2)))
+    unresolved.take(ack(*singles(8997, 48)))
+    assert unresolved.ranges_wanted == 128, "2,048 told nothing"
+    unresolved.take(ack(*singles(8998, 17)))
+    assert unresolved.ranges_wanted == 32, "2,049"
+    unresolved.take(ack(*singles(8997, 24)))
+    for turn in range(9):
+        unresolved.take(ack(*singles(8999 - turn % 2)))
+    # 32 ranges that resolve 34 pieces make up for 256.
+    unresolved.take(ack(*singles(4000, 31), (3000, 3003)))
+    assert unresolved.ranges_wanted == 128
+
+
+def test_what_was_lost_and_came_all_the_same_makes_up_for_ranges_in_vain_too() -> None:
+    unresolved = sent(*(train(number) for number in range(4000)))
+    lose(unresolved, (1000, 2000))
+    unresolved.take(ack((2000, 4000)))
+    told_in_vain(unresolved, 3998)
+    for _ in range(20):
+        unresolved.take(ack(*singles(3998, 32)))
+    assert unresolved.ranges_wanted == 32
+    for turn in range(2):
+        unresolved.take(ack(*singles(1999 - 64 * turn, 32)))
+    assert unresolved.ranges_wanted == 128
+
+
+def test_of_an_acks_ranges_those_are_news_that_reach_above_the_lowest_number_open() -> None:
+    unresolved = sent(train(0, 30))
+    unresolved.take(ack((0, 8)))
+    ranges = [(20, 22), (9, 12), (6, 8), (0, 2)]
+    for count, news in ((4, 2), (3, 2), (2, 2), (1, 1)):
+        assert unresolved._news(ranges[:count]) == ranges[:news]
+    assert unresolved._news([(20, 22), (6, 9)]) == [(20, 22), (6, 9)]
+    assert unresolved._news([(6, 8), (0, 2)]) == []

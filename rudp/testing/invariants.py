@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from operator import le
 from typing import NamedTuple
 
 from rudp import wire
@@ -162,6 +163,7 @@ def _check_bounds(connection: Connection) -> None:
     streams, received = connection._streams, connection._received
     assert len(received.ranges) <= MAX_RANGES
     assert connection._recovery.sent_packets.quiet <= MAX_QUIET
+    assert all(map(le, streams.opened_by_peer, streams.max_streams_mine)), "more streams than were admitted"
     space = streams._fragments
     receiving = [stream.receive for stream in streams._streams.values() if stream.receive is not None]
     assert space.held == sum(receive.fragments for receive in receiving), "fragments are counted wrong"
