@@ -133,8 +133,12 @@ class HostilePeer(RuleBasedStateMachine):
     def attack(self, data: bytes, remote: Address, segment_size: int = 0) -> None:
         """Bytes from an attacker, and what comes of them."""
         self.tell(remote, SERVER, data, segment_size or len(data))
+        before = self.went.get(remote, 0)
         self.arrive(data, remote, segment_size)
         self.pump()
+        if remote in STRANGERS:
+            # Only time makes that more: an answer that may have been lost is repeated.
+            assert self.went.get(remote, 0) - before <= len(data), "an answer is longer than the question"
 
     def tell(self, source: Address, target: Address, data: bytes, segment_size: int) -> None:
         names = {SERVER: "server", HONEST: "honest", **dict.fromkeys(HOSTS, "peer")}
@@ -218,7 +222,7 @@ class HostilePeer(RuleBasedStateMachine):
         self.attack(self.peer.raw(data.draw(values.mutations(values.encoded_frames(frames)))), PEER)
 
     @rule(
-        keep=st.integers(1, 5), gap=st.integers(0, 3), back=st.integers(0, 20), count=st.integers(1, 128),
+        keep=st.integers(1, 5), gap=st.integers(0, 3), back=st.integers(-2, 20), count=st.integers(1, 128),
         ecn=st.sampled_from([None, (1, 0, 0), (0, 0, 1 << 60)]), delay=st.sampled_from([0.0, 0.01, 3600.0]),
     )  # fmt: skip
     def acknowledge(  # noqa: PLR0917
@@ -281,10 +285,14 @@ class HostilePeer(RuleBasedStateMachine):
         syns = [forged_syn(1000 + number, number, parameters) for number in range(first, first + count)]
         self.attack(b"".join(syns), stranger, wire.OPENING_SIZE)
 
-    @rule(data=st.binary(max_size=100), size=st.integers(1, 100), stranger=st.sampled_from(STRANGERS))
-    def babble(self, data: bytes, size: int, stranger: Address) -> None:
-        """Any bytes, cut anywhere."""
-        self.attack(data, stranger, size)
+    @rule(
+        head=st.sampled_from([b"", b"\x50", b"\x54", b"\x60", b"\x61"]), data=st.binary(max_size=60),
+        size=st.none() | st.integers(1, 100), stranger=st.sampled_from(STRANGERS),
+    )  # fmt: skip
+    def babble(self, head: bytes, data: bytes, size: int | None, stranger: Address) -> None:
+        """Any bytes, cut anywhere; some begin as packets for connections that nobody knows."""
+        data = head + data
+        self.attack(data, stranger, size or len(data))
 
     @precondition(lambda self: self.seen)
     @rule(index=st.integers(0, 20), change=st.booleans(), remote=st.sampled_from([*STRANGERS, HONEST]), data=st.data())

@@ -76,6 +76,7 @@ def _check_in_flight(connection: Connection) -> None:
     trains = list(sent)
     assert sent.bytes_in_flight == sum(t.size for t in trains if t.in_flight)
     assert sent.ack_eliciting_in_flight == sum(t.count for t in trains if t.ack_eliciting)
+    assert connection._recovery.largest_acknowledged < connection._recovery.next_packet_number, "it was never sent"
     assert all(a.stop <= b.first for a, b in pairwise(trains))
     if sent.ack_eliciting_in_flight:
         assert connection._recovery.next_timeout() is not None, "unacknowledged data and no timer"
