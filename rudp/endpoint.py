@@ -385,7 +385,9 @@ class Endpoint:
 
     def _trains(self, now: float) -> Iterator[Train]:
         ready, replies = self._ready, self._replies
-        for _ in range(len(replies) if len(replies) < REPLIES_FIRST else REPLIES_FIRST):
+        first = REPLIES_FIRST
+        while replies and first:
+            first -= 1
             yield replies.popleft()
         while ready:
             connection = next(iter(ready.values()))

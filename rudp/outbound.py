@@ -43,6 +43,10 @@ PROBE_SHARE: Final = 8
 LEAST_ACK_RANGES: Final = 8
 BYTES_FOR_ACK_RANGE: Final = 16
 
+# What asks for an acknowledgement, in a probe and otherwise.
+_ASKS_NOW: Final[tuple[wire.Frame, ...]] = (wire.ImmediateAck(),)
+_ASKS: Final[tuple[wire.Frame, ...]] = (wire.Ping(),)
+
 UNKNOWN: Final = float("-inf")
 NEVER: Final = float("inf")
 
@@ -175,9 +179,10 @@ class Outbound:
             most = LEAST_ACK_RANGES + fresh // BYTES_FOR_ACK_RANGE
             ack = received.build_ack(now) if probing else received.build_ack(now, most)
         pinging = self.ping or (ack is not None and not waiting and recovery.ping_due(now))
-        urgent: list[wire.Frame] = [wire.ImmediateAck()] if self.probes else [wire.Ping()] if pinging else []
-        given = (self._streams, self._control, now)
-        packets = packetizer.fill(*given, ack=ack, urgent=urgent, allowance=allowance, skip_at=skip_at)
+        urgent = _ASKS_NOW if self.probes else _ASKS if pinging else ()
+        packets = packetizer.fill(
+            self._streams, self._control, now, ack=ack, urgent=urgent, allowance=allowance, skip_at=skip_at
+        )
         if packets is None:
             if allowance >= size:
                 recovery.on_app_limited(now)

@@ -174,7 +174,7 @@ class Packetizer:
         now: float,
         *,
         ack: Ack | None,
-        urgent: list[Frame],
+        urgent: Sequence[Frame],
         allowance: int,
         skip_at: int | None = None,
     ) -> Packets | None:
