@@ -83,6 +83,16 @@ def test_keeps_a_loopback_busy(rate: float, rtt: float) -> None:
     assert highest < 0.005 * rate + 3 * TRAIN, report(flow, 0.05, 0.3)
 
 
+def test_a_drain_is_short_where_round_trips_are() -> None:
+    world, _, model = run(Path(625e6, 100e-6, 2_000_000), 0.001, ack_every=46, ack_delay=0.001)
+    drains = 0
+    for millisecond in range(1, 4_000):
+        world.run(millisecond / 1_000)
+        drains += model.phase is Phase.PROBE_RTT
+    # One, which begins with a flight that has to arrive, and hears by ACKs that take a millisecond.
+    assert 0 < drains <= 30, f"{drains} ms"
+
+
 def test_hosts_short_of_processors_are_no_queue() -> None:
     """A receiver that comes to share its processor and gets it every three milliseconds; the path takes 0.1 ms."""
     path = Path(625e6, 100e-6, 20_000_000)

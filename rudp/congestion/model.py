@@ -71,6 +71,9 @@ DRAIN_SHARE_DOUBT: Final = 0.5
 DRAIN_TIME: Final = 0.1
 DRAIN_TIME_DOUBT: Final = 0.2
 """Share of one's own part of the path that a drain keeps in flight, and seconds for which, one RTT at least."""
+DRAIN_RTT: Final = 0.01
+"""On shorter paths it takes as many RTTs as on one of 10 ms: on loopback a tenth of a second were hundreds of them, in
+which two trains at a time went to and fro."""
 DIP: Final = 0.5
 """A queue of half of what it was of late: others drain, or it is short by chance."""
 JUMP: Final = 1.5
@@ -446,7 +449,8 @@ class Model(CongestionController):
         """Wait for the flight to fall, then for an RTT of what was sent since, then for the others to drain too."""
         if self._drain_stop == INFINITY:
             if sample.bytes_in_flight <= self._drain_target:
-                self._drain_stop = sample.now + (DRAIN_TIME_DOUBT if self._competition.is_on else DRAIN_TIME)
+                lasts = DRAIN_TIME_DOUBT if self._competition.is_on else DRAIN_TIME
+                self._drain_stop = sample.now + lasts * min(self._base.value / DRAIN_RTT, 1.0)
                 self._restart_round(sample)
             return
         if self._rounds == 1:
