@@ -46,7 +46,8 @@ INITIAL_PACKETS: Final = 100
 ACK_ELICITING_THRESHOLD: Final = 10
 # At least this many ACKs a round trip while packets arrive.
 ACKS_PER_RTT: Final = 4
-# Seconds for which an ACK of small packets waits at least while they come one upon another; rare enough as a wake-up.
+# Seconds for which an ACK of small packets waits at least while they come one upon another, twice as often or oftener.
+# Rare enough for a wake-up, if it must be sent alone.
 PATIENCE: Final = 0.004
 # Bytes since the last ACK that are few: a packet that every path carries. Who has sent no more isn't held back by its
 # congestion window, which is two of them at least.
@@ -185,8 +186,8 @@ class ReceivedPackets:
         if self._urgent or self._waiting >= (self._ack_eliciting_threshold or self._usual_threshold()):
             self.deadline = now
             return
-        if pause < GRANULARITY <= most and size < FEW_BYTES:
-            self._patient = True
+        patient = pause < PATIENCE / 2 and most >= GRANULARITY and size < FEW_BYTES
+        if patient:
             delay = delay if delay >= PATIENCE else PATIENCE if most > PATIENCE else most
         elif delay < GRANULARITY <= most and self._ack_eliciting_threshold:
             # Who asks for few has a large window, and no use for one with each train of a path that is so short.
@@ -198,6 +199,8 @@ class ReceivedPackets:
             delay = min(delay, self._last_sent + self._gap_spacing() - now)
         if self.deadline is None or now + delay < self.deadline:
             self.deadline = now + delay
+        # What comes next, and is answered, may come too late to take it along.
+        self._patient = patient and now + pause < self.deadline
 
     def on_ack_frequency(self, frame: AckFrequency) -> None:
         """Take the peer's wishes; an older frame than the newest changes nothing."""

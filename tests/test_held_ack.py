@@ -17,7 +17,7 @@ from rudp.train import Address
 
 CLIENT: Address = ("192.0.2.1", 40_000)
 SERVER: Address = ("192.0.2.2", 7_000)
-STEP = 0.001
+STEP = 0.002
 
 
 class Talk:

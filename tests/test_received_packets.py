@@ -133,6 +133,16 @@ def test_an_ack_of_small_packets_one_upon_another_waits_and_rides_along_when_it_
     near.want_nothing_due()
 
 
+def test_an_ack_rides_along_with_the_last_before_it_is_due(near: Receiver) -> None:
+    """At this pace what comes next would come too late, and an ACK would go alone."""
+    pause = PATIENCE / 4.5
+    for number in range(201, 206):
+        near.now += pause
+        near.receive(number, number + 1, size=100)
+        assert near.received.ack_wanted == (number == 205)
+    near.want_due_in(PATIENCE / 9)
+
+
 def test_as_many_small_packets_as_large_ones_bring_forth_an_ack(near: Receiver) -> None:
     for number in range(201, 210):
         near.now += 0.0002
@@ -152,7 +162,7 @@ def test_small_packets_wait_no_longer_than_max_ack_delay() -> None:
 
 @pytest.mark.parametrize("what", ["full", "pause", "gap", "asked", "no delay"])
 def test_nothing_else_waits_for_company(near: Receiver, what: str) -> None:
-    near.now += GRANULARITY * 1.1 if what == "pause" else GRANULARITY * 0.9
+    near.now += PATIENCE * 0.51 if what == "pause" else PATIENCE * 0.49
     if what == "asked":
         near.received.request_immediate()
     if what == "no delay":
@@ -170,11 +180,11 @@ def test_on_a_long_path_small_packets_one_upon_another_wait_as_long_as_others_an
     receiver.receive(200, 201, size=100)
     assert receiver.received.ack_wanted
     receiver.ack()
-    receiver.now += GRANULARITY / 2
+    receiver.now += PATIENCE / 4
     receiver.receive(201, 202, size=100)
     receiver.want_due_in(RTT / 4)
     assert not receiver.received.ack_wanted
-    receiver.now += GRANULARITY * 1.1
+    receiver.now += PATIENCE / 2 * 1.1
     receiver.receive(202, 203, size=200)
     assert receiver.received.ack_wanted
 
