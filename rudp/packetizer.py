@@ -229,7 +229,11 @@ class Packetizer:
         overhead = self.datagram_size - self._room + wire.STREAM_HEADER_SIZE
         if stream is None or control or turns.ready_count > 1:
             return bool(control) and stream is None and allowance * 2 > self.datagram_size
-        return stream.send is not None and overhead + stream.send.pending <= allowance
+        send, window = stream.send, stream.send_window
+        assert send is not None
+        assert window is not None
+        # One that was given up, or must wait for credit, goes out of the line, and whoever comes then may have more.
+        return overhead + send.pending <= allowance and send.can_send(window.limit)
 
     def _is_shared(self, turns: Turns) -> bool:
         """Whether the data of the stream whose turn it is is small and others wait: one packet carries several."""

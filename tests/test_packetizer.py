@@ -24,13 +24,13 @@ PLENTY = 1 << 30
 class Sender:
     """Streams and a packetizer, without a connection."""
 
-    def __init__(self, kind: str = "none", size: int = SIZE) -> None:
+    def __init__(self, kind: str = "none", size: int = SIZE, credit: int = PLENTY) -> None:
         self.events: list[Event] = []
         self.control = ControlQueue()
         self.streams = Streams(Config(), self.control, self.events, is_client=True)
         self.streams.on_peer_parameters(
             wire.Parameters(
-                initial_max_data=PLENTY,
+                initial_max_data=credit,
                 initial_max_stream_data=PLENTY,
                 initial_max_streams_bidi=1000,
                 initial_max_streams_uni=1000,
@@ -319,3 +319,31 @@ def test_what_needs_more_frames_than_a_packet_may_have_goes_in_several() -> None
             found = wire.read_canonical(datagram, len(datagram), 0) if datagram[0] & 1 else []
             seen += [frame.stream_id for frame in found if isinstance(frame, wire.Stream)]
     assert sorted(seen) == sorted([*ids, *range(1, 161, 4)])
+
+
+def test_behind_a_stream_that_was_given_up_no_more_goes_than_there_is_room_for() -> None:
+    """Found by the swarm: nothing waits on a stream that was reset, which fits; but behind it waited another."""
+    sender = Sender(credit=1000)
+    ids = [sender.streams.open(True) for _ in range(2)]
+    for stream_id in ids:
+        sender.streams.write(stream_id, bytes(5000), False)
+    while sender.fill() is not None:
+        pass
+    # Credit for a part of what waits wakes one of the two.
+    sender.streams.on_max_data(1511)
+    first = sender.streams.turns.next_ready()
+    assert first is not None
+    sender.streams.reset(first.id, 0)
+    sender.control.take(1000)
+    assert sender.fill(268) is None
+    packets = sender.train(SIZE)
+    assert packets.size < SIZE
+    assert sender.streams.turns.send_window.used == 1511
+
+
+def test_the_end_of_a_stream_alone_goes_with_the_last_of_a_window() -> None:
+    sender = Sender()
+    sender.streams.write(0, b"all", False)
+    sender.train()
+    sender.streams.write(0, b"", True)
+    assert sender.train(100).size < 100
