@@ -69,6 +69,12 @@ def _check_deadlines(connection: Connection) -> None:
     assert connection.next_timeout() == min(due, default=None)
     if now < connection._deadlines.acts_at:
         assert all(at is None or at > now for at in acting), "a timer would be slept through"
+    outbound = connection._outbound
+    if now < outbound.quiet_until:
+        if connection._control.pending or connection._streams.turns.ready:
+            assert outbound._release_time(now) > now, "nobody looks for a train that could go"
+        else:
+            assert recovery.app_limited, "nobody tells the controller that there is nothing to send"
 
 
 def _check_in_flight(connection: Connection) -> None:
