@@ -35,8 +35,8 @@ SECONDS: Final = 60.0
 
 # Contender: what it is, and the CPU that rudp may need in parts of it.
 BARE: Final = {
-    "bare-udp": ("a datagram a call", 0.8),
-    "bare-gso": ("trains as large as they can be", 6.0),
+    "bare-udp": ("a datagram a call", 0.55),
+    "bare-gso": ("trains as large as they can be", 3.5),
 }
 ROUNDS: Final = 5
 """Of costs: some ten milliseconds of CPU each, forth and back."""

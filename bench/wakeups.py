@@ -63,6 +63,8 @@ PARTS: Final = {
     "wire/": "codec",
     "protection": "codec",
     "packet_number": "codec",
+    "cuts": "codec",
+    "runs": "codec",
     "endpoint": "endpoint",
     "connection": "connection",
     "deadlines": "connection",

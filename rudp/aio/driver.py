@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol
 
 from rudp.aio.forwarding import Forwarding
 from rudp.aio.gathering import GATHER_TIME, Gathering
+from rudp.aio.heap import keep_freed_memory
 from rudp.aio.system import TrainSocket, current_system
 from rudp.config import Config
 from rudp.connection import Connection as CoreConnection
@@ -92,6 +93,7 @@ class Driver:
         if forwarding is not None:
             self.loop.add_reader(forwarding.fileno(), self._on_forwarded, forwarding)
         system.started(sock, self.core)
+        keep_freed_memory()
         # Ended with the loop's other tasks by `asyncio.run`, which is when what is still open must be given up.
         self._keeper = self.loop.create_task(self._keep(), name=f"rudp socket {sock.local_address}")
 
