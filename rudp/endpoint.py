@@ -89,7 +89,8 @@ class Endpoint:
         # (when, id). Entries of ended connections are dropped when they come to the top or get to be the most.
         self._timers: list[tuple[float, int]] = []
         self._stale_timers = 0
-        self._events: deque[tuple[Connection, Event]] = deque()
+        # Not yet taken, oldest first: `next_event`, or by who takes them all.
+        self.events: deque[tuple[Connection, Event]] = deque()
         self._replies: deque[Train] = deque()
         self._reset_limit = RateLimit(RESETS_PER_SECOND, RESET_BURST)
         self._admission = Admission(self._config, self._secrets)
@@ -432,7 +433,7 @@ class Endpoint:
     def _collect(self, connection: Connection) -> None:
         """Move a connection's events to the queue, and keep the indices to its state."""
         for event in connection.events:
-            self._events.append((connection, event))
+            self.events.append((connection, event))
         connection.events.clear()
         if not (self._half_open or self._connecting):
             return
@@ -486,7 +487,7 @@ class Endpoint:
 
     def next_event(self) -> tuple[Connection, Event] | None:
         """The oldest event not yet taken."""
-        return self._events.popleft() if self._events else None
+        return self.events.popleft() if self.events else None
 
     def abort_all(self, reason: str) -> None:
         """End every connection at once, as when the socket goes away."""

@@ -51,11 +51,11 @@ class Connection:
         "_opening",
         "_peer_finished",
         "_streams",
-        "_terminated",
         "_transports",
         "_waiters",
         "core",
         "driver",
+        "is_closed",
         "loop",
         "on_stream",
     )
@@ -72,7 +72,8 @@ class Connection:
         self._waiters: list[Waiter] | None = None
         self._opening: Waiter | None = None
         self._peer_finished = False
-        self._terminated = False
+        # Whether the connection has ended, in whatever way.
+        self.is_closed = False
         # Open pairs of reader and writer, and who makes them for streams that the peer opens.
         self._transports = 0
         self.on_stream: Callable[[Connection, int], None] | None = None
@@ -105,23 +106,14 @@ class Connection:
         """The application protocol both sides agreed on, if any."""
         return self.core.application_protocol
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether the connection has ended, in whatever way."""
-        return self._terminated
-
     def stats(self) -> Stats:
         """The connection's figures now."""
         return self.core.stats(self.driver.now())
 
     def check(self) -> None:
-        """Raise what keeps the connection from being used for sending: its error, or ConnectionClosed."""
-        if self._terminated:
+        """Raise what keeps the connection from being used: its error, or ConnectionClosed."""
+        if self.is_closed:
             raise self._error if self._error is not None else ConnectionClosed("the connection is closed")
-
-    def check_receiving(self) -> None:
-        """Raise when nothing can arrive any more."""
-        self.check()
 
     # -- streams ------------------------------------------------------------------------------------------------
 
@@ -176,7 +168,7 @@ class Connection:
         Raises ConnectionClosed when the peer will open no more, or the error that ended the connection.
         """
         while not self._incoming:
-            if self._peer_finished or self._terminated:
+            if self._peer_finished or self.is_closed:
                 raise self._error or ConnectionClosed("the peer has closed the connection: no further stream will come")
             await self._wait()
         stream = self._incoming.pop(0)
@@ -210,7 +202,7 @@ class Connection:
         if not self._transports:
             self.begin_close()
             return True
-        if not self._terminated and not self.core.at_eof(stream_id):
+        if not self.is_closed and not self.core.at_eof(stream_id):
             self.core.stop_sending(stream_id, 0)
             self.driver.wake()
         return False
@@ -236,21 +228,21 @@ class Connection:
 
     def begin_close(self, code: int = 0, reason: str = "") -> None:
         """`close` without waiting for the end."""
-        if not self._terminated:
+        if not self.is_closed:
             self.core.close(code, reason)
             self.driver.wake()
             self._notify()
 
     def abort(self, code: int = 0, reason: str = "") -> None:
         """End the connection at once: what has not arrived is dropped on both sides."""
-        if not self._terminated:
+        if not self.is_closed:
             self.core.abort(code, reason)
             self._aborted = True
             self.driver.wake()
 
     async def wait_closed(self) -> None:
         """Wait until the connection has ended. Raises the error it ended in, if any."""
-        while not self._terminated:
+        while not self.is_closed:
             await self._wait()
         if self._error is not None:
             raise self._error
@@ -284,7 +276,7 @@ class Connection:
     def on_event(self, event: Event) -> bool:
         """Take one event of the core. Whether all that it leads to has happened; else it does in the next turn."""
         if type(event) is StreamReadable:
-            sink = self._sink(event.stream_id)
+            sink = self._sink(event.stream_id) if event.stream_id else self._main
             if sink is not None:
                 return bool(sink.on_readable())
             self._for_reading(event.stream_id).on_readable()
@@ -329,7 +321,7 @@ class Connection:
         return self._opening is None or self._opening.wake()
 
     def _on_terminated(self, event: Terminated) -> bool:
-        self._terminated = True
+        self.is_closed = True
         self._error = event.error
         self.driver.sinks.pop(self.core.id, None)
         self._on_connected(event)

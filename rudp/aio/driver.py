@@ -21,7 +21,7 @@ import warnings
 from typing import Any, Final, Protocol
 
 from rudp.aio.forwarding import Forwarding
-from rudp.aio.gathering import GATHER_TIME, Gathering
+from rudp.aio.gathering import GATHER_TIME, LEAST, Gathering
 from rudp.aio.heap import keep_freed_memory
 from rudp.aio.system import TrainSocket, current_system
 from rudp.config import Config
@@ -173,9 +173,11 @@ class Driver:
                 break
             received = receive()
         else:
-            self._alone = self._alone + 1 if buffers == 1 else 0
+            # Halved, so that an acknowledgement behind a request now and then doesn't start it all over.
+            self._alone = self._alone + 1 if buffers == 1 else self._alone // 2
             self._patience = min(self._alone, LONGEST_PATIENCE)
-        if self._watcher is None:
+        gathering = self._gathering
+        if (size >= LEAST or gathering.silent or gathering.active) and self._watcher is None:
             self._gather(size, now)
         if self._forwarding is not None:
             while (stray := core.next_stray()) is not None:
@@ -279,7 +281,7 @@ class Driver:
             if counters.too_big != too_big:
                 too_big = counters.too_big
                 self.core.on_datagram_too_big(train, now)
-        if left < self._most_trains:
+        if left < self._most_trains and self._gathering.silent:
             self._gathering.on_sent()
 
     def _await_writable(self) -> None:
@@ -311,8 +313,9 @@ class Driver:
     def _drain_events(self) -> bool:
         """Hand out all events. Whether all that they lead to has happened; else it does in the loop's next turn."""
         done = True
-        while (item := self.core.next_event()) is not None:
-            core, event = item
+        events = self.core.events
+        while events:
+            core, event = events.popleft()
             try:
                 done = self._hand_out(core, event) and done
             except Exception as error:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["GATHER_TIME", "Gathering"]
+__all__ = ["GATHER_TIME", "LEAST", "Gathering"]
 
 # Seconds for which datagrams gather: the grain of epoll, and of the pacer at the other end.
 GATHER_TIME: Final = 0.001
@@ -28,28 +28,32 @@ WAKEUPS: Final = 8
 
 
 class Gathering:
-    """Judges wake-up by wake-up."""
+    """Judges wake-up by wake-up.
 
-    __slots__ = ("_last", "_silent", "active")
+    `silent` wake-ups in a row looked like a bulk flow that nobody answers. A small one that finds neither any of those
+    nor datagrams that gather need not be told.
+    """
+
+    __slots__ = ("_last", "active", "silent")
 
     def __init__(self) -> None:
         self.active = False
-        self._silent = 0
+        self.silent = 0
         self._last = 0.0
 
     def on_received(self, size: int, now: float) -> bool:
         """A wake-up at `now` (seconds) brought `size` bytes: whether to gather from now on."""
         if self.active:
             self.active = size >= MOST
-            self._silent = 0
+            self.silent = 0
         elif LEAST <= size < MOST and now - self._last < GAP:
-            self._silent += 1
-            self.active = self._silent >= WAKEUPS
+            self.silent += 1
+            self.active = self.silent >= WAKEUPS
         else:
-            self._silent = 0
+            self.silent = 0
         self._last = now
         return self.active
 
     def on_sent(self) -> None:
         """Something was sent: what came was worth an answer."""
-        self._silent = 0
+        self.silent = 0

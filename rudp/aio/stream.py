@@ -149,7 +149,6 @@ class Stream:
                     return b""
             if self._reset is not None:
                 raise StreamReset(f"the peer reset stream {self.id}, code {self._reset}", code=self._reset)
-            connection.check_receiving()
             await self._readable()
 
     def _check_receiving(self) -> None:
@@ -184,9 +183,12 @@ class Stream:
         self.on_readable()
 
     def _readable(self) -> Waiter:
+        connection = self._connection
+        if connection.is_closed:
+            connection.check()
         if self._reader is not None and not self._reader.done():
             raise RuntimeError(f"another coroutine is already waiting to receive on stream {self.id}")
-        self._reader = Waiter(self._connection.loop)
+        self._reader = Waiter(connection.loop)
         return self._reader
 
     # -- ending -------------------------------------------------------------------------------------------------
