@@ -29,7 +29,7 @@ from rudp.deadlines import Deadlines
 from rudp.errors import ConnectionClosed, DecodeError, ErrorCode, ProtocolError
 from rudp.events import Event
 from rudp.handshake import ClientHandshake, ServerHandshake
-from rudp.inbound import Inbound
+from rudp.inbound import NOWHERE, Inbound
 from rudp.lifecycle import Lifecycle
 from rudp.lingering import Linger
 from rudp.liveness import Liveness
@@ -338,6 +338,7 @@ class Connection:
 
     def end_of_buffer(self, now: float) -> None:
         """A received buffer is finished: decide on acknowledging it."""
+        self._inbound.source = NOWHERE
         self._received.end_of_buffer(now, self._counters.bytes_received - self._outbound.bytes_answered)
 
     def _accept(

@@ -30,11 +30,13 @@ from rudp.stats import Counters
 from rudp.streams import Streams
 from rudp.train import Address
 
-__all__ = ["Inbound"]
+__all__ = ["NOWHERE", "Inbound"]
 
 # Ranges [first, stop) of packet numbers; and the packets, one behind another.
 Ranges: TypeAlias = Sequence[tuple[int, int]]
 Part: TypeAlias = tuple[Ranges, memoryview]
+# The source, (remote, local, ECN mark), between two received buffers: the last one's would be held for nothing.
+NOWHERE: Final[tuple[Address, Address | None, int]] = (("", 0), None, 0)
 
 
 class Inbound:
@@ -53,10 +55,10 @@ class Inbound:
         "_recovery",
         "_resets",
         "_resets_per_second",
-        "_source",
         "_streams",
         "_taken_at",
         "held_ack",
+        "source",
     )
 
     def __init__(
@@ -94,7 +96,7 @@ class Inbound:
         self._now = 0.0
         # An ACK that waits until what answers the data beside it has left, and when it came.
         self.held_ack: tuple[wire.Ack, float] | None = None
-        self._source: tuple[Address, Address | None, int] = (("", 0), None, 0)
+        self.source = NOWHERE
 
     def fresh(
         self, view: memoryview, segment_size: int, truncated: Ranges, count: int
@@ -161,7 +163,7 @@ class Inbound:
         that its packets, one by one, would leave: when it can't be taken as a whole, its packets are.
         """
         self._now = now
-        self._source = source
+        self.source = source
         streams = self._streams
         if streams.opens_left < self._opens_per_second:
             grown = streams.opens_left + (now - self._taken_at) * self._opens_per_second
@@ -194,9 +196,9 @@ class Inbound:
         for stream_id, offset, data, fin in wire.read_canonical(view, segment_size, self._protection.overhead):
             self._streams.on_stream_data(stream_id, offset, data, fin)
         if len(numbers) == 1:
-            self._received.on_received(*numbers[0], self._now, True, self._source[2])
+            self._received.on_received(*numbers[0], self._now, True, self.source[2])
         else:
-            self._received.on_received_with_gaps(numbers, self._now, self._source[2])
+            self._received.on_received_with_gaps(numbers, self._now, self.source[2])
 
     def _take_frames(self, packet: memoryview, number: int) -> wire.Close | None:
         ack_eliciting = False
@@ -216,7 +218,7 @@ class Inbound:
                 _HANDLERS[kind](self, frame)
                 # RFC 9000 section 13.2: all are ack-eliciting but ACK, CLOSE and PADDING, which is no frame here.
                 ack_eliciting = True
-        self._received.on_received(number, number + 1, self._now, ack_eliciting, self._source[2])
+        self._received.on_received(number, number + 1, self._now, ack_eliciting, self.source[2])
         return None
 
     # -- frames -------------------------------------------------------------------------------------------------
@@ -289,7 +291,7 @@ class Inbound:
         self._streams.on_max_streams(frame.maximum, frame.unidirectional)
 
     def _path_challenge(self, frame: wire.PathChallenge) -> None:
-        remote, local, _ = self._source
+        remote, local, _ = self.source
         self._paths.response = (remote, local, frame.data)
 
     def _path_response(self, frame: wire.PathResponse) -> None:

@@ -121,6 +121,10 @@ class SentTrain:
         return rest
 
 
+# The list of what holds nothing yet, as what remembers losses does for most connections' whole life.
+_NOTHING: Final[Any] = ()
+
+
 class SentPackets:
     """Trains by packet number, ascending and without overlap; numbers may be skipped between them.
 
@@ -131,7 +135,7 @@ class SentPackets:
     __slots__ = ("_trains", "ack_eliciting_in_flight", "bytes_in_flight", "quiet")
 
     def __init__(self) -> None:
-        self._trains: list[SentTrain] = []
+        self._trains: list[SentTrain] = _NOTHING
         self.bytes_in_flight = 0
         self.ack_eliciting_in_flight = 0
         self.quiet = 0
@@ -143,7 +147,10 @@ class SentPackets:
         assert count >= 1
         assert count == 1 or not train.frames, "frames belong to a single packet"
         assert not trains or train.first >= trains[-1].first + trains[-1].count, "packet numbers only grow"
-        trains.append(train)
+        if trains:
+            trains.append(train)
+        else:
+            self._trains = [train]
         if train.in_flight:
             self.bytes_in_flight += train.packet_size * (count - 1) + train.last_size
         if train.ack_eliciting:

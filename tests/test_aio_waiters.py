@@ -443,3 +443,19 @@ def test_what_the_socket_has_read_ahead_is_taken_without_another_datagram(monkey
         await endpoint.close()
 
     asyncio.run(main())
+
+
+def test_who_takes_the_main_stream_does_not_get_it_from_accept_stream_again():
+    async def main():
+        async with await rudp.Endpoint.bind(HOST) as endpoint, await rudp.Endpoint.bind(HOST) as other:
+            connection = await other.connect(HOST, endpoint.local_address[1])
+            await connection.main_stream.send(b"first")
+            accepted = await asyncio.wait_for(endpoint.accept(), 5)
+            while accepted.stats().stream_bytes_received < 5:
+                await asyncio.sleep(0.001)
+            assert await accepted.main_stream.receive() == b"first"
+            stream = await connection.open_stream()
+            await stream.send(b"second")
+            assert (await asyncio.wait_for(accepted.accept_stream(), 5)).id == stream.id
+
+    run(main())

@@ -119,8 +119,15 @@ class Connection:
 
     @property
     def main_stream(self) -> Stream:
-        """Stream 0, open on both sides from the start, so that either may speak first without opening one."""
-        return self._stream(0)
+        """Stream 0, open on both sides from the start, so that either may speak first without opening one.
+
+        Who takes it here doesn't get it from `accept_stream` again.
+        """
+        stream = self._stream(0)
+        if self._incoming is not None and stream in self._incoming:
+            self._incoming.remove(stream)
+            self._incoming = self._incoming or None
+        return stream
 
     def _sink(self, stream_id: int) -> Any:
         """The Stream or transport of a stream; None if it has none yet."""
