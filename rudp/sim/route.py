@@ -72,11 +72,14 @@ class Inbox:
     def accept_in_order(self, batch: Batch) -> None:
         """Take a batch (not empty) that is in order of time within itself."""
         pending = self._pending
-        if pending and batch[0][0] < pending[-1][0]:
+        if not pending:
+            pending += batch
+            self._arm()
+        elif batch[0][0] < pending[-1][0]:
             self.accept(batch)
-            return
-        pending += batch
-        self._arm()
+        else:
+            # The first of those that wait is the same as before, and the clock was asked for it.
+            pending += batch
 
     def _arm(self) -> None:
         due = self._pending[self._head][0] + self.window
