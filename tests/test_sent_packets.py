@@ -294,3 +294,21 @@ class AgainstSinglePackets(RuleBasedStateMachine):
 
 TestAgainstSinglePackets = AgainstSinglePackets.TestCase
 TestAgainstSinglePackets.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.parametrize(("eliciting", "flying"), [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("ranges", [[(13, 15)], [(10, 12)], [(17, 20)], [(17, 18), (13, 15)], [(30, 31), (12, 14)]])
+def test_entries_that_ask_for_nothing_are_counted_after_every_cut(
+    eliciting: bool, flying: bool, ranges: list[tuple[int, int]]
+) -> None:
+    for take_all in (False, True):
+        sent = SentPackets()
+        # Two before and one behind that are cut by nothing.
+        for first, count in ((0, 1), (4, 2), (10, 10), (30, 1)):
+            sent.add(stream_train(first, count, ack_eliciting=eliciting, in_flight=flying))
+        taken = sent.take_all(ranges) if take_all else [train for pair in ranges for train in sent.take(*pair)]
+        assert sorted(numbers(taken)) == sorted(ranges)
+        assert sent.quiet == sum(not (train.ack_eliciting or train.in_flight) for train in sent)
+        held = [number for train in sent for number in range(train.first, train.stop)]
+        gone = {number for start, stop in ranges for number in range(start, stop)}
+        assert held == [n for n in (0, 4, 5, *range(10, 20), 30) if n not in gone]
