@@ -226,14 +226,14 @@ class Packetizer:
     def small_fits(self, turns: Turns, control: ControlQueue, allowance: int) -> bool:
         """Whether the last bytes of a window, too few for a whole packet, hold all that waits."""
         stream = turns.next_ready()
-        overhead = self.datagram_size - self._room + wire.STREAM_HEADER_SIZE
         if stream is None or control or turns.ready_count > 1:
             return bool(control) and stream is None and allowance * 2 > self.datagram_size
         send, window = stream.send, stream.send_window
         assert send is not None
         assert window is not None
         # One that was given up, or must wait for credit, goes out of the line, and whoever comes then may have more.
-        return overhead + send.pending <= allowance and send.can_send(window.limit)
+        size = self.datagram_size - self._room + wire.STREAM_HEADER_SIZE * max(1, send.pieces) + send.pending
+        return size <= allowance and send.can_send(window.limit)
 
     def _is_shared(self, turns: Turns) -> bool:
         """Whether the data of the stream whose turn it is is small and others wait: one packet carries several."""

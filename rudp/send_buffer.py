@@ -93,6 +93,11 @@ class SendBuffer:
         return self.written - self.sent_up_to + self._lost_size
 
     @property
+    def pieces(self) -> int:
+        """Ranges waiting to be handed out, lost and new."""
+        return len(self._lost) + (self.sent_up_to < self.written)
+
+    @property
     def lost(self) -> int:
         """Bytes waiting to be handed out again."""
         return self._lost_size

@@ -347,3 +347,18 @@ def test_the_end_of_a_stream_alone_goes_with_the_last_of_a_window() -> None:
     sender.train()
     sender.streams.write(0, b"", True)
     assert sender.train(100).size < 100
+
+
+def test_each_of_many_small_losses_needs_a_header_and_room_for_it() -> None:
+    """Found by the swarm: room for all that waits was room for one header, and five ranges waited."""
+    sender = Sender()
+    sender.streams.write(0, bytes(700), False)
+    sender.train()
+    sender.streams.on_lost(0, [(start, start + 8, False) for start in range(100, 600, 100)])
+    ack = wire.Ack(8, 0.0, ((0, 9),), None)
+    size = len(wire.encode_ack(ack, 100))
+    least = wire.DATA_HEADER_SIZE + 5 * (wire.STREAM_HEADER_SIZE + 8)
+    assert sender.train(least - 1, ack=ack).size == wire.DATA_HEADER_SIZE + size
+    packets = sender.train(least, ack=ack)
+    assert packets.size == least + size
+    assert sender.fill() is None
