@@ -170,13 +170,15 @@ def measure(number: int, rounds: int, chosen: Sequence[Attack] = ATTACKS) -> dic
         for attack in chosen:
             peer = Peer(read=True)
             honest_cpu = min(honest_cpu, singly(peer, honest_data(peer), max(1, number // 4)) - lost)
+            many = max(number, min(attack.least, number * 20))
+            # What is compared with its like has as many of that; the others are a second of the flood.
+            alone = many if attack.like is None else number
             peer = attack.prepare()
-            cpu[attack.name] = min(cpu[attack.name], singly(peer, attack.datagrams(peer), number) - lost)
+            cpu[attack.name] = min(cpu[attack.name], singly(peer, attack.datagrams(peer), alone) - lost)
             if attack.like is not None:
                 peer = attack.prepare()
                 like[attack.name] = min(like[attack.name], singly(peer, attack.like(peer), number // 4) - lost)
             peer = attack.prepare()
-            many = max(number, min(attack.least, number * 20))
             flood[attack.name] = min(flood[attack.name], in_wakeups(peer, attack.datagrams(peer), many))
         peer = Peer(read=True)
         honest_flood = min(honest_flood, in_wakeups(peer, honest_data(peer), number))
@@ -250,7 +252,8 @@ def summary(figures: dict[str, Any]) -> str:
     memory = figures["honest_memory"]
     return (
         f"Measured by `python -m bench.attacks --json bench/results/attacks.json`: {figures['datagrams']:,} datagrams "
-        f"of each, the least of {figures['rounds']} rounds. An honest full packet received alone takes "
+        f"of each, {RATE:,} where the first cost more than all further ones, the least of {figures['rounds']} rounds. "
+        f"An honest full packet received alone takes "
         f"{figures['honest_us']} µs in the core, in a flood of them {figures['honest_flood_us']} µs, a byte in a train "
         f"{figures['bulk_ns_a_byte']} ns. Equal honest load holds {memory['connection']:,} bytes (a connection) and "
         f"{memory['endpoint']:,} (an endpoint).\n"

@@ -288,9 +288,6 @@ class ReceiveBuffer:
             return
         if last == first and self._shared.held >= FEW_FRAGMENTS:
             self._check_space(len(fragments) - head)
-        if not offsets:
-            self._hold_last(offset, fragment)
-            return
         offsets[first:last] = (offset,)
         fragments[first:last] = (fragment,)
 

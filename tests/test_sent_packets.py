@@ -312,3 +312,17 @@ def test_entries_that_ask_for_nothing_are_counted_after_every_cut(
         held = [number for train in sent for number in range(train.first, train.stop)]
         gone = {number for start, stop in ranges for number in range(start, stop)}
         assert held == [n for n in (0, 4, 5, *range(10, 20), 30) if n not in gone]
+
+
+@pytest.mark.parametrize(
+    "ranges", [[(0, 2)], [(2, 4)], [(6, 8), (0, 2)], [(6, 8), (2, 4)], [(4, 8), (0, 1)], [(7, 8), (3, 6)]]
+)
+def test_of_trains_side_by_side_those_named_are_taken_whole_and_no_others_touched(ranges: list[tuple[int, int]]) -> None:
+    sent = SentPackets()
+    for first in range(0, 8, 2):
+        sent.add(stream_train(first, 2))
+    gone = {number for start, stop in ranges for number in range(start, stop)}
+    taken = sent.take_all(ranges)
+    assert [number for train in taken for number in range(train.first, train.stop)] == sorted(gone)
+    assert [n for train in sent for n in range(train.first, train.stop)] == [n for n in range(8) if n not in gone]
+    assert all(train.count for train in (*taken, *sent))

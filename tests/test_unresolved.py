@@ -302,6 +302,11 @@ def test_the_budget_of_ranges_to_the_last_one() -> None:
     unresolved.take(ack(*singles(8997, 24)))
     for turn in range(9):
         unresolved.take(ack(*singles(8999 - turn % 2)))
+    # 31 that resolve a piece each make up for 233, which is too little; what is left and more, the next.
+    unresolved.take(ack(*singles(4900, 31)))
+    assert unresolved.ranges_wanted == 32
+    for turn in range(3):
+        unresolved.take(ack(*singles(8999 - turn % 2)))
     # 32 ranges that resolve 34 pieces make up for 256.
     unresolved.take(ack(*singles(4000, 31), (3000, 3003)))
     assert unresolved.ranges_wanted == 128
