@@ -672,3 +672,58 @@ class AgainstASet(RuleBasedStateMachine):
 
 TestAgainstASet = AgainstASet.TestCase
 TestAgainstASet.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+
+
+def test_the_largest_number_is_no_news_twice(receiver: Receiver) -> None:
+    receiver.receive(0, 6)
+    assert receiver.received.filter_new(5, 6) == []
+    assert receiver.received.filter_new(5, 7) == [(6, 7)]
+
+
+def test_as_many_ranges_as_may_be_are_held(receiver: Receiver) -> None:
+    for number in range(0, 2 * MAX_RANGES, 2):
+        receiver.received.on_received(number, number + 1, receiver.now, True, 0)
+    assert len(receiver.received.ranges) == MAX_RANGES
+    assert receiver.received.floor == 0
+    receiver.received.on_received(2 * MAX_RANGES, 2 * MAX_RANGES + 1, receiver.now, True, 0)
+    assert len(receiver.received.ranges) == MAX_RANGES
+    assert receiver.received.floor > 0
+
+
+def short(pause: float, max_ack_delay: float = MAX_ACK_DELAY, threshold: int = 0) -> Receiver:
+    """A path of 0.2 ms, on which a small packet came `pause` seconds after the one before."""
+    receiver = Receiver(rtt=0.0002, max_ack_delay=max_ack_delay)
+    receiver.receive(0, 200)
+    receiver.ack()
+    if threshold:
+        receiver.received.on_ack_frequency(AckFrequency(1, threshold, max_ack_delay, 1))
+    receiver.now = 16.0
+    receiver.receive(200, 201, size=100)
+    receiver.ack()
+    receiver.now += pause
+    receiver.receive(201, 202, size=100)
+    return receiver
+
+
+def test_small_packets_are_waited_for_when_they_come_twice_as_often_or_oftener() -> None:
+    short(PATIENCE * 0.4).want_due_in(PATIENCE)
+    # Just as often as not: sixteenths of a second have no rounding.
+    receiver = short(0.0)
+    receiver.receive(202, 203, size=100)
+    receiver.ack()
+    receiver.received._last_buffer = 0.0
+    receiver.now = PATIENCE / 2
+    receiver.receive(203, 204, size=100)
+    receiver.want_due()
+
+
+def test_a_grain_of_delay_is_enough_to_wait() -> None:
+    short(PATIENCE * 0.1, max_ack_delay=GRANULARITY).want_due_in(GRANULARITY)
+    short(PATIENCE, max_ack_delay=GRANULARITY, threshold=10).want_due_in(GRANULARITY)
+    short(PATIENCE, max_ack_delay=GRANULARITY).want_due()
+
+
+def test_at_first_an_ack_is_wanted_with_whatever_goes() -> None:
+    receiver = Receiver()
+    receiver.received.on_received(0, 1, receiver.now, True, 0)
+    assert receiver.received.ack_wanted

@@ -317,7 +317,7 @@ def test_entries_that_ask_for_nothing_are_counted_after_every_cut(
 @pytest.mark.parametrize(
     "ranges", [[(0, 2)], [(2, 4)], [(6, 8), (0, 2)], [(6, 8), (2, 4)], [(4, 8), (0, 1)], [(7, 8), (3, 6)]]
 )
-def test_of_trains_side_by_side_those_named_are_taken_whole_and_no_others_touched(ranges: list[tuple[int, int]]) -> None:
+def test_of_trains_side_by_side_those_named_are_taken_and_no_others(ranges: list[tuple[int, int]]) -> None:
     sent = SentPackets()
     for first in range(0, 8, 2):
         sent.add(stream_train(first, 2))
