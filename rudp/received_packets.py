@@ -141,7 +141,6 @@ class ReceivedPackets:
 
     def on_received_with_gaps(self, numbers: Sequence[tuple[int, int]], now: float, ecn: int) -> None:
         """The same of ack-eliciting packets in ascending ranges, all above `largest`."""
-        assert numbers[0][0] > self.largest
         self._note(self.ranges.extend(numbers), numbers[-1][1], False, now, True, ecn)
 
     def _note(self, count: int, stop: int, late: bool, now: float, ack_eliciting: bool, ecn: int) -> None:  # noqa: PLR0917

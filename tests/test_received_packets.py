@@ -727,3 +727,20 @@ def test_at_first_an_ack_is_wanted_with_whatever_goes() -> None:
     receiver = Receiver()
     receiver.received.on_received(0, 1, receiver.now, True, 0)
     assert receiver.received.ack_wanted
+
+
+def test_an_ack_that_is_due_when_the_next_is_expected_is_wanted_before() -> None:
+    """By sums without rounding: the next would come with the deadline, and its answer after it."""
+    receiver = Receiver(rtt=0.0002, max_ack_delay=1 / 512)
+    receiver.receive(0, 200)
+    receiver.ack()
+    receiver.now = 16.0
+    receiver.receive(200, 201, size=100)
+    receiver.ack()
+    receiver.now += 1 / 1024
+    receiver.receive(201, 202, size=100)
+    assert not receiver.received.ack_wanted
+    receiver.now += 1 / 1024
+    receiver.received.end_of_buffer(receiver.now, 100)
+    assert receiver.received.deadline == receiver.now + 1 / 1024
+    assert receiver.received.ack_wanted

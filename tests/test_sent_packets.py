@@ -326,3 +326,12 @@ def test_of_trains_side_by_side_those_named_are_taken_and_no_others(ranges: list
     assert [number for train in taken for number in range(train.first, train.stop)] == sorted(gone)
     assert [n for train in sent for n in range(train.first, train.stop)] == [n for n in range(8) if n not in gone]
     assert all(train.count for train in (*taken, *sent))
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_gap_in_the_numbers_is_passed_whatever_the_sizes_of_trains_before_it(size: int) -> None:
+    sent = SentPackets()
+    for first, count in ((0, 1), (1, 1), (2, 8), (10, size), (13, 2)):
+        sent.add(stream_train(first, count))
+    assert numbers(sent.take_all([(12, 15), (0, 1)])) == [(0, 1), (13, 15)]
+    assert numbers(sent) == [(1, 2), (2, 10), (10, 10 + size)]
