@@ -73,12 +73,16 @@ class ReceiveWindow:
             return
         elapsed = now - start
         least = rtt if rtt > LEAST_ROUND else LEAST_ROUND
-        if elapsed < least:
+        if elapsed < least / 2:
             return
-        bandwidth_delay = (self.consumed - self._round_consumed) * least / elapsed
-        self._round_start = now
-        self._round_consumed = self.consumed
-        needed = bandwidth_delay + ahead
+        # What was read before the round is over is bandwidth times delay at least. A backlog read at once would be
+        # taken for it too, so half of the round has to have passed.
+        needed: float = self.consumed - self._round_consumed
+        if elapsed >= least:
+            needed *= least / elapsed
+            self._round_start = now
+            self._round_consumed = self.consumed
+        needed += ahead
         if needed * 4 > self.window:
             self.window = min(max(int(needed * 8), self.window), self.window * 4, self.maximum)
 

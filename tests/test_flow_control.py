@@ -174,6 +174,16 @@ def test_a_burst_of_reads_after_a_pause_does_not_grow_the_window() -> None:
     assert window.window == 64 * KIB
 
 
+def test_a_window_need_not_wait_for_the_end_of_a_round_that_is_too_large_for_it() -> None:
+    """A sender that doubles each round trip would stand still for the rest of it."""
+    window = ReceiveWindow(256 * KIB, 64 * MIB)
+    window.on_consumed(KIB, 0.0, 0.1)
+    window.on_consumed(128 * KIB, 0.04, 0.1)
+    assert window.window == 256 * KIB, "read in less than half of a round trip: it may have been a backlog"
+    window.on_consumed(KIB, 0.06, 0.1)
+    assert window.window == 1024 * KIB
+
+
 def test_a_very_short_path_is_measured_by_the_grain_of_timers() -> None:
     window = ReceiveWindow(256 * KIB, 64 * MIB)
     for tick in range(1000):
