@@ -49,7 +49,8 @@ class Pacer:
 
     # fmt: off
     __slots__ = (
-        "_depth", "_depth_packets", "_idle", "_max_datagram_size", "_rate", "_tokens", "_updated", "burst", "quantum",
+        "_depth", "_depth_packets", "_full", "_idle", "_max_datagram_size", "_rate", "_tokens", "_updated", "burst",
+        "quantum",
     )
     # fmt: on
 
@@ -66,7 +67,7 @@ class Pacer:
         self._max_datagram_size = max_datagram_size
         self._size_bucket()
         self._tokens = self.burst
-        self._idle = True
+        self._idle = self._full = True
 
     @property
     def rate(self) -> float | None:
@@ -84,8 +85,10 @@ class Pacer:
         assert new_rate >= 0.0
         if new_rate == self._rate and max_datagram_size == self._max_datagram_size:
             return
-        # A full bucket stays full, or the first message after a pause would wait for a rate that has risen since.
-        full = self._refill(now) >= self.burst
+        # A full bucket stays full, or the first message after a pause would wait for a rate that has risen since. One
+        # that a lower rate has made too small for what is in it isn't full.
+        self._refill(now)
+        full = self._full
         self._rate = new_rate
         self._max_datagram_size = max_datagram_size
         self._size_bucket()
@@ -107,7 +110,7 @@ class Pacer:
         """Take `sent_bytes` from the bucket. Probes may overdraw it, by no more than it holds when full."""
         if not self._rate:
             return
-        self._idle = False
+        self._idle = self._full = False
         tokens = self._tokens if now <= self._updated else self._refill(now)
         left, least = tokens - sent_bytes, -self.burst
         self._tokens = left if left > least else least
@@ -133,7 +136,11 @@ class Pacer:
         if elapsed > 0.0:
             tokens = self._tokens + elapsed * self._rate
             most = self.burst if self._idle else self._depth
-            self._tokens = tokens if tokens < most else most
+            if tokens < most:
+                self._tokens = tokens
+            else:
+                self._tokens = most
+                self._full = self._tokens >= self.burst
             self._updated = now
         return self._tokens
 

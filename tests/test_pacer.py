@@ -113,6 +113,15 @@ def test_a_smaller_packet_makes_a_smaller_burst() -> None:
     assert pacer.allowance(0.0) == 12_000
 
 
+def test_a_rate_that_falls_and_rises_fills_no_bucket() -> None:
+    """Half of it was sent, which the lower rate's bucket doesn't show."""
+    pacer = paced(14e6)
+    pacer.on_sent(14_000, 0.0)
+    pacer.set_rate(1_000.0, SIZE, 0.0)
+    pacer.set_rate(14e6, SIZE, 0.0)
+    assert pacer.allowance(0.0) == 14_000
+
+
 @given(
     rates=st.lists(st.floats(1e3, 1e9), min_size=1, max_size=5),
     steps=st.lists(st.tuples(st.floats(0.0, 0.05), st.floats(0.0, 1.0)), max_size=60),
