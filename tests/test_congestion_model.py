@@ -339,8 +339,9 @@ def test_loss_that_cuts_do_not_change_is_background_though_no_queue_was_seen() -
     model._background = BackgroundLoss()
     model._deepest = 0.0
     model._window = model.ceiling = path.bdp() / 2
-    world.run(8.0)
-    assert goodput(flow, 5.0, 8.0) >= 0.8 * (1 - path.loss) * path.rate, report(flow, 5.0, 8.0)
+    world.run(12.0)
+    # Chance says how many cuts it takes: two to six seconds.
+    assert goodput(flow, 9.0, 12.0) >= 0.9 * (1 - path.loss) * path.rate, report(flow, 9.0, 12.0)
 
 
 def test_overflow_is_no_background() -> None:

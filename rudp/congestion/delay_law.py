@@ -6,6 +6,7 @@ ends that it moves, what is lost, and how the queue is measured.
     target      O(1)    the queue to hold at some rate
     step        O(1)    one round's change of the window
     start       O(1)    forget the mean
+    drained     O(1)    all who share the queue drained it: agree with them on the mean
     overflowed  O(1)    hold less: the queue has no room for so much
 
 All flows of a bottleneck see one queue. A flow's target falls with its rate, so that queue means one rate, the same to
@@ -13,12 +14,17 @@ all: a flow with more than that gives way, one with less takes. As the queue is 
 between fair and unfair, and a law that moves by that difference (FAST, Vegas) takes hundreds of round trips to share.
 So two things are kept apart:
 
-  - the queue above or below what it was lately is put right at once, each flow by its part
+  - the queue above or below what it was lately is put right at once, each flow by its part. What the last step did to
+    the queue isn't seen yet and is reckoned with, or twice too much would be taken away (a Smith predictor)
   - the window goes towards what the queue of late means, by the ratio of both: as fast at a short queue as at a long
     one. What all do alike of this moves the queue, the other term and the slow mean hold that still.
 
-Sources: FAST TCP (Wei, Jin, Low and Hegde 2006), Swift (SIGCOMM 2020: a target that falls with the rate). Own: to keep
-the mean apart.
+Flows share only if they mean the same by "of late", and a slow mean remembers for a hundred long round trips what one
+of them met and another didn't. So it begins as an average of the first rounds, and at each drain, which all make
+together, it goes half of the way to what the last rounds saw.
+
+Sources: FAST TCP (Wei, Jin, Low and Hegde 2006), Swift (SIGCOMM 2020: a target that falls with the rate), O. J. Smith
+1957 (the predictor). Own: to keep the mean apart, and to agree on it.
 """
 
 from __future__ import annotations
@@ -26,29 +32,46 @@ from __future__ import annotations
 from math import exp, log
 from typing import Final
 
-TARGET: Final = 0.32
+TARGET: Final = 0.24
 TARGET_ROOT: Final = 0.4
-"""The queue is TARGET times that power of base RTT over packets a second: 6 ms at 10 Mbit/s and 50 ms, 1 at 1 Gbit/s.
-Flows with RTTs of 1 and 4 come to rates of 1 and 4; a higher power of the RTT would starve the short one."""
+NEAR: Final = 0.03
+"""The queue is TARGET times that power of base RTT and 30 ms over packets a second: 6 ms at 10 Mbit/s and 50 ms, 1 at 1
+Gbit/s. Flows come to rates as their RTTs and 30 ms are. Without the 30 ms, near hosts would aim at less queue than by
+what their base RTTs err."""
 FAST: Final = 0.5
-"""Part of a surplus of queue that is put right in a round: stable with feedback a round old."""
+"""Part of a surplus of queue that is put right in a round."""
+UNSEEN: Final = 0.75
+"""Part of what the last step should do to the queue that is taken for done."""
 SLOW: Final = 0.06
-"""The same of a window."""
+"""Part of the way to the rate that the mean means, in a round."""
+LONG: Final = 0.08
+LONG_MOST: Final = 1.6
+"""From so many seconds of base RTT on more of it, by the RTT, up to so many times: a second has few rounds."""
 MEAN: Final = 0.5
 MEAN_MOST: Final = 0.25
 """Weight of a round in the mean, times the share of the RTT that is to be queued, and at most."""
-MEAN_ABOVE: Final = 4.0
+YOUNG: Final = 8
+"""Rounds of which a new mean is the average."""
+LATE: Final = 1 / 4
+AGREE: Final = 0.5
+AGREE_MOST: Final = 0.15
+"""Weight of a round in what the last rounds saw, and how far the mean goes there at a drain: half of the way, and a
+seventh of itself at most, or all together swing from drain to drain."""
+MEAN_ABOVE: Final = 1.5
 """The mean in parts of what is wanted, at most, or it would take long to come down again."""
-RATIO_LEAST: Final = 1 / 4
+RATIO_LEAST: Final = 0.7
 RATIO_MOST: Final = 2.0
+YIELD: Final = 1.0
+"""Nobody gives way by more than his part of the queue: what others don't take at once, nobody has."""
 STEP_MOST: Final = 0.25
 """Logarithm of a round's change at most."""
 SHORT: Final = 0.5
 """With less than half of the queue that is wanted nobody gives way."""
 EMPTY: Final = 1 / 8
-EMPTY_ROUNDS: Final = 3
-"""After three rounds with less than an eighth of the queue that is wanted the link may have more: as much as is wanted,
-twice as much each round."""
+EMPTY_ROUNDS: Final = 2
+EMPTY_LEVEL: Final = 2
+"""After two rounds with less than an eighth of the queue that is wanted the link may have more: as much as is wanted,
+and twice as much every second round, as a round tells of the step before the last."""
 BOUND: Final = 0.6
 BOUND_GROWTH: Final = 1.01
 BOUND_LEAST: Final = 0.001
@@ -59,10 +82,11 @@ round."""
 class DelayLaw:
     """Times in seconds, windows in packets, rates in packets a second."""
 
-    __slots__ = ("_bound", "_empty", "_mean")
+    __slots__ = ("_bound", "_empty", "_late", "_mean", "_rounds", "_step")
 
     def __init__(self) -> None:
-        self._mean = 0.0
+        self._mean = self._late = self._step = 0.0
+        self._rounds = 0
         self._empty = 0
         self._bound = float("inf")
 
@@ -73,7 +97,7 @@ class DelayLaw:
 
     def target(self, rate: float, base: float) -> float:
         """The queue a flow of that rate is to hold."""
-        return min(float(TARGET * (base / rate) ** TARGET_ROOT), self._bound) if rate else 0.0
+        return min(float(TARGET * ((base + NEAR) / rate) ** TARGET_ROOT), self._bound) if rate else 0.0
 
     def overflowed(self, queue: float) -> None:
         """Note that a queue of so many seconds was too long."""
@@ -81,8 +105,15 @@ class DelayLaw:
 
     def start(self) -> None:
         """Take the queue of late for the one to hold."""
-        self._mean = 0.0
+        self._mean = self._late = self._step = 0.0
+        self._rounds = 0
         self._empty = 0
+
+    def drained(self) -> None:
+        """Note that all who share the queue drained it, and go on from what they have seen as well."""
+        most = AGREE_MOST * self._mean
+        self._mean += min(max((self._late - self._mean) * AGREE, -most), most)
+        self._step = 0.0
 
     def step(self, window: float, queue: float, rtt: float, base: float) -> float:
         """The factor of the window after a round with that queue, and that RTT."""
@@ -90,14 +121,28 @@ class DelayLaw:
             return exp(STEP_MOST)  # a path without delay has no queue that could be told
         wanted = self.target(window / rtt, base)
         self._empty = self._empty + 1 if queue < EMPTY * wanted else 0
-        mean = self._mean if self._mean else wanted
         self._bound *= BOUND_GROWTH
-        mean += (queue - mean) * min(MEAN * wanted / rtt, MEAN_MOST)
-        self._mean = mean = min(mean, MEAN_ABOVE * wanted)
+        hurry = min(max(base / LONG, 1.0), LONG_MOST)
+        mean = self._update_mean(queue, wanted, rtt)
         ratio = min(max(wanted / mean, RATIO_LEAST), RATIO_MOST)
-        change = FAST * (mean - queue) / rtt + SLOW / TARGET_ROOT * log(ratio)
+        change = FAST * (mean - queue - UNSEEN * self._step * rtt) / rtt
+        share = max(hurry * SLOW / TARGET_ROOT * log(ratio), -YIELD * queue / rtt)
+        if share > 0.0 or queue > SHORT * wanted:
+            change += share
         if change < 0.0 and queue < SHORT * wanted:
             change = 0.0
         if self._empty > EMPTY_ROUNDS:
-            change += wanted / rtt * 2 ** min(self._empty - EMPTY_ROUNDS - 1, 8)
-        return exp(min(max(change, -STEP_MOST), STEP_MOST))
+            change += wanted / rtt * 2 ** min((self._empty - EMPTY_ROUNDS - 1) // EMPTY_LEVEL, 8)
+        self._step = min(max(change, -STEP_MOST), STEP_MOST)
+        return exp(self._step)
+
+    def _update_mean(self, queue: float, wanted: float, rtt: float) -> float:
+        """Take a round's queue; return the queue of late, which is above 0."""
+        weight = min(MEAN * wanted / rtt, MEAN_MOST)
+        if self._rounds < YOUNG:
+            self._rounds += 1
+            weight = max(weight, 1.0 / (1.0 + self._rounds))
+        mean = self._mean or wanted
+        self._mean = min(mean + (queue - mean) * weight, MEAN_ABOVE * wanted)
+        self._late += (queue - self._late) * LATE if self._late else queue
+        return self._mean

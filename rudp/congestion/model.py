@@ -3,8 +3,8 @@
 Knows three things about the path, all measured: the RTT without a queue (`base_rtt`), the rate at which it delivers,
 and what it loses though it isn't full (`background_loss`). Everything is paced; it works by rounds, one RTT each:
 
-    STARTUP     doubles the rate each round, until three samples in a row show a queue, three rounds bring no quarter
-                more, or losses or CE marks come with a round that brought none
+    STARTUP     doubles the window each round (`startup`), until three samples in a row show a queue, three rounds
+                bring no quarter more, or losses or CE marks come with a round that brought none
     DRAIN       sends nothing until what is in flight fits the path
     STEADY      the delay law (`delay_law`): a flow holds a queue that falls with its rate, so that the queue all
                 share means one rate; what is told of it is a round's mean RTT, without ACKs' delays (`rounds`)
@@ -38,22 +38,11 @@ from typing import Final
 from rudp.congestion.background_loss import BackgroundLoss
 from rudp.congestion.base_rtt import BaseRtt
 from rudp.congestion.competition import Competition
-from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits, initial_window
+from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits
 from rudp.congestion.delay_law import DelayLaw
 from rudp.congestion.rounds import GRAIN, INFINITY, Round, network_rtt, round_trip_noise
-
-STARTUP_GAIN: Final = 2.77
-"""4 ln 2: the least that doubles the delivered rate every round (draft-ietf-ccwg-bbr section 2.4)."""
-STARTUP_PACE: Final = 2.0
-STARTUP_WINDOW: Final = 2.2
-"""BDPs in flight at most: a rate that doubles needs two, and a queue of one BDP holds no more."""
-STARTUP_RTT: Final = 1 + 1 / 24
-STARTUP_GRAIN: Final = 0.001
-STARTUP_BURST: Final = 4
-STARTUP_SAMPLES: Final = 3
-"""So many samples in a row above STARTUP_RTT base RTTs, a millisecond and four packets are a queue (after RFC 9406)."""
-FULL_PIPE_GROWTH: Final = 1.25
-FULL_PIPE_ROUNDS: Final = 3
+from rudp.congestion.startup import PACE as STARTUP_PACE
+from rudp.congestion.startup import StartUp
 
 STEP_DOWN: Final = 0.5
 """What is left of a window at least after a round in which delay alone took away."""
@@ -62,9 +51,14 @@ BACKGROUND_TRUSTED: Final = 0.4
 """No window is above twice what was delivered in an RTT and the background made up for, up to 40 % of it."""
 PACE: Final = 1.1
 """The window is the control; the pacer only spreads it."""
+ACKED_AT_ONCE: Final = 2
+HELD_MOST: Final = 1 / 8
+HELD_MEMORY: Final = 0.75
+"""What an ACK tells of more than two packets counts as held at the peer, up to an eighth of the window, which is how
+often it is asked for; the most of late counts, a quarter less each round."""
 
 LONG_RTT: Final = 0.1
-"""Seconds of base RTT from which only every second drain may be deep."""
+"""Seconds of base RTT from which only every fourth drain may be deep."""
 DRAIN_SHARE: Final = 0.8
 DRAIN_SHARE_LONG: Final = 0.9
 DRAIN_SHARE_DOUBT: Final = 0.5
@@ -103,6 +97,7 @@ DEEP_GRAIN: Final = 0.003
 
 ALLOWANCE_PACKETS: Final = 6
 HOST_TIME: Final = 0.004
+HOST_BYTES: Final = 4 << 20
 """The window holds three trains of two packets at least (one being built, one on the way, one being read), and four
 milliseconds' worth of the rate: that long a process may have to wait for its turn on a processor. On loopback, where
 that is most of the RTT, hosts short of processors would otherwise be taken for a queue."""
@@ -126,10 +121,10 @@ class Model(CongestionController):
 
     # fmt: off
     __slots__ = (
-        "_above", "_background", "_base", "_clean", "_competition", "_cut_loss", "_cut_peak", "_cut_rate",
-        "_deepest", "_drain_min", "_drain_queue", "_drain_stop", "_drain_target", "_drained", "_drains", "_full_rate",
-        "_full_rounds", "_law", "_queue", "_rate", "_rate_before", "_round", "_round_peak", "_round_stop", "_rounds",
-        "_sent_peak", "_skip", "_usual_queue", "_vain_from", "_window", "ceiling", "phase",
+        "_at_once", "_background", "_base", "_clean", "_competition", "_cut_loss", "_cut_peak", "_cut_rate",
+        "_deepest", "_drain_min", "_drain_queue", "_drain_stop", "_drain_target", "_drained", "_drains", "_law",
+        "_pace_rtt", "_queue", "_rate", "_rate_before", "_round", "_round_peak", "_round_stop", "_rounds",
+        "_sent_peak", "_skip", "_startup", "_usual_queue", "_vain_from", "_window", "ceiling", "phase",
     )
     # fmt: on
 
@@ -154,10 +149,12 @@ class Model(CongestionController):
         self._competition = Competition()
         self._law = DelayLaw()
         self._round = Round()
+        self._startup = StartUp()
         self._window = float(self.congestion_window)
-        self._rate = self._rate_before = self._full_rate = 0.0
-        self._full_rounds = self._above = 0
+        self._rate = self._rate_before = 0.0
         self._rounds = self._skip = 0
+        self._at_once = 0.0
+        self._pace_rtt = INFINITY
         self._sent_peak = self._round_peak = 0
         self._queue = self._usual_queue = self._deepest = 0.0
         self._drained = False
@@ -249,17 +246,11 @@ class Model(CongestionController):
 
     def _start(self, sample: AckSample) -> None:
         self._rate = max(self._rate, self._round.rate)
-        # What was lost counts too: it left the path, and without a queue it doesn't say that the path is full.
-        self._window += sample.acked_bytes + sample.lost_bytes
-        if self._rate:
-            most = STARTUP_WINDOW * self._rate * self._base.value / (1.0 - self._background.share)
-            self._window = min(self._window, max(most, initial_window(self.max_datagram_size)))
+        self._window = self._startup.grow(self._window, sample, max(self._base.value, HOST_TIME))
         rtt = network_rtt(sample)
-        if rtt is not None:
-            grain = STARTUP_GRAIN + STARTUP_BURST * self.max_datagram_size / self._rate if self._rate else INFINITY
-            self._above = self._above + 1 if rtt > self._base.value * STARTUP_RTT + grain else 0
-            if self._above >= STARTUP_SAMPLES:
-                self._leave_startup(sample)
+        packet_time = self.max_datagram_size / self._rate if self._rate else INFINITY
+        if rtt is not None and self._startup.sees_queue(rtt, self._base.value, packet_time):
+            self._leave_startup(sample)
 
     def _leave_startup(self, sample: AckSample) -> None:
         self.phase = Phase.DRAIN
@@ -290,7 +281,9 @@ class Model(CongestionController):
         if told.acked:
             self._judge_loss(sample.now)
         if self.phase is Phase.STARTUP:
-            self._check_full_pipe(sample)
+            self._startup.end_round(self._rate, is_app_limited=told.is_app_limited)
+            if self._startup.is_full:
+                self._leave_startup(sample)
         elif self.phase is Phase.STEADY:
             self._rate_before, self._rate = self._rate, told.rate or self._rate
             if self._skip:
@@ -299,6 +292,9 @@ class Model(CongestionController):
                 self._move(sample.now)
         self._round_stop = sample.delivered
         self._round_peak, self._sent_peak = self._sent_peak, sample.bytes_in_flight
+        # The smoothed RTT still knows the queue that was drained.
+        self._pace_rtt = told.rtt_mean if self._skip or self.phase is not Phase.STEADY else INFINITY
+        self._at_once = max(told.at_once, HELD_MEMORY * self._at_once)
         told.clear()
 
     def _note_queue(self, now: float) -> None:
@@ -317,14 +313,6 @@ class Model(CongestionController):
                 base.join(now)
         self._usual_queue += (queue - self._usual_queue) / 8
 
-    def _check_full_pipe(self, sample: AckSample) -> None:
-        if self._rate >= self._full_rate * FULL_PIPE_GROWTH:
-            self._full_rate, self._full_rounds = self._rate, 0
-        elif not self._round.is_app_limited:
-            self._full_rounds += 1
-        if self._full_rounds >= FULL_PIPE_ROUNDS:
-            self._leave_startup(sample)
-
     # Losses and marks
 
     def _judge_loss(self, now: float) -> None:
@@ -336,8 +324,8 @@ class Model(CongestionController):
             self._drained = False
             self._raise_ceiling()
         elif self.phase is Phase.STARTUP:
-            if told.marked or (self._full_rounds and self._exceeds(TOLERANCE, DEVIATIONS)):
-                self._full_rounds = FULL_PIPE_ROUNDS
+            if told.marked or (self._startup.is_still and self._exceeds(TOLERANCE, DEVIATIONS)):
+                self._startup.stop()
         elif self.phase is Phase.STEADY and not self._skip:
             self._answer_loss(now)
 
@@ -347,7 +335,7 @@ class Model(CongestionController):
         if told.rtt_min > base * CALM_RTT + GRAIN:
             return False
         if self.phase is Phase.STARTUP:
-            return 0.0 < self._full_rate * FULL_PIPE_GROWTH <= told.rate
+            return self._startup.has_grown_to(told.rate)
         if not self._deep_queue_seen():
             return self._drained
         if self._drained or told.rtt_max - base < SHALLOW * self._deepest:
@@ -371,19 +359,22 @@ class Model(CongestionController):
         elif told.marked or self._exceeds(TOLERANCE, DEVIATIONS):
             self._clean = 0
             self._law.overflowed(told.rtt_max - self._base.value)
-            self._cut_loss = INFINITY if told.marked else told.lost / (told.acked + told.lost)
+            # Of several cuts one after another the least lost counts, as some lose more by chance.
+            lost = INFINITY if told.marked else told.lost / (told.acked + told.lost)
+            self._cut_loss = lost if self.ceiling == INFINITY else min(self._cut_loss, lost)
             self.ceiling = max(CEILING_CUT * min(self._window, self._round_peak, self.ceiling), self.minimum_window)
             self._window = min(self._window, self.ceiling)
             self._skip = 2
             if told.marked or self.ceiling >= self._vain_from[0]:
-                self._vain_from = self.ceiling, self._cut_loss
+                self._vain_from = self.ceiling, lost
             elif (
                 8 * self.minimum_window < self.ceiling < VAIN * self._vain_from[0]
-                and self._cut_loss >= STILL * self._vain_from[1]
+                and lost >= STILL * self._vain_from[1]
                 and not self._queue
             ):
                 self._background.trust(UNSEEN_MOST)
                 self._background.add(told.acked, told.lost, self.max_datagram_size)
+                self._drop_ceiling()
         else:
             self._raise_ceiling()
 
@@ -393,8 +384,11 @@ class Model(CongestionController):
         self.ceiling *= 1.0 + CEILING_GROWTH * self._clean
         # A loss that turns out to be the path's own was no congestion.
         if self._background.share >= EXPLAINED * self._cut_loss or self.ceiling > 2 * self._window:
-            self.ceiling = INFINITY
-            self._vain_from = 0.0, 0.0
+            self._drop_ceiling()
+
+    def _drop_ceiling(self) -> None:
+        self.ceiling = INFINITY
+        self._vain_from = 0.0, 0.0
 
     def _exceeds(self, tolerance: float, deviations: float) -> bool:
         told = self._round
@@ -437,11 +431,11 @@ class Model(CongestionController):
         rtt = self._round.rtt_min if self._round.rtt_min < INFINITY else self._base.value + self._queue
         # A queue too short to be seen may be what loses, and only half the flight tells; on a long path that is dear.
         self._drains += 1
-        turn = self._base.value < LONG_RTT or self._drains % 2 == 1
+        turn = self._base.value < LONG_RTT or self._drains % 4 == 1
         deep = turn and not self._deep_queue_seen()
         share = DRAIN_SHARE_DOUBT if deep else DRAIN_SHARE if self._base.value < LONG_RTT else DRAIN_SHARE_LONG
         share *= self._base.value / rtt if rtt else 1.0
-        self._drain_target = max(share * self._window, self.minimum_window)
+        self._drain_target = max(share * self._window - 2 * self.max_datagram_size, self.minimum_window)
         self._drain_queue = self._law.mean
         self._drain_stop = INFINITY
 
@@ -469,8 +463,11 @@ class Model(CongestionController):
             self._window = competition.loss_window.window * packet
         before = base.value
         base.drained(self._drain_min, sample.now, in_doubt=competition.in_doubt)
-        if competed > competition.is_on or base.value > before + GRAIN:
+        if self._drains == 1 or competed > competition.is_on or base.value > before + GRAIN:
             self._law.start()  # what was queue was none, or somebody else's
+        else:
+            self._law.drained()
+        self._pace_rtt = self._drain_min
         self._drain_min = INFINITY
         self._drained = True
         self._enter_steady(sample)
@@ -478,21 +475,24 @@ class Model(CongestionController):
     # Answers
 
     def _allowance(self) -> float:
-        return max(ALLOWANCE_PACKETS * self.max_datagram_size, HOST_TIME * self._rate)
+        return max(ALLOWANCE_PACKETS * self.max_datagram_size, min(HOST_TIME * self._rate, HOST_BYTES))
 
     def _set_rate_and_window(self, smoothed_rtt: float) -> None:
-        window = self._window
+        window, held, steady = self._window, self._held(), self.phase is Phase.STEADY
+        if steady:
+            window = max(window, self._allowance())
         if smoothed_rtt > 0.0:
             if self.phase is Phase.STARTUP:
                 self.pacing_rate = STARTUP_PACE * window / smoothed_rtt
-                if self._rate:
-                    most = STARTUP_GAIN * self._rate / (1.0 - self._background.share)
-                    least = STARTUP_PACE * self.minimum_window / smoothed_rtt
-                    self.pacing_rate = min(self.pacing_rate, max(most, least))
             else:
-                if self.phase is Phase.STEADY:
-                    window = max(window, self._allowance())
-                self.pacing_rate = PACE * window / smoothed_rtt
-        if self.phase is Phase.PROBE_RTT:
-            window = min(window, self._drain_target)
+                self.pacing_rate = PACE * window / min(smoothed_rtt, self._pace_rtt or INFINITY)
+        if steady:
+            window += held
+        elif self.phase is Phase.PROBE_RTT:
+            window = min(window, self._drain_target) + held / 2
         self.congestion_window = int(max(window, super().minimum_window))
+
+    def _held(self) -> float:
+        """Bytes in flight that aren't on the path any more: they wait to be acknowledged when an ACK comes."""
+        least = ACKED_AT_ONCE * self.max_datagram_size
+        return min(max(self._at_once - least, 0.0), HELD_MOST * self._window)

@@ -35,11 +35,14 @@ class Round:
 
     # fmt: off
     __slots__ = (
-        "_count", "_last", "_sum", "acked", "is_app_limited", "jitter", "lost", "marked", "rate", "rtt_max", "rtt_min",
+        "_count", "_last", "_sum", "acked", "at_once", "is_app_limited", "jitter", "lost", "marked", "rate", "rtt_max",
+        "rtt_min",
     )
     # fmt: on
 
     acked: int
+    at_once: int
+    """The most that one ACK told of."""
     lost: int
     marked: int
     """Packets with a CE mark."""
@@ -58,7 +61,7 @@ class Round:
 
     def clear(self) -> None:
         """Begin a round."""
-        self.acked = self.lost = self.marked = 0
+        self.acked = self.at_once = self.lost = self.marked = 0
         self.rate = self.rtt_max = 0.0
         self.rtt_min = INFINITY
         self._sum = 0.0
@@ -70,6 +73,7 @@ class Round:
         of the path's.
         """
         self.acked += sample.acked_bytes
+        self.at_once = max(self.at_once, sample.acked_bytes)
         self.marked += sample.ecn_ce
         self.is_app_limited = self.is_app_limited or sample.is_app_limited
         told = sample.delivery_rate

@@ -153,7 +153,7 @@ def test_a_path_that_grew_is_asked_after_the_raise_timer_once_there_is_something
     pair = CorePair(client=Config(protection="none", idle_timeout=0), server=Config(protection="none", idle_timeout=0))
     mtu = [1400]
     limited(pair, mtu)
-    for _ in range(4):
+    for _ in range(8):
         send(pair, 1_000_000)
     stats = pair.client.stats(pair.now)
     assert (stats.max_datagram_size, stats.path_mtu_state) == (1372, "SEARCH_COMPLETE")

@@ -1,0 +1,87 @@
+"""The start of a flow: a window that doubles until the path is full.
+
+Knows: how fast the window may grow, and by what a full path shows. Refuses to know: what follows.
+
+    grow        O(1)    the window after an ACK
+    sees_queue  O(1)    whether the last samples of the RTT show a queue
+    end_round   O(1)    note the rate that a round came to
+    stop        O(1)    take the path for full, as a round lost too much
+
+The window is bounded by the highest rate that the path has shown (`peak_rate`), not by that of the last round trip,
+which lags behind a window that doubles and held it to a factor of 1.4. A queue ends it at once; without one, three
+rounds that bring no quarter more.
+
+Sources: draft-ietf-ccwg-bbr section 4.3.1 (full pipe), RFC 9406 (delay ends slow start). Own: the bound.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rudp.congestion.controller import AckSample
+from rudp.congestion.peak_rate import PeakRate
+
+PACE: Final = 2.0
+"""Windows a round trip: one that doubles is sent in the half of one, so that each round shows twice what it holds."""
+PEAK: Final = 1.5
+"""Round trips' worth of the highest rate shown that may be in flight: more than the window is, while it still doubles,
+and half a BDP of queue when the path is full."""
+QUEUE_RTT: Final = 1 + 1 / 24
+QUEUE_GRAIN: Final = 0.001
+QUEUE_BURST: Final = 4
+QUEUE_SAMPLES: Final = 3
+"""So many samples in a row above QUEUE_RTT base RTTs, a millisecond and four packets are a queue (after RFC 9406)."""
+GROWTH: Final = 1.25
+FULL_ROUNDS: Final = 3
+"""So many rounds that bring no quarter more (draft-ietf-ccwg-bbr section 4.3.1.2)."""
+
+
+class StartUp:
+    """Amounts in bytes, times in seconds, rates in bytes a second."""
+
+    __slots__ = ("_above", "_full_rate", "_peak", "_still")
+
+    def __init__(self) -> None:
+        self._peak = PeakRate()
+        self._full_rate = 0.0
+        self._above = self._still = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the path is taken for full by the rate, or by `stop`."""
+        return self._still >= FULL_ROUNDS
+
+    @property
+    def is_still(self) -> bool:
+        """Whether the last round brought no quarter more."""
+        return self._still > 0
+
+    def grow(self, window: float, sample: AckSample, least_rtt: float) -> float:
+        """The window after an ACK, on a path of that RTT."""
+        self._peak.add(sample)
+        # What was lost counts too: it left the path, and without a queue it doesn't say that the path is full.
+        grown = window + sample.acked_bytes + sample.lost_bytes
+        if self._peak.rate:
+            grown = min(grown, PEAK * self._peak.rate * least_rtt)
+        return max(window, grown)
+
+    def sees_queue(self, rtt: float, base: float, packet_time: float) -> bool:
+        """Take a sample of the RTT; `base` is that without a queue, `packet_time` what a packet takes at the rate."""
+        limit = base * QUEUE_RTT + QUEUE_GRAIN + QUEUE_BURST * packet_time
+        self._above = self._above + 1 if rtt > limit else 0
+        return self._above >= QUEUE_SAMPLES
+
+    def has_grown_to(self, rate: float) -> bool:
+        """Whether the rate is a quarter above that of the last round that grew."""
+        return 0.0 < self._full_rate * GROWTH <= rate
+
+    def end_round(self, rate: float, *, is_app_limited: bool) -> None:
+        """Note the highest rate so far."""
+        if rate >= self._full_rate * GROWTH:
+            self._full_rate, self._still = rate, 0
+        elif not is_app_limited:
+            self._still += 1
+
+    def stop(self) -> None:
+        """Take the path for full."""
+        self._still = FULL_ROUNDS
