@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from random import Random
 from typing import Any, TypeVar
 
+from rudp.config import Config
 from rudp.testing import Faults
 
 __all__ = ["Plan", "Send", "Side", "draw", "simpler"]
@@ -77,7 +78,13 @@ class Plan:
     def may_fail(self) -> bool:
         """Whether a connection may end in an error: it lost its peer, its application's patience, or too much time."""
         aborted = self.client.abort_at is not None or self.server.abort_at is not None
-        return bool(self.restarts or self.jumps or aborted or self.is_harsh)
+        return bool(self.restarts or self.jumps or aborted or self.is_harsh or self.opens_late)
+
+    @property
+    def opens_late(self) -> bool:
+        """Whether an opening, with the cookie's round trip, may be late for `connect_timeout` by delays alone."""
+        patience: float = dict(self.config).get("connect_timeout", Config().connect_timeout)
+        return 2 * sum(way.delay + (way.late if way.reorder else 0.0) for way in (self.forth, self.back)) > patience
 
     @property
     def loses(self) -> bool:

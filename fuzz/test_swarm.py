@@ -66,6 +66,15 @@ def test_what_was_found_stays_mended(what: str) -> None:
     assert not failure, failure
 
 
+def test_an_opening_of_two_long_round_trips_may_time_out() -> None:
+    """Half of all packets came 3.8 s late, and a SYN with its cookie goes to and fro twice in 10 s (seed 5000299)."""
+    plan = draw(5_000_299)
+    assert plan.opens_late
+    assert plan.may_fail
+    assert not Plan(seed=1, forth=Faults(delay=1.0), back=Faults(delay=1.0)).may_fail
+    assert not worlds.run(plan).failure
+
+
 def test_a_seed_is_one_world() -> None:
     plan = draw(7)
     assert draw(7) == plan != draw(8)

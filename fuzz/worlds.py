@@ -308,7 +308,8 @@ class World:
         timeouts = (ConnectTimeout, IdleTimeout, PeerUnresponsive)
         told = isinstance(error, ConnectionReset | ConnectionAborted | ConnectionRefused)
         assert isinstance(error, timeouts) or aborted or lost or (told and plan.may_fail), what
-        if isinstance(error, timeouts) and not (plan.is_harsh or plan.jumps or lost):
+        late = plan.opens_late and isinstance(error, ConnectTimeout)
+        if isinstance(error, timeouts) and not (plan.is_harsh or plan.jumps or lost or late):
             assert aborted, f"a timeout on a good path: {what}"
 
 
