@@ -232,3 +232,27 @@ def test_many_that_write_at_once_share_turns(sockets: list[Counting], monkeypatc
         assert 0 < max(bursts) <= 4
 
     run(main())
+
+
+def test_what_was_read_ahead_behind_small_datagrams_is_taken_in_that_turn(sockets: list[Counting]) -> None:
+    """Datagrams that the kernel merged are small and alone, as far as their buffer tells, and aren't."""
+
+    async def main() -> None:
+        async with await rudp.Endpoint.bind(HOST) as endpoint:
+            address, core = endpoint.local_address, endpoint._driver.core
+            first, second = UdpSocket.open((HOST, 0)), UdpSocket.open((HOST, 0))
+            try:
+                for known in range(1, 5):  # one at a time, until nobody looks behind them
+                    first.send(Train([bytes(100)], 100, 100, None, address, 0))
+                    while core.stats().datagrams_received < known:
+                        await asyncio.sleep(0.001)
+                first.send(Train([bytes(300)], 100, 300, None, address, 0))
+                second.send(Train([bytes(200)], 200, 200, None, address, 0))
+                for _ in range(20):
+                    await asyncio.sleep(0)  # they are there already, on loopback
+                assert core.stats().datagrams_received == 8
+            finally:
+                first.close()
+                second.close()
+
+    run(main())

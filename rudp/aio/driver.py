@@ -168,7 +168,9 @@ class Driver:
                 self._reads_soon = True
                 self.loop.call_soon(self._read_on)
                 break
-            if buffers == 1 and size <= SMALL and self._patience and not self._gathering.active:
+            # Not behind several: the socket may have read ahead to see whether more were like them.
+            single = buffers == 1 and size <= received[1]
+            if single and size <= SMALL and self._patience and not self._gathering.active:
                 self._patience -= 1
                 break
             received = receive()
