@@ -372,3 +372,25 @@ def test_spurious_loss_is_taken_back() -> None:
             model.on_ack(sample(now, 40 * PACKET, delivered, latest_rtt=0.05, delivery_rate=800 * PACKET, min_rtt=0.05))
         lives.append((model.congestion_window, model.background_loss, model.ceiling, model.delivery_rate))
     assert lives[0] == lives[1]
+
+
+@pytest.mark.parametrize("rounds", range(8))
+def test_goes_on_after_a_long_pause_in_any_round(rounds: int) -> None:
+    """A round that began before the pause is not held against an RTT that is to be measured anew."""
+    model = Model(PACKET, random.Random(1))
+    now, delivered, steady = 0.0, 0, 0
+    for number in range(40):
+        window = model.congestion_window
+        rtt = 0.1 if number < 3 else 0.14
+        model.on_sent(window, 0, now)
+        now, before = now + rtt, delivered
+        for left in range(window - window // 8, -1, -window // 8):
+            delivered = before + window - left
+            told = {"prior_delivered": before, "latest_rtt": rtt, "smoothed_rtt": rtt, "bytes_in_flight": left}
+            model.on_ack(sample(now, window // 8, delivered, delivery_rate=window / rtt, **told))
+            assert 0 < model.congestion_window < 1 << 24
+        steady += model.phase is Phase.STEADY
+        if steady == rounds:
+            steady += 100
+            now += 11.0
+            model.on_idle_restart(11.0, now)

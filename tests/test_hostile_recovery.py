@@ -37,6 +37,27 @@ def pass_time(peer: Peer, seconds: float) -> list[bytes]:
 
 
 @pytest.mark.parametrize("congestion", CONTROLLERS)
+def test_who_never_tells_how_long_it_held_an_ack_back_is_sent_to_without_an_rtt(congestion: str) -> None:
+    """No ACK gives a sample of the RTT then, and a path without one is no path that is full at any rate."""
+    peer = Peer(Config(congestion=congestion, max_datagram_size=1_200, path_mtu_discovery=False))
+    recovery = peer.server._recovery
+    peer.server.send(0, bytes(8 << 20))
+    peer.answers()
+    told = recovery.sent_packets.oldest.first
+    for _ in range(60):
+        pass_time(peer, 0.05)
+        # No more than forty packets at a time, so that the path looks full.
+        until = min(told + 40, recovery.next_packet_number)
+        ranges = recovery._unresolved.skipped.missing(told, until)
+        told = until
+        peer.send(wire.Ack(ranges[-1][1] - 1, wire.UNKNOWN_ACK_DELAY, tuple(reversed(ranges)), None))
+    assert peer.server.state is State.ESTABLISHED
+    assert recovery.rtt.min_rtt == 0.0, "the opening's, at an instant"
+    assert 0 < recovery.congestion.congestion_window < 4 << 20
+    assert 8 << 20 > peer.server.unsent(0) > 0
+
+
+@pytest.mark.parametrize("congestion", CONTROLLERS)
 def test_a_large_probe_acknowledged_after_the_window_fell_leaves_room_for_a_packet(congestion: str) -> None:
     peer = Peer(Config(congestion=congestion, datagram_size_limit=65507))
     server = peer.server

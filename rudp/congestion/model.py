@@ -216,20 +216,23 @@ class Model(CongestionController):
             self._skip = 1
         if idle_seconds > IDLE_FORGETS:
             self._base.forget()
+            self._round.clear()  # which can't be judged without
 
     def on_ack(self, sample: AckSample) -> None:
         """Take one ACK's sample, judge the round if this ends it, and set the rate and the window."""
         at_ease = self.phase is Phase.STEADY or self.phase is Phase.STARTUP
         if at_ease and self._round.passes_over(sample, self._base.value, self._rate, self.congestion_window):
             return
+        rtt = network_rtt(sample)
+        if rtt is None and self._base.value == INFINITY:
+            return  # of a path whose RTT nobody knows nothing can be judged
         if sample.prior_delivered >= self._round_stop:
             self._end_round(sample)
-        rtt = network_rtt(sample)
         self._round.add(sample, rtt, self._rate)
         if rtt is not None:
             self._drain_min = min(self._drain_min, self._base.update(rtt))
         if self.phase is Phase.STARTUP:
-            self._start(sample)
+            self._start(sample, rtt)
         elif self.phase is Phase.DRAIN:
             self._rate = max(self._rate, self._round.rate)
             self._window = self._full_window()
@@ -244,10 +247,9 @@ class Model(CongestionController):
 
     # Starting
 
-    def _start(self, sample: AckSample) -> None:
+    def _start(self, sample: AckSample, rtt: float | None) -> None:
         self._rate = max(self._rate, self._round.rate)
         self._window = self._startup.grow(self._window, sample, max(self._base.value, HOST_TIME))
-        rtt = network_rtt(sample)
         packet_time = self.max_datagram_size / self._rate if self._rate else INFINITY
         if rtt is not None and self._startup.sees_queue(rtt, self._base.value, packet_time):
             self._leave_startup(sample)
