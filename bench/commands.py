@@ -11,6 +11,7 @@ measured until then is shown and written, too.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
@@ -19,7 +20,7 @@ from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rudp.cli.common import INTERRUPTED, reason, warn
 
@@ -60,8 +61,8 @@ def bench() -> None:
     """Measure rudp: its controllers on a simulated network, itself beside its peers, and what its core costs.
 
     Tables go to the terminal, --json writes all figures, --plot draws them. C is the rate of payload that a link
-    carries in full packets, p the loss of the data direction, BDP the link's rate times the RTT. The same seed gives
-    the same figures on any machine.
+    carries in full packets, p the loss of the data direction, BDP the link's rate times the RTT. What is simulated
+    (loss, fairness, windows) gives the same figures on any machine by the same seed.
     """
 
 
@@ -207,7 +208,7 @@ def _list(values: Iterable[float]) -> str:
     return ",".join(f"{value:g}" for value in values)
 
 
-@click.command("loss")
+@click.command("loss", short_help="Goodput, queueing delay and start-up of one flow alone.")
 @_filters(_list(loss.RATES), _list(loss.RTTS), _list(loss.LOSSES), _list(loss.QUEUES))
 @click.option("--both", is_flag=True, help="Lose as many packets in the ACKs' direction.")
 @click.option(
@@ -224,13 +225,13 @@ def loss_command(  # noqa: PLR0917 (click passes all by name)
     \b
     rudp bench loss --rate 100 --rtt 50 --queue 1
     rudp bench loss --controllers model --queue 1 --both --check
-    rudp bench loss --json loss.json --plot .     (everything: most of an hour on two cores)
-    """  # fmt: skip
+    rudp bench loss --json loss.json --plot .   (all: a quarter of an hour)
+    """
     chosen = loss.grid(_there(controllers), rates, rtts, losses, queues, both=both, seed=seed, seconds=seconds)
     _run("loss", list(chosen), seed, **options)
 
 
-@click.command("fairness")
+@click.command("fairness", short_help="How flows share a link: equal, RTTs 1:4, a late one, CUBIC.")
 @click.option(
     "--scenario",
     "scenarios",
@@ -283,7 +284,7 @@ def windows_command(  # noqa: PLR0917
 
     \b
     rudp bench windows --plot .
-    rudp bench windows --rate 10 --rtt 200 --loss 0,5 --seconds 60 --json windows.json
+    rudp bench windows --rate 10 --rtt 200 --seconds 60 --json windows.json
     """
     chosen = windows.grid(_there(controllers), rates, rtts, losses, queues, seed=seed, seconds=seconds)
     _run("windows", list(chosen), seed, **options)
@@ -313,6 +314,7 @@ def show_command(file: Path, plot_folder: Path | None, check: bool) -> None:
 
 @click.command(
     "kernel",
+    short_help="rudp beside the kernel's TCP, emulated link; Linux, as root.",
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
 )
@@ -379,19 +381,20 @@ def _sweep(benchmark: Benchmark, chosen: list[Any], jobs: int | None, dask: str 
     console = Console(stderr=True)
     console.print(f"{len(chosen)} cells; {cells.config_text()}", highlight=False)
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(),
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[ended]}/{task.fields[cells]} cells"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     # A bar for the cells' costs tells the time that is left; cells differ a hundredfold.
+    ended = itertools.count(1)
     with (
         sweep.executor(jobs, dask) as pool,
         Progress(*columns, console=console, disable=not console.is_terminal) as bar,
     ):
-        total = sum(benchmark.cost(cell) for cell in chosen)
-        task = bar.add_task(benchmark.name, total=round(total, 1))
+        costs = {cell: round(benchmark.cost(cell) * 1000) for cell in chosen}
+        task = bar.add_task(benchmark.name, total=sum(costs.values()), ended=0, cells=len(chosen))
 
         def advance(cell: Any) -> None:
-            bar.advance(task, round(benchmark.cost(cell), 1))
+            bar.update(task, advance=costs[cell], ended=next(ended))
 
         return sweep.run(chosen, benchmark.measure, pool, cost=benchmark.cost, on_row=advance)
 
@@ -409,6 +412,7 @@ def _tell(
                 unbounded = console.options.update(max_width=1000)
                 console.width = max(console.width, console.measure(table, options=unbounded).maximum)
                 console.print(table)
+                console.print()
             if json_path is not None:
                 json_path.write_text(report.text(content), encoding="utf-8")
         if plot_folder is not None:

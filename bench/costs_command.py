@@ -29,7 +29,7 @@ from .costs import CURVES, Curve, Row, brief, measure, missed
 __all__ = ["costs_command", "show_again", "tables"]
 
 
-@click.command("costs")
+@click.command("costs", short_help="What a packet costs the core while queues, losses and so on grow.")
 @click.option("--only", type=names, metavar="NAMES", default=",".join(CURVES), show_default=True, help="Curves.")
 @click.option("--rounds", type=click.IntRange(1, 1000), default=11, show_default=True, help="Turns of every size.")
 @click.option("--brief", "is_brief", is_flag=True, help="The ends of every curve only.")
@@ -41,9 +41,9 @@ def costs_command(  # noqa: PLR0917 (click passes all by name)
     """CPU of the core for a packet while queues, streams, connections, bytes in flight, ranges and losses grow.
 
     \b
-    rudp bench costs                                 all of it: some minutes on one core
+    rudp bench costs                    all of it: some minutes on one core
     rudp bench costs --only queued,loss --rounds 15
-    rudp bench costs --brief --check                 exit status 1 if one grows by more than it may
+    rudp bench costs --brief --check    exit status 1 if one grows too much
 
     Both sides together, without sockets, in virtual time, protection none, packets of 1,400 bytes.
     """
@@ -120,13 +120,13 @@ def tables(rows: Sequence[Row]) -> Iterator[Table]:
     for name in dict.fromkeys(row.curve for row in rows):
         curve = CURVES[name]
         title = f"{curve.title}: CPU microseconds a {curve.of}, over {curve.unit}"
-        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
         for column in ("", "median", "least", "most", "ratio", "half of them", "allowed"):
             table.add_column(column, justify="right")
         extra = any(row.curve == name and row.held is not None for row in rows)
         if extra:
-            table.add_column("ranges held", justify="right")
-        table.add_column("packets a train", justify="right")
+            table.add_column("ranges\nheld", justify="right")
+        table.add_column("packets\na train", justify="right")
         for row in rows:
             if row.curve == name:
                 table.add_row(*_cells(row, extra))

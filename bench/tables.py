@@ -48,7 +48,11 @@ def _shaded(share: float) -> Text:
 
 
 def _table(title: str, *columns: str, left: int = 1) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="", box=box.SIMPLE_HEAD)
+    # Without padding the box leaves one space between columns: a row fits a terminal of 80.
+    table = Table(
+        title=title, title_justify="left", title_style="bold", header_style="", box=box.SIMPLE_HEAD, padding=0,
+        show_edge=False,
+    )  # fmt: skip
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < left else "right", no_wrap=True)
     return table
@@ -65,19 +69,19 @@ def loss_tables(rows: Sequence[loss.Row], *, detailed: bool | None = None) -> It
 
 def _loss_detailed(title: str, rows: Sequence[loss.Row]) -> Table:
     table = _table(
-        title,
+        f"{title}; delay in queue in ms",
         "controller",
         "queue\nBDP",
         "loss\n%",
-        "goodput\n% (1-p)C",
+        "goodput\n%(1-p)C",
         "from\nconnect",
-        "sent\nagain %",
-        "queueing ms\np50",
+        "sent\nagain",
+        "delay\np50",
         "\np95",
-        "100 kB\ns",
-        "10 MB\ns",
-        "start-up\nround trips",
-        "start-up\nlost %",
+        "100\nkB, s",
+        "10\nMB, s",
+        "start\nRTTs",
+        "\nlost %",
     )
     for row in rows:
         cell = row.cell
@@ -102,8 +106,8 @@ def _loss_detailed(title: str, rows: Sequence[loss.Row]) -> Table:
 
 def _loss_short(title: str, rows: Sequence[loss.Row]) -> Table:
     losses = sorted({row.cell.loss for row in rows})
-    heads = [f"p = {number(one)} %" for one in losses]
-    table = _table(f"{title}: goodput, % of (1 - p) C", "controller", "queue BDP", *heads, "queueing p95, ms")
+    heads = [f"p\n{number(one)} %" for one in losses]
+    table = _table(f"{title}: goodput, % of (1 - p) C", "controller", "queue\nBDP", *heads, "delay in it\np95, ms")
     for (queue, controller), group in groupby(rows, key=lambda row: (row.cell.queue, row.cell.controller)):
         by_loss = {row.cell.loss: row for row in group}
         shares = [_shaded(by_loss[one].share) if one in by_loss else Text("-") for one in losses]
@@ -117,21 +121,21 @@ def fairness_tables(rows: Sequence[fairness.Row]) -> Iterator[Table]:
     """One table a scenario."""
     for scenario, group in groupby(rows, key=lambda row: row.cell.scenario):
         table = _table(
-            fairness.SCENARIOS[scenario].title,
+            f"{fairness.SCENARIOS[scenario].title}; Jain's index of 5 s, delay in queue in ms",
             "controller",
             "link",
-            "Jain, 5 s\nleast",
+            "Jain\nleast",
             "\nmean",
             "shares\nleast",
             "\nmost",
-            "converged\nafter s",
+            "even\nafter",
             "used\n% C",
-            "queueing ms\np50",
+            "delay\np50",
             "\np95",
             left=2,
         )
         if scenario == "cubic":
-            table.columns[4].header, table.columns[5].header = "shares\nits own", "\nCUBIC's"
+            table.columns[4].header, table.columns[5].header = "shares\nown", "\nCUBIC"
         for row in group:
             cell = row.cell
             least, most = row.shares if scenario == "cubic" else (min(row.shares), max(row.shares))
@@ -154,8 +158,8 @@ def fairness_tables(rows: Sequence[fairness.Row]) -> Iterator[Table]:
 
 def windows_tables(rows: Sequence[windows.Row]) -> Iterator[Table]:
     """One line a run; the series are for the plot and the JSON."""
-    heads = ("goodput\n% (1-p)C", "window, BDP\nmean", "\nmost", "queueing ms\nmean", "\nmost")
-    table = _table("Window over time", "controller", "link", "loss\n%", *heads, left=2)
+    heads = ("goodput\n%(1-p)C", "window\nmean", "\nmost", "delay\nmean", "\nmost")
+    table = _table("Window over time, in BDP; delay in queue in ms", "controller", "link", "loss\n%", *heads, left=2)
     for row in rows:
         cell = row.cell
         table.add_row(

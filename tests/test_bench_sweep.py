@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
-from bench import cells, fairness, loss, report, sweep, windows
+from bench import cells, fairness, loss, report, sweep, tables, windows
 from bench.flows import APART, Flow, run
 from rudp.cli.app import cli
 from tests import loss_snapshot
 
+RESULTS = Path(__file__).parent.parent / "bench" / "results"
 SMALL = ["--rate", "10", "--rtt", "10", "--queue", "1", "--loss", "0,5", "--seconds", "2", "--controllers", "model"]
 
 
@@ -146,6 +148,22 @@ def test_the_module_is_the_same_as_the_command() -> None:
     content = json.loads(command.stdout)
     assert content["finished"] is True
     assert [row["loss"] for row in content["rows"]] == [0, 5]
+
+
+@pytest.mark.parametrize("name", ["loss", "fairness", "windows", "costs"])
+def test_tables_and_help_fit_a_terminal_of_80(name: str) -> None:
+    told = bench("show", str(RESULTS / f"{name}.json"))
+    assert told.exit_code == 0, told.output
+    helped = bench(name, "--help")
+    assert max(len(line.rstrip()) for line in (told.stdout + helped.stdout).splitlines()) <= 80
+    assert "..." not in bench("--help").stdout.partition("Commands:")[2]
+
+
+def test_a_loss_table_with_every_figure_fits_a_terminal_of_80() -> None:
+    kept = report.read(RESULTS / "loss.json")["rows"]
+    console = Console(width=80, record=True)
+    for table in tables.loss_tables([loss.Row.from_dict(row) for row in kept], detailed=True):
+        assert console.measure(table, options=console.options.update(max_width=1000)).maximum <= 80
 
 
 def test_what_was_written_is_shown_and_checked_again(tmp_path: Path) -> None:

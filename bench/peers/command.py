@@ -47,7 +47,7 @@ def _known(chosen: Sequence[str], known: Sequence[str], what: str) -> tuple[str,
     return tuple(name for name in known if name in chosen)
 
 
-@click.command("peers")
+@click.command("peers", short_help="rudp beside other transports: bulk, requests, connections.")
 @click.option("--work", "works", type=names, default=",".join(plan.WORKS), show_default=True, metavar="NAMES")
 @click.option("--contenders", "chosen", type=names, metavar="NAMES", help="All that are there by default.")
 @click.option("--size", type=click.IntRange(1, 100_000), default=DEFAULT.size // 10**6, show_default=True, help="MB.")
@@ -81,9 +81,9 @@ def peers_command(  # noqa: PLR0917 (click passes all by name)
     """rudp beside other transports: bulk, request and response, many connections.
 
     \b
-    rudp bench peers                                       (ten minutes; pip install 'rudp-transport[bench]')
+    rudp bench peers             (ten minutes; needs rudp-transport[bench])
     rudp bench peers --smoke
-    rudp bench peers --work bulk --contenders rudp-none,aioquic,bare-gso --rounds 5 --size 512
+    rudp bench peers --work bulk --contenders rudp-none,aioquic --size 512
     rudp bench peers --json peers.json --plot .
 
     Two processes over loopback, all contenders in turns, every byte compared. One that isn't installed is named and
