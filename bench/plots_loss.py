@@ -125,7 +125,7 @@ def times_picture(rows: Sequence[Row]) -> Any:
             panel.set_title(f"{size}, RTT {rtt:g} ms", loc="left", fontsize=10)
             panel.set_xticks(range(len(losses)), [f"{loss:g}" for loss in losses])
             panel.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
-            panel.yaxis.set_minor_formatter(lambda y, _: f"{y:.1g}" if f"{y:e}"[0] in "25" else "")
+            panel.yaxis.set_minor_formatter(_between_decades(panel))
             here = [row for row in rows if row.cell.rtt == rtt]
             for count, name in enumerate(_of(here, "controller")):
                 by_loss = {row.cell.loss: getattr(row, figure_name) for row in here if row.cell.controller == name}
@@ -149,6 +149,16 @@ def times_picture(rows: Sequence[Row]) -> Any:
         f"{_conditions(rows, queue)}; a cross: not delivered in the {SHORT_SECONDS:g} and {longest:g} s that were run",
     )
     return figure
+
+
+def _between_decades(panel: Any) -> Callable[[float, int], str]:
+    """Labels for 2 and 5 times a power of ten, or for all nine on an axis so short that it may have neither."""
+
+    def text(y: float, _: int) -> str:
+        low, high = panel.get_ylim()
+        return f"{y:.1g}" if high < 5 * low or f"{y:e}"[0] in "25" else ""
+
+    return text
 
 
 def heat_picture(rows: Sequence[Row]) -> Any:
