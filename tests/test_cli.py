@@ -300,7 +300,7 @@ def test_a_file_arrives(file: Path, folder: Path) -> None:
         assert receiver.end() == 0, receiver.output
     assert contents(folder) == {"data.bin": DATA}
     digest = hashlib.sha256(DATA).hexdigest()
-    assert f"SHA-256 {digest}, confirmed" in sent.stdout
+    assert f"SHA-256, confirmed by 127.0.0.1:{port}:\n  {digest}\n" in sent.stdout
     assert digest in receiver.output
 
 

@@ -117,7 +117,7 @@ class Receiving:
         new = incoming.size - offset
         click.echo(
             f"received {incoming.name} from {sender}: {size_text(new)} in {time_text(seconds)},"
-            f" {rate_text(new, seconds)}\nSHA-256 {hexdigest}, the same as the sender's"
+            f" {rate_text(new, seconds)}\nSHA-256, the same as the sender's:\n  {hexdigest}"
         )
         await channel.send({"saved": incoming.name})
 

@@ -186,7 +186,7 @@ async def send_source(source: Source, host: str, port: int, timeout: float) -> i
     kept = f" ({size_text(sending.offset)} were there already)" if sending.offset else ""
     click.echo(
         f"sent {saved}: {size_text(new)} in {time_text(seconds)}, {rate_text(new, seconds)}{kept}\n"
-        f"SHA-256 {sending.hexdigest}, confirmed by {where}"
+        f"SHA-256, confirmed by {where}:\n  {sending.hexdigest}"
     )
     return 0
 
