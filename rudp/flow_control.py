@@ -86,6 +86,18 @@ class ReceiveWindow:
         if needed * 4 > self.window:
             self.window = min(max(int(needed * 8), self.window), self.window * 4, self.maximum)
 
+    def on_ahead(self, ahead: int) -> bool:
+        """So many bytes have arrived beyond a gap, and all before it is read; whether the window grew.
+
+        A sender that doubles each round trip would otherwise stand still until the gap is mended, a round trip or two.
+        An application that was given little to read is not known to read: at most 32 times all it has read is granted.
+        """
+        if ahead * 4 <= self.window:
+            return False
+        before = self.window
+        self.window = max(min(ahead * 8, before * 4, self.consumed * 32, self.maximum), before)
+        return self.window > before
+
     def on_discarded(self, size: int) -> None:
         """`size` bytes were dropped unread: credit for them comes back, and the window doesn't grow by it."""
         self.consumed += size

@@ -35,37 +35,19 @@ KINDS: Final = ("bidirectional", "unidirectional")
 class Streams:
     """The streams of one connection."""
 
+    # fmt: off
     __slots__ = (
-        "_config",
-        "_control",
-        "_events",
-        "_fragments",
-        "_is_client",
-        "_limit_met",
-        "_peer_stream_limit",
-        "_receiving_finished",
-        "_sending_finished",
-        "_streams",
-        "_sum_of_contiguous",
-        "_sum_of_highest",
-        "_window_maximum",
-        "_zero_ended",
-        "max_streams_mine",
-        "max_streams_peer",
-        "opened_by_me",
-        "opened_by_peer",
-        "opens_left",
-        "receive_window",
-        "resets_unacknowledged",
-        "turns",
+        "_config", "_control", "_events", "_fragments", "_is_client", "_limit_met", "_peer_stream_limit",
+        "_receiving_finished", "_sending_finished", "_streams", "_sum_of_contiguous", "_sum_of_highest",
+        "_window_maximum", "_zero_ended", "max_streams_mine", "max_streams_peer", "opened_by_me", "opened_by_peer",
+        "opens_left", "receive_window", "resets_unacknowledged", "turns",
     )
+    # fmt: on
 
     def __init__(self, config: Config, control: ControlQueue, events: list[Event], *, is_client: bool) -> None:
-        self._config, self._control, self._events = config, control, events
-        self._is_client = is_client
+        self._config, self._control, self._events, self._is_client = config, control, events, is_client
         self._streams: dict[int, Stream] = {}
-        self._peer_stream_limit = 0
-        self._limit_met = (False, False)
+        self._peer_stream_limit, self._limit_met = 0, (False, False)
         # Stream 0 is open on both sides from the start: one client-initiated bidirectional stream is counted already.
         self.opened_by_me, self.opened_by_peer = ((1, 0), (0, 0)) if is_client else ((0, 0), (1, 0))
         self.max_streams_peer = (0, 0)
@@ -207,14 +189,29 @@ class Streams:
             self._sum_of_highest += growth
         self._sum_of_contiguous += receive.contiguous - before
         if stream.discarding:
-            if growth > 0:
-                self._return_credit(growth)
-            if receive.at_eof:
-                stream.receive_done = True
-                self._forget_if_done(stream)
+            self._drop(stream, receive, growth)
         elif stream.readable_armed and not receive.contiguous == receive.read_offset != receive.final_size:
             stream.readable_armed = False
             self._events.append(StreamReadable(stream_id))
+        elif stream.readable_armed and receive.highest > receive.contiguous:
+            self._on_ahead(stream_id, receive, window)
+
+    def _drop(self, stream: Stream, receive: ReceiveBuffer, growth: int) -> None:
+        """Data of a stream that nobody reads any more arrived."""
+        if growth > 0:
+            self._return_credit(growth)
+        if receive.at_eof:
+            stream.receive_done = True
+            self._forget_if_done(stream)
+
+    def _on_ahead(self, stream_id: int, receive: ReceiveBuffer, window: ReceiveWindow) -> None:
+        """A stream that was read up to a gap has data beyond it: credit, before the gap is mended."""
+        if window.on_ahead(receive.highest - receive.contiguous):
+            receive.window = window.window
+            self._announce_stream_credit(stream_id, receive, window)
+        if self.receive_window.on_ahead(self._sum_of_highest - self._sum_of_contiguous):
+            self._fragments.window = self.receive_window.window
+            self._announce_credit()
 
     def on_reset_stream(self, frame: ResetStream) -> bool:
         """RESET_STREAM: what was not read is dropped, its credit returned. Whether it is news, and unasked."""
@@ -282,8 +279,7 @@ class Streams:
         """The application read so much of a stream: credit for it, the stream's and the connection's."""
         window.on_consumed(size, now, rtt, receive.highest - receive.contiguous)
         receive.window = window.window
-        if receive.final_size is None and (maximum := window.update_due()) is not None:
-            self._control.put(MaxStreamData(stream_id, maximum))
+        self._announce_stream_credit(stream_id, receive, window)
         self.receive_window.on_consumed(size, now, rtt, self._sum_of_highest - self._sum_of_contiguous)
         self._fragments.window = self.receive_window.window
         self._announce_credit()
@@ -292,6 +288,10 @@ class Streams:
         """`count` bytes were dropped on the application's behalf: the connection's credit for them comes back."""
         self.receive_window.on_discarded(count)
         self._announce_credit()
+
+    def _announce_stream_credit(self, stream_id: int, receive: ReceiveBuffer, window: ReceiveWindow) -> None:
+        if receive.final_size is None and (maximum := window.update_due()) is not None:
+            self._control.put(MaxStreamData(stream_id, maximum))
 
     def _announce_credit(self) -> None:
         if (maximum := self.receive_window.update_due()) is not None:

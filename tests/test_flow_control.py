@@ -192,6 +192,25 @@ def test_a_very_short_path_is_measured_by_the_grain_of_timers() -> None:
     assert 4 * per_round <= window.window <= 8.1 * per_round
 
 
+def test_a_gap_does_not_hold_up_a_sender_that_doubles() -> None:
+    window = ReceiveWindow(1024 * KIB, 64 * MIB)
+    window.on_consumed(100 * KIB, 0.0, 0.1)
+    assert not window.on_ahead(256 * KIB)
+    assert window.on_ahead(300 * KIB)
+    assert window.window == 2400 * KIB
+    assert window.update_due() == 100 * KIB + window.window
+
+
+def test_an_application_that_read_little_grants_little_beyond_a_gap() -> None:
+    """Who withholds the first bytes, and sends what follows, is granted no more than at the start."""
+    window = ReceiveWindow(1024 * KIB, 64 * MIB)
+    assert not window.on_ahead(1000 * KIB)
+    window.on_consumed(40 * KIB, 0.0, 0.1)
+    assert window.on_ahead(1000 * KIB)
+    assert window.window == 32 * 40 * KIB
+    assert not window.on_ahead(1200 * KIB)
+
+
 def test_bytes_dropped_give_credit_back_without_growth() -> None:
     window = ReceiveWindow(100_000, 64 * MIB)
     window.on_consumed(1, 0.0, 0.1)

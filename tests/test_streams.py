@@ -487,3 +487,21 @@ def test_a_stream_that_was_reset_makes_room_for_another_once_its_reader_knows_or
         pair.server.stop_sending(stream_id, 0)
     pair.run(1)
     assert pair.client.open_stream(unidirectional=True) != stream_id
+
+
+def test_data_beyond_a_gap_brings_credit_before_the_gap_is_mended() -> None:
+    """What was read up to the gap shows that the application reads; the rest of the window would soon be used up."""
+    pair = Pair(client=PLAIN, server=PLAIN)
+    server: Any = pair.server
+    size = 100_000
+    pair.client.send(0, bytes(size))
+    pair.run(5.0)
+    assert len(read_all(pair.server, 0)) == size
+    stream: Any = server._streams.find(0)
+    window = stream.receive_window.window
+    piece = bytes(10_000)
+    for offset in range(size + 1_000, size + 1_000 + window // 2, len(piece)):
+        server._streams.on_stream_data(0, offset, piece, False)
+    assert stream.receive_window.window > window
+    assert stream.receive_window.max_data > size + window
+    assert server._streams.receive_window.window >= stream.receive_window.window
