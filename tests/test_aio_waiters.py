@@ -459,3 +459,22 @@ def test_who_takes_the_main_stream_does_not_get_it_from_accept_stream_again():
             assert (await asyncio.wait_for(accepted.accept_stream(), 5)).id == stream.id
 
     run(main())
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="Python 3.12 has eager tasks")
+def test_a_handler_that_ends_before_its_task_is_known_is_forgotten_too():
+    """An eager task runs as far as it can while it is made: a handler that fails at once is at its end by then."""
+
+    async def main():
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+
+        async def handler(connection):
+            raise LookupError("at once")
+
+        async with await rudp.serve(handler, HOST, 0) as server:
+            connection = await rudp.connect(HOST, server.local_address[1])
+            with pytest.raises((rudp.ConnectionReset, rudp.ConnectionClosed)):
+                await connection.main_stream.receive()
+            assert not server._tasks
+
+    run(main())

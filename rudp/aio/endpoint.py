@@ -294,7 +294,9 @@ class Server:
     def run(self, connection: Connection, handler: Handler) -> None:
         """Start a handler's task; the server waits for it in `wait_closed`."""
         coroutine = _run_handler(connection, handler, self._tasks)
-        self._tasks[connection] = self._driver.loop.create_task(coroutine, name="rudp handler")
+        task = self._driver.loop.create_task(coroutine, name="rudp handler")
+        if not task.done():  # an eager one may be
+            self._tasks[connection] = task
 
 
 async def _run_handler(
@@ -325,7 +327,7 @@ async def _run_handler(
             logger.info("%r did not close in good order: %s", connection, error)
     finally:
         # Not by a callback of the task's, which would take a turn of the loop more.
-        del running[connection]
+        running.pop(connection, None)
 
 
 def handler_server(
