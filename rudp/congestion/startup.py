@@ -22,8 +22,8 @@ from rudp.congestion.controller import AckSample
 from rudp.congestion.peak_rate import PeakRate
 
 PACE: Final = 2.0
-"""Windows a round trip: one that doubles is sent in the half of one, so that each round shows twice what it holds. Faster
-trains look like a queue: at 2.1 a link of 100 Mbit/s and 50 ms is full a round trip later."""
+"""Windows a round trip: one that doubles is sent in the half of one, so that each round shows twice what it holds.
+Faster trains look like a queue: at 2.1 a link of 100 Mbit/s and 50 ms is full a round trip later."""
 PEAK: Final = 1.5
 """Round trips' worth of the highest rate shown that may be in flight: more than the window is, while it still doubles,
 and half a BDP of queue when the path is full."""
