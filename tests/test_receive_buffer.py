@@ -541,8 +541,8 @@ def test_streams_of_a_connection_share_the_room_for_fragments(window: int, most:
 
 @pytest.mark.parametrize("kind", ["behind", "between"])
 def test_room_is_for_so_many_fragments_wherever_they_lie(kind: str) -> None:
-    """As `_check_space` says: bytes of overhead within the window, and one in 8 KiB of it from 8,192 on."""
-    for window, most in ((400_000, 2_000), (399_999, 1_999), (100 << 20, 12_800)):
+    """As `_check_space` says: bytes of overhead within the window, and one in 2 KiB of it from 8,192 on."""
+    for window, most in ((400_000, 2_000), (399_999, 1_999), (10 << 20, 8_192), (25 << 20, 12_800)):
         buffer = ReceiveBuffer(window, FragmentSpace(1 << 40))
         # One far behind, so that all others lie between.
         buffer.insert(10_000_000, b"x", False)
