@@ -167,7 +167,7 @@ class Config:
         100_000, "connections an endpoint holds; a SYN beyond that is refused", low=1, high=2**32
     )
     max_stream_opens: int = _setting(
-        20_000,
+        60_000,
         "streams a second that the peer may open, and as many at once; beyond that the connection ends with "
         "PROTOCOL_VIOLATION",
         unit="streams/s",
