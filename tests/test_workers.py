@@ -655,6 +655,9 @@ PARENT = """
 import asyncio, os, signal, sys
 import rudp
 
+# What a shell starts in the background ignores interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 async def where(connection):
     pass
 
