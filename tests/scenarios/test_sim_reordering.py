@@ -38,7 +38,7 @@ def spurious_share(result: Result) -> float:
 def test_jitter_as_long_as_the_delay(loss: float, ways: int) -> None:
     """0 to 30 ms a packet on 30 ms one way at 20 Mbit/s, order not kept: under 1 % sent again in vain.
 
-    Only the first late ones are, two dozen at the most, and none after the first second: the rest learns from them.
+    Only the first late ones are, two dozen at the most, and none from three seconds on: the rest learns from them.
     """
     forth: list[Node] = [Jitter(0.030)]
     back: list[Node] = [Jitter(0.030)] if ways == 2 else []
