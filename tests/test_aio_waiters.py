@@ -465,8 +465,12 @@ def test_who_takes_the_main_stream_does_not_get_it_from_accept_stream_again():
 def test_a_handler_that_ends_before_its_task_is_known_is_forgotten_too():
     """An eager task runs as far as it can while it is made: a handler that fails at once is at its end by then."""
 
+    def eager(loop, coroutine, *, eager_start=True, **named):
+        """`eager_task_factory` of CPython 3.13.0 doesn't know an argument with which uvloop calls it."""
+        return asyncio.eager_task_factory(loop, coroutine, **named)
+
     async def main():
-        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        asyncio.get_running_loop().set_task_factory(eager)
 
         async def handler(connection):
             raise LookupError("at once")
