@@ -41,6 +41,7 @@ from rudp.congestion.competition import Competition
 from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits
 from rudp.congestion.delay_law import DelayLaw
 from rudp.congestion.rounds import GRAIN, INFINITY, Round, network_rtt, round_trip_noise
+from rudp.congestion.standstill import Standstill
 from rudp.congestion.startup import PACE as STARTUP_PACE
 from rudp.congestion.startup import StartUp
 
@@ -124,7 +125,7 @@ class Model(CongestionController):
         "_at_once", "_background", "_base", "_clean", "_competition", "_cut_loss", "_cut_peak", "_cut_rate",
         "_deepest", "_drain_min", "_drain_queue", "_drain_stop", "_drain_target", "_drained", "_drains", "_law",
         "_pace_rtt", "_queue", "_rate", "_rate_before", "_round", "_round_peak", "_round_stop", "_rounds",
-        "_sent_peak", "_skip", "_startup", "_usual_queue", "_vain_from", "_window", "ceiling", "phase",
+        "_sent_peak", "_skip", "_standstill", "_startup", "_usual_queue", "_vain_from", "_window", "ceiling", "phase",
     )
     # fmt: on
 
@@ -138,6 +139,7 @@ class Model(CongestionController):
     def __init__(self, max_datagram_size: int, random: RandomBits | None = None) -> None:
         super().__init__(max_datagram_size, random)
         self._base = BaseRtt()
+        self._standstill = Standstill()
         self._round_stop = 0
         self._forget()
 
@@ -151,15 +153,12 @@ class Model(CongestionController):
         self._round = Round()
         self._startup = StartUp()
         self._window = float(self.congestion_window)
-        self._rate = self._rate_before = 0.0
-        self._rounds = self._skip = 0
-        self._at_once = 0.0
+        self._rate = self._rate_before = self._at_once = 0.0
+        self._rounds = self._skip = self._drains = self._clean = 0
         self._pace_rtt = INFINITY
         self._sent_peak = self._round_peak = 0
         self._queue = self._usual_queue = self._deepest = 0.0
         self._drained = False
-        self._drains = 0
-        self._clean = 0
         self._cut_peak = self._cut_rate = self._cut_loss = 0.0
         self._vain_from = 0.0, 0.0
         self._drain_target = self._drain_queue = 0.0
@@ -223,6 +222,7 @@ class Model(CongestionController):
         at_ease = self.phase is Phase.STEADY or self.phase is Phase.STARTUP
         if at_ease and self._round.passes_over(sample, self._base.value, self._rate, self.congestion_window):
             return
+        sample = self._standstill.without_pause(sample)
         rtt = network_rtt(sample)
         if rtt is None and self._base.value == INFINITY:
             return  # of a path whose RTT nobody knows nothing can be judged

@@ -1,0 +1,76 @@
+"""Laws of a path that stands still: what waited for it tells of no queue, and what was sent since does."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.scenarios import measure
+from rudp.congestion.standstill import Standstill
+from tests.test_congestion_interface import sample
+
+PACKET = 1_200
+
+
+def held_back(path: Standstill, now: float, sent: float, *, oldest: float | None = None, rtt: float = 0.1) -> bool:
+    first = sent if oldest is None else oldest
+    return path.held_back(
+        sample(now, PACKET, 0, newest_time_sent=sent, oldest_time_sent=first, latest_rtt=now - sent, smoothed_rtt=rtt)
+    )
+
+
+def test_a_steady_flow_is_never_held_back() -> None:
+    path = Standstill()
+    assert not any(held_back(path, 1.0 + 0.02 * tick, 0.9 + 0.02 * tick) for tick in range(100))
+
+
+def test_what_waited_is_told_apart_from_what_was_sent_since() -> None:
+    path = Standstill()
+    assert not held_back(path, 1.0, 0.9)
+    assert held_back(path, 1.3, 0.92)
+    assert held_back(path, 1.3, 0.99), "the pause held all that was on the way"
+    assert held_back(path, 1.31, 1.25), "though it waited for a moment only"
+    assert not held_back(path, 1.4, 1.3)
+
+
+def test_a_queue_that_grows_makes_acks_late_one_after_another() -> None:
+    path = Standstill()
+    assert not any(held_back(path, 1.0 + 0.04 * tick, 0.9 + 0.01 * tick, rtt=0.1) for tick in range(50))
+
+
+def test_silence_of_the_application_is_no_pause() -> None:
+    path = Standstill()
+    assert not held_back(path, 1.0, 0.9)
+    assert not held_back(path, 10.1, 10.0)
+
+
+def test_two_pauses_in_a_row_are_a_queue() -> None:
+    """One packet a round trip, each later than the one before by more than a pause: the second is believed."""
+    path = Standstill()
+    assert held_back(path, 1.2, 1.0)
+    assert not held_back(path, 1.6, 1.2)
+
+
+def test_a_pause_shows_neither_rtt_nor_rate() -> None:
+    path = Standstill()
+    late = sample(1.2, PACKET, 0, newest_time_sent=1.0, oldest_time_sent=1.0)
+    told = path.without_pause(late)
+    assert (told.latest_rtt, told.delivery_rate) == (None, None)
+    assert told == late._replace(latest_rtt=None, delivery_rate=None)
+    usual = sample(1.3, PACKET, 0, newest_time_sent=1.2, oldest_time_sent=1.2)
+    assert path.without_pause(usual) is usual
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_short_pauses_are_timers(scale: float) -> None:
+    path = Standstill()
+    assert not held_back(path, 1.0, 1.0 - 0.001 * scale, rtt=0.001 * scale)
+    assert not held_back(path, 1.0 + 0.019, 1.0, rtt=0.001 * scale)
+
+
+def test_a_link_that_freezes_is_filled_again_at_once() -> None:
+    """Its 30 MB took 6.0 s while a freeze was taken for a queue: 1.5 s of it the link stands still, 2.6 s it needs."""
+    outcome, faults = measure("freezing", 0)
+    assert outcome is not None
+    assert not faults
+    assert outcome.goodput is not None
+    assert outcome.goodput >= 0.5
