@@ -332,8 +332,9 @@ class Connection:
         self._error = event.error
         self.driver.sinks.pop(self.core.id, None)
         self._on_connected(event)
-        if self._main is not None:
-            self._main.on_terminated(event.error)
+        if self._main is not None and not self._main.on_terminated(event.error):
+            # Were each to hold the other, all of the connection would be there until the garbage collector comes.
+            self._main = None
         for sink in list((self._streams or {}).values()):
             sink.on_terminated(event.error)
         self._notify()

@@ -237,7 +237,9 @@ class Stream:
         self._eof_sent = True
         self.on_writable()
 
-    def on_terminated(self, error: Exception | None) -> None:  # noqa: ARG002
-        """The connection ended: whoever waits looks again and finds out how."""
+    def on_terminated(self, error: Exception | None) -> bool:  # noqa: ARG002
+        """The connection ended: whoever waits looks again and finds out how. Whether this knows what a new one
+        wouldn't."""
         self.on_readable()
         self.on_writable()
+        return bool(self._held or self._discards) or self._reset is not None or self._stopped is not None

@@ -214,12 +214,13 @@ class StreamTransport(asyncio.Transport):
             self._connection.release_stream(self._stream_id)
         self._lose(error)
 
-    def on_terminated(self, error: Exception | None) -> None:
-        """The connection ended."""
+    def on_terminated(self, error: Exception | None) -> bool:
+        """The connection ended, and need not know this any more."""
         if error is None and not self._closing:
             self.on_readable()
         self._closing = True
         self._lose(error)
+        return False
 
     def _lose(self, error: Exception | None) -> None:
         if not self._lost:
