@@ -217,7 +217,7 @@ class Outbound:
         """
         closing, streams = self._closing, self._streams
         if closing.finished and not (closing.fin_queued or streams.turns.unsent or streams.resets_unacknowledged):
-            closing.fin_queued = True
+            closing.fin_queued = self._recovery.winding_up = True
             bidi, uni = streams.opened_by_me
             self._control.put(wire.Fin(bidi, uni, streams.turns.send_window.used))
 

@@ -86,6 +86,7 @@ class Recovery:
         "pto_count",
         "rtt",
         "sent_packets",
+        "winding_up",
     )
 
     def __init__(
@@ -118,6 +119,8 @@ class Recovery:
         self._idle_since: float | None = None
         # Whether `on_app_limited` has said so since anything was sent or resolved: again would change nothing.
         self.app_limited = False
+        # The application has written all it will, and all of that was sent once.
+        self.winding_up = False
 
     def on_train_sent(self, train: SentTrain, now: float) -> None:
         """Track a train that leaves now. Packet numbers left out since the train before count as skipped.
@@ -174,7 +177,9 @@ class Recovery:
             self._on_spurious(spurious, now)
         lost = self._detection.detect(sent, self.largest_acknowledged, self.rtt, now)
         lost_bytes = self._on_lost(lost, prior_in_flight, now) if lost else 0
-        flying = [train for train in acked if train.in_flight]
+        # Once all has arrived and nothing follows, nobody will ask again how fast the path is.
+        over = self.winding_up and not sent.bytes_in_flight
+        flying = [] if over else [train for train in acked if train.in_flight]
         if flying:
             ecn_ce = self._ecn.on_ack(ack.ecn, flying, raises_largest)
             if ecn_ce and self._episode.on_marked(flying[-1].time_sent, now):

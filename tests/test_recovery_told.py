@@ -286,3 +286,29 @@ def test_numbers_are_skipped_as_drawn_and_controllers_draw_from_the_same() -> No
         assert isinstance(recovery.congestion, Recorder)
         assert recovery.congestion.random is random
         recovery.on_path_changed(1.0, reset=True)
+
+
+# The end
+
+
+def test_nobody_is_told_of_what_ends_it_all(sender: Sender) -> None:
+    sender.send(2)
+    last = sender.send(1)
+    sender.recovery.winding_up = True
+    told = len(sender.recorder.samples)
+    sender.advance(RTT)
+    sender.ack((0, 3))
+    sender.want_acked((1, 3))
+    assert len(sender.recorder.samples) == told + 1, "one is outstanding, and may have to be sent again"
+    sender.advance(RTT)
+    sender.ack((0, last.stop))
+    sender.want_acked((last.first, last.stop))
+    assert len(sender.recorder.samples) == told + 1
+    assert sender.recovery.rtt.latest_rtt == pytest.approx(2 * RTT), "for how long its end is remembered"
+    assert sender.recovery.next_timeout() is None
+    # Should something be sent all the same, it is looked after as ever.
+    again = sender.send(1)
+    sender.advance(RTT)
+    sender.ack((0, again.stop))
+    sender.want_acked((again.first, again.stop))
+    assert sender.recovery.sent_packets.bytes_in_flight == 0
