@@ -5,8 +5,6 @@ Knows: options, tables, where figures go, exit statuses (as `commands`). Refuses
 
 from __future__ import annotations
 
-import multiprocessing
-import platform
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +23,7 @@ from rudp.cli.common import INTERRUPTED, reason, warn
 from . import report, sweep
 from .commands import check_option, fail, names, output_options
 from .costs import CURVES, Curve, Row, brief, measure, missed
+from .machine import machine
 
 __all__ = ["costs_command", "show_again", "tables"]
 
@@ -82,8 +81,7 @@ def document(rows: Sequence[Row], rounds: int, *, finished: bool) -> dict[str, A
     return {
         "benchmark": "costs",
         "version": __version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}, {multiprocessing.cpu_count()} cores",
+        **machine(),
         "rounds": rounds,
         "finished": finished,
         "rows": [row.as_dict() for row in rows],

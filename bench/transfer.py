@@ -25,12 +25,9 @@ import argparse
 import asyncio
 import json
 import multiprocessing
-import platform
-import resource
 import socket
 import statistics
 import sys
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from multiprocessing.connection import Connection as Pipe
 from random import SystemRandom
@@ -39,8 +36,10 @@ from typing import Any, Final, NamedTuple
 import rudp
 from rudp.udp import UdpSocket
 
+from .load import Meter, Span, block, chunks
+from .machine import machine
+
 MEGABYTE: Final = 1_000_000
-CHUNK: Final = 1 << 18
 HOST: Final = "127.0.0.1"
 
 
@@ -52,63 +51,6 @@ class Sample(NamedTuple):
     cpu_sender: float
     cpu_receiver: float
     detail: dict[str, Any]
-
-
-class Span:
-    """Wall clock and this process's CPU time from `start` to `stop`."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.cpu = 0.0
-        self._started = False
-
-    def start(self) -> None:
-        """The first byte; later calls do nothing."""
-        if not self._started:
-            self._started = True
-            self.seconds = -time.perf_counter()
-            self.cpu = -_cpu()
-
-    def stop(self) -> None:
-        """The last byte."""
-        self.seconds += time.perf_counter()
-        self.cpu += _cpu()
-
-
-def _cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def pattern(size: int) -> bytes:
-    """`size` bytes that differ from place to place."""
-    block = bytes(range(251)) * 1046  # 251 is prime: no power of two divides the period
-    return (block * (size // len(block) + 1))[:size]
-
-
-class Meter:
-    """The receiver's side: counts what arrives and compares it with what must come, in place (a memcmp)."""
-
-    def __init__(self, size: int, period: int = CHUNK) -> None:
-        self.size = size
-        self.received = 0
-        self.span = Span()
-        self._period = period
-        # Whatever piece comes, at most 1 MiB long, it lies whole within the pattern repeated this often.
-        self._expected = pattern(period) * (2 + (1 << 20) // period)
-
-    def take(self, data: bytes | memoryview) -> bool:
-        """Count a piece; True when all has arrived. Raises RuntimeError when it isn't what was sent."""
-        self.span.start()
-        if not data or not self._expected.startswith(data, self.received % self._period):
-            raise RuntimeError(f"what arrived at byte {self.received} differs from what was sent")
-        self.received += len(data)
-        if self.received < self.size:
-            return False
-        self.span.stop()
-        if self.received > self.size:
-            raise RuntimeError(f"{self.received} bytes arrived of {self.size}")
-        return True
 
 
 class _Portable:
@@ -172,12 +114,11 @@ async def rudp_sender(
     """Send `size` bytes on the main stream and wait for the receiver's word."""
     _use_portable(portable)
     span = Span()
-    chunk = pattern(CHUNK)
     async with rudp.connect(HOST, port, config=_config(protection, datagram)) as connection:
         stream = connection.main_stream
         span.start()
-        for at in range(0, size, CHUNK):
-            await stream.send(chunk if size - at >= CHUNK else chunk[: size - at])
+        for chunk in chunks(size):
+            await stream.send(chunk)
         await stream.send_eof()
         assert await stream.receive_exactly(4) == b"done"
         span.stop()
@@ -222,11 +163,10 @@ async def tcp_receiver(pipe: Pipe, size: int) -> None:
 async def tcp_sender(port: int, size: int) -> tuple[float, dict[str, Any]]:
     """The same over asyncio's TCP streams."""
     span = Span()
-    chunk = pattern(CHUNK)
     reader, writer = await asyncio.open_connection(HOST, port)
     span.start()
-    for at in range(0, size, CHUNK):
-        writer.write(chunk if size - at >= CHUNK else chunk[: size - at])
+    for chunk in chunks(size):
+        writer.write(chunk)
         await writer.drain()
     writer.write_eof()
     assert await reader.readexactly(4) == b"done"
@@ -278,7 +218,7 @@ WINDOW: Final = 128
 
 async def udp_receiver(pipe: Pipe, size: int, datagram: int) -> None:
     """Count datagrams; tell the sender every half window how many came."""
-    meter = Meter(size, datagram)
+    meter = Meter(size, block(datagram))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         sock.bind((HOST, 0))
@@ -299,7 +239,7 @@ async def udp_receiver(pipe: Pipe, size: int, datagram: int) -> None:
 async def udp_sender(port: int, size: int, datagram: int) -> tuple[float, dict[str, Any]]:
     """One sendto a datagram, at most `WINDOW` ahead of what the receiver has told."""
     span = Span()
-    payload = pattern(datagram)
+    payload = block(datagram)
     total = -(-size // datagram)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect((HOST, port))
@@ -397,8 +337,7 @@ def run(names: list[str], size: int, rounds: int, datagram: int) -> dict[str, An
             samples[name].append(measure(name, size, datagram))
     return {
         "what": "bulk over loopback, two processes, asyncio front end",
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}, {multiprocessing.cpu_count()} cores",
+        **machine(),
         "bytes": size,
         "rounds": rounds,
         "datagram": datagram,
@@ -424,7 +363,7 @@ def show(report: dict[str, Any]) -> None:
     """The report as a table."""
     print(
         f"{report['what']}; {report['bytes'] / MEGABYTE:.0f} MB, {report['datagram']}-byte datagrams, median of "
-        f"{report['rounds']}; CPython {report['python']}, {report['system']}"
+        f"{report['rounds']}; CPython {report['python']}, {report['system']}, {report['cores']} cores"
     )
     print(f"{'':14} {'MB/s':>8} {'least':>8} {'most':>8} {'CPU s/GB sender':>16} {'receiver':>9}")
     for name, row in report["results"].items():

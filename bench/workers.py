@@ -23,7 +23,6 @@ import asyncio
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import time
 from collections.abc import Sequence
@@ -32,6 +31,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import rudp
+
+from .machine import machine
 
 HOST: Final = "127.0.0.1"
 CONFIG: Final = rudp.Config(protection="none")
@@ -227,9 +228,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     results = {work: {name: summary(samples[work, name], cores) for name in servers} for work in works}
     return {
+        **machine(),
         "cores": cores,
-        "python": platform.python_version(),
-        "system": platform.platform(),
         "clients": options.clients,
         "rounds": options.rounds,
         "seconds": options.seconds,

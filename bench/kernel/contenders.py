@@ -20,7 +20,7 @@ from typing import Any, Final
 import rudp
 from rudp.congestion import by_name
 
-from ..transfer import CHUNK, Meter, pattern
+from ..load import CHUNK, Meter, block
 from .bed import drops_of_the_host
 from .emulator import ADDRESSES
 
@@ -86,7 +86,7 @@ class _Log:
 
     def __init__(self) -> None:
         self.notes: list[tuple[float, int]] = []
-        self._meter = Meter(1 << 62)
+        self._meter = Meter(1 << 62, block(CHUNK))
         self._next = 0.0
 
     def take(self, data: bytes | memoryview) -> bool:
@@ -124,7 +124,7 @@ def _receive_tcp(pipe: Pipe, log: _Log) -> None:
 
 def _send_tcp(name: str, deadline: float) -> dict[str, Any]:
     controller = name.partition("-")[2]
-    chunk = memoryview(pattern(CHUNK))
+    chunk = memoryview(block(CHUNK))
     with socket.socket() as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, controller.encode())
         sock.settimeout(OPENING)
@@ -167,7 +167,7 @@ async def _receive_rudp(pipe: Pipe, name: str, log: _Log) -> None:
 
 
 async def _send_rudp(name: str, deadline: float) -> dict[str, Any]:
-    chunk = pattern(CHUNK)
+    chunk = block(CHUNK)
     connection = await rudp.connect(ADDRESSES[1], PORT, config=_config(name))
     try:
         async with asyncio.timeout(deadline - time.monotonic()):

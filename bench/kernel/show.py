@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ..machine import machine
 from .probes import Check
 from .table import BYTES, LATE, LEVEL, SETTLED, Row, as_json
 
@@ -115,9 +114,7 @@ def report(
     return {
         "what": "rudp and the kernel's TCP over one emulated link: two network namespaces, TUN devices, real sockets",
         "units": "bytes, seconds, bytes a second, shares; loss in each direction, behind a drop-tail queue of 1 BDP",
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
-        "cores": os.cpu_count(),
+        **machine(),
         "rounds": rounds,
         "seconds": seconds,
         "settled": SETTLED,

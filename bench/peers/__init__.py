@@ -5,7 +5,6 @@ Knows: nothing itself; `python -m bench.peers` and `rudp bench peers` run `comma
     interface     what an adapter is: a Peer that serves and connects, a Channel that sends and receives
     adapters/     one file for each library, an example of how it is used
     contenders    who takes part, who is missing and why
-    load          the bytes, their check, and what a process has used
     bulk, rpc, connections    the three kinds of work, written once over the interface
     process       two fresh processes for a run; errors and hangs are told, never passed on
     summary       medians, least and most

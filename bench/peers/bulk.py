@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..load import Meter, Span, chunks, peak_memory
 from .interface import Channel, Peer
-from .load import Meter, Span, chunks, peak_memory
 from .work import Figures, Server, Talk
 
 __all__ = ["BulkServer", "client"]

@@ -12,8 +12,8 @@ import time
 from statistics import median
 from typing import Final
 
+from ..load import Meter, chunks, cpu_seconds
 from .interface import Channel, Peer
-from .load import Meter, chunks, cpu_seconds
 from .rpc import MESSAGE
 from .work import Figures, Server, Talk, percentile
 

@@ -5,13 +5,12 @@ Knows: the works' parameters, their sizes in a full run and in the short form. R
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from rudp._version import __version__
 
+from ..machine import machine
 from .interface import Contender, Setup
 from .process import Failed, Run, measure
 
@@ -129,9 +128,7 @@ def sweep(
     return {
         "benchmark": "peers",
         "version": __version__,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        **machine(),
         "finished": finished,
         "options": options._asdict(),
         "contenders": {

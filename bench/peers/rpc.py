@@ -11,8 +11,8 @@ from collections import deque
 from functools import partial
 from typing import Final
 
+from ..load import cpu_seconds
 from .interface import Channel, Peer
-from .load import cpu_seconds
 from .work import Figures, Server, Talk, percentile
 
 __all__ = ["MESSAGE", "RpcServer", "client", "echo"]

@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
 
+from ..load import cpu_seconds, peak_memory
 from .interface import Channel, Peer
-from .load import cpu_seconds, peak_memory
 
 __all__ = ["Figures", "Server", "Talk", "percentile", "resident_memory"]
 

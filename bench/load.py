@@ -1,4 +1,4 @@
-"""What the contenders carry and what it costs: bytes that show it when they are out of place, clocks, memory.
+"""What bulk benchmarks carry and what it costs: bytes that show it when they are out of place, clocks, memory.
 
 Knows: the pattern, its check, this process's CPU time and memory. Refuses to know: who carries it.
 
@@ -15,11 +15,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
-from .interface import Data
+__all__ = ["CHUNK", "Meter", "Span", "block", "chunks", "cpu_seconds", "peak_memory"]
 
-__all__ = ["CHUNK", "Meter", "Span", "chunks", "cpu_seconds", "peak_memory"]
+Data: TypeAlias = bytes | bytearray | memoryview
 
 # Bytes of one write, as in files and pipes; prime.
 CHUNK: Final = 262_139
@@ -28,13 +28,14 @@ CHUNKS: Final = 3
 LONGEST: Final = 1 << 20
 
 
-def _cycle() -> bytes:
-    return Random(1).randbytes(CHUNKS * CHUNK)
+def block(size: int = CHUNKS * CHUNK) -> bytes:
+    """`size` random bytes, the same each time; three chunks are what comes over and over."""
+    return Random(1).randbytes(size)
 
 
 def chunks(size: int) -> Iterator[bytes]:
     """The writes that make `size` bytes."""
-    cycle = _cycle()
+    cycle = block()
     parts = [cycle[at : at + CHUNK] for at in range(0, len(cycle), CHUNK)]
     for number, at in enumerate(range(0, size, CHUNK)):
         part = parts[number % CHUNKS]
@@ -81,13 +82,13 @@ class Span:
 
 
 class Meter:
-    """The receiver's side: counts what arrives and compares it with what must come."""
+    """The receiver's side: counts what arrives and compares it with what must come: `cycle`, over and over."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, cycle: bytes | None = None) -> None:
         self.size = size
         self.received = 0
         self.span = Span()
-        cycle = _cycle()
+        cycle = cycle or block()
         self._period = len(cycle)
         self._expected = cycle + (cycle * (LONGEST // len(cycle) + 1))[:LONGEST]
 
