@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from bench.load import CHUNK, LONGEST, Meter, chunks
 from bench.peers import certificate, contenders, plan, process, show
 from bench.peers.goals import judge
 from bench.peers.interface import Setup
-from bench.peers.load import CHUNK, LONGEST, Meter, chunks
 from bench.peers.process import Failed, Run, measure
 from bench.peers.summary import Cell, summarize
 from rudp.cli.app import cli
@@ -173,7 +173,7 @@ def test_a_peer_that_fails_is_named_and_the_others_go_on(monkeypatch: pytest.Mon
     assert asked == ["tcp-streams", *["rudp-none", "bare-gso"] * 3]
     assert document["failures"] == [{"work": "bulk", "contender": "tcp-streams", "error": "it broke"}]
     assert list(show.notes(document)) == ["missing: nobody: not there", "failed: tcp-streams, bulk: it broke"]
-    assert len(list(show.tables(document))) == 1
+    assert len(list(show.tables(document))) == 2, "figures, and what the contenders are"
     found_cells = summarize(document["rows"])["bulk"]
     assert found_cells["rudp-none"]["seconds"] == (4, 2, 6)
 
@@ -255,6 +255,16 @@ def test_the_short_form_does_all_works_and_few_runs() -> None:
     assert [case.name for case in plan.cases(options)] == ["bulk", "rpc", "handshakes", "idle-50", "held"]
     assert set(plan.SHORT) <= set(contenders.NAMES)
     assert {case.work for case in plan.cases(options)} == set(process.CLIENTS)
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "120"])
+@pytest.mark.parametrize("path", sorted(KEPT.parent.glob("peers*.json")), ids=lambda path: path.stem)
+def test_tables_fit_into_eighty_columns_with_no_figure_cut_off(path: Path, columns: str) -> None:
+    result = CliRunner(env={"COLUMNS": columns}).invoke(cli, ["bench", "peers", "--from", str(path)])
+    assert result.exit_code == 0, result.output
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    assert max(map(len, lines)) <= max(show.WIDTH, int(columns))
+    assert "…" not in result.stdout
 
 
 def test_kept_results_are_shown_and_drawn(tmp_path: Path) -> None:

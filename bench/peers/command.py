@@ -143,13 +143,12 @@ def _tell(document: dict[str, Any], json_path: Path | None, plot_folder: Path | 
             tables = list(show.tables(document))
             if not document["options"]["short"]:  # too short to say anything
                 tables.append(show.goals(document))
+            # On a narrower terminal figures would be cut off.
+            console.width = max(console.width, show.WIDTH)
             for table in tables:
-                # A table is as wide as it must be, on a narrow terminal or into a file, too.
-                unbounded = console.options.update(max_width=1000)
-                console.width = max(console.width, console.measure(table, options=unbounded).maximum)
                 console.print(table)
             for line in show.notes(document):
-                console.print(line, soft_wrap=True)
+                console.print(line)
             if json_path is not None:
                 json_path.write_text(_text(document), encoding="utf-8")
         if plot_folder is not None and document["rows"]:

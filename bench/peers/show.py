@@ -5,16 +5,20 @@ Knows: columns and units. Refuses to know: how the figures came about.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from rich import box
+from rich.console import JustifyMethod
 from rich.table import Table
 
 from .goals import judge
 from .summary import REFERENCE, Cell, summarize
 
-__all__ = ["goals", "notes", "tables"]
+__all__ = ["WIDTH", "goals", "notes", "tables"]
+
+# No table is wider: what belongs together is told in several rather than side by side.
+WIDTH: Final = 80
 
 
 class Column(NamedTuple):
@@ -27,15 +31,20 @@ class Column(NamedTuple):
 
 
 BULK: Final = (
-    Column("CPU s/GB\nsender", "sender_s_per_GB", 2),
-    Column("\nreceiver", "receiver_s_per_GB", 2),
-    Column("peak MB\nsender", "peak_sender", 0, 1e-6),
-    Column("\nreceiver", "peak_receiver", 0, 1e-6),
+    Column("CPU\ns/GB\nsend", "sender_s_per_GB", 2),
+    Column("\n\nrecv", "receiver_s_per_GB", 2),
+    Column("peak\nMB\nsend", "peak_sender", 0, 1e-6),
+    Column("\n\nrecv", "peak_receiver", 0, 1e-6),
+)
+IDLE: Final = (
+    Column("server\nbytes each", "server_bytes_each"),
+    Column("us a second\neach", "server_us_a_second_each", 2),
+    Column("opened\nper second", "opened_per_second"),
 )
 TALK: Final = (
-    Column("1,000 talk\nmessages/s", "talk_per_second"),
-    Column("\nserver us", "talk_server_us", 1),
-    Column("\nclient us", "talk_client_us", 1),
+    Column("\nper second", "talk_per_second"),
+    Column("CPU us\nserver", "talk_server_us", 1),
+    Column("\nclient", "talk_client_us", 1),
     Column("late, ms\np50", "talk_p50_ms", 1),
     Column("\np99", "talk_p99_ms", 1),
 )
@@ -51,7 +60,7 @@ HELD: Final = (
 
 def _rpc(depth: int) -> tuple[Column, ...]:
     return (
-        Column(f"{depth} at a time\nper second", f"per_second_{depth}"),
+        Column("\nper second", f"per_second_{depth}"),
         Column("latency, us\np50", f"p50_us_{depth}"),
         Column("\np99", f"p99_us_{depth}"),
         Column("CPU us\nclient", f"client_us_{depth}", 1),
@@ -61,19 +70,11 @@ def _rpc(depth: int) -> tuple[Column, ...]:
 
 def _handshakes(depth: int) -> tuple[Column, ...]:
     return (
-        Column(f"{depth} at a time\nper second", f"per_second_{depth}"),
+        Column("\nper second", f"per_second_{depth}"),
         Column("CPU us\nserver", f"server_us_{depth}"),
         Column("\nclient", f"client_us_{depth}"),
         Column("ms\np50", f"p50_ms_{depth}", 2),
         Column("\np99", f"p99_ms_{depth}", 2),
-    )
-
-
-def _idle() -> tuple[Column, ...]:
-    return (
-        Column("server\nbytes each", "server_bytes_each"),
-        Column("us a second\neach", "server_us_a_second_each", 2),
-        Column("opened\nper second", "opened_per_second"),
     )
 
 
@@ -97,40 +98,55 @@ def _plain(title: str, found: dict[str, dict[str, Cell]], columns: tuple[Column,
 
 def _bulk(document: dict[str, Any], found: dict[str, dict[str, Cell]]) -> Table:
     size, rounds = document["options"]["size"], document["options"]["rounds"]
-    table = _new(f"Bulk, one stream: {size / 1e6:,.0f} MB, {rounds} rounds in turns, MB/s")
-    for heading in ("", "median", "least", "most", "of rudp", *(column.heading for column in BULK)):
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
-    for heading in ("packet, bytes", "protection", "what does the work"):
-        table.add_column(heading, no_wrap=True)
+    table = _new(f"Bulk, one stream: {size / 1e6:,.0f} MB, {rounds} rounds in turns")
+    table.add_column("", no_wrap=True)
+    for heading in ("MB/s\n\nmedian", "\n\nleast", "\n\nmost", "\nof\nrudp", *(column.heading for column in BULK)):
+        table.add_column(heading, justify="right", no_wrap=True)
     reference = found.get(REFERENCE)
     for name, figures in found.items():
-        rate, facts = figures["MB_s"], document["contenders"][name]
+        rate = figures["MB_s"]
         ratio = f"{rate.median / reference['MB_s'].median:.2f}" if reference else "-"
-        packet = facts["packet"].replace("chosen", f"{document['options']['datagram']:,} chosen")
-        what = f"{facts['kind']}; {facts['note']}" if facts["note"] else facts["kind"]
         table.add_row(
             name, f"{rate.median:,.0f}", f"{rate.least:,.0f}", f"{rate.most:,.0f}", ratio,
-            *(_number(figures.get(column.figure), column) for column in BULK), packet, facts["protection"], what,
+            *(_number(figures.get(column.figure), column) for column in BULK),
         )  # fmt: skip
     return table
 
 
+def _contenders(document: dict[str, Any], names: Iterable[str]) -> Table:
+    """What is not the same for all. Its columns are wrapped where they must be."""
+    table = _new("What they are")
+    table.add_column("", no_wrap=True)
+    for heading in ("packet, bytes", "protection", "what does the work"):
+        table.add_column(heading)
+    for name in names:
+        facts = document["contenders"][name]
+        packet = facts["packet"].replace("chosen", f"{document['options']['datagram']:,} chosen")
+        what = f"{facts['kind']}; {facts['note']}" if facts["note"] else facts["kind"]
+        table.add_row(name, packet, facts["protection"], what)
+    return table
+
+
 def tables(document: dict[str, Any]) -> Iterator[Table]:
-    """One for each kind of work that was measured."""
+    """What was measured, work by work, in tables of at most 80 characters."""
     found = summarize(document["rows"])
     options = document["options"]
     if "bulk" in found:
         yield _bulk(document, found["bulk"])
+        yield _contenders(document, found["bulk"])
     if "rpc" in found:
-        columns = tuple(column for depth in options["depths"] for column in _rpc(depth))
-        yield _plain("Request and response: 100 bytes each way, one connection", found["rpc"], columns)
+        for depth in options["depths"]:
+            title = f"Request and response: 100 bytes each way, one connection, {depth} at a time"
+            yield _plain(title, found["rpc"], _rpc(depth))
     if "handshakes" in found:
-        columns = tuple(column for depth in options["depths"] for column in _handshakes(depth))
-        yield _plain("Handshakes: connections opened and closed", found["handshakes"], columns)
+        for depth in options["depths"]:
+            title = f"Handshakes: connections opened and closed, {depth} at a time"
+            yield _plain(title, found["handshakes"], _handshakes(depth))
     for work in [name for name in found if name.startswith("idle")]:
         count = next(iter(found[work].values()))["connections"].median
-        columns = _idle() + TALK if any("talk_per_second" in one for one in found[work].values()) else _idle()
-        yield _plain(f"{count:,.0f} idle connections, each after one exchange", found[work], columns)
+        yield _plain(f"{count:,.0f} idle connections, each after one exchange", found[work], IDLE)
+        if any("talk_per_second" in one for one in found[work].values()):
+            yield _plain(f"{count:,.0f} connections, 100 bytes on each every 100 ms: messages", found[work], TALK)
     if "held" in found:
         count = next(iter(found["held"].values()))["connections"].median
         yield _plain(f"Bulk beside {count:,.0f} idle connections", found["held"], HELD)
@@ -140,7 +156,8 @@ def goals(document: dict[str, Any]) -> Table:
     """What rudp is to reach, and what it has reached here."""
     table = _new("Goals")
     for heading in ("", "figure", "beside", "here", "goal", ""):
-        table.add_column(heading, justify="right" if heading in ("here", "goal") else "left", no_wrap=True)
+        justify: JustifyMethod = "right" if heading in ("here", "goal") else "left"
+        table.add_column(heading, justify=justify, no_wrap=heading != "figure")
     for outcome in judge(summarize(document["rows"])):
         goal = outcome.goal
         table.add_row(
