@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 import rudp
+from rudp.aio.driver import Driver
 from rudp.aio.gathering import GAP, GATHER_TIME, MOST, WAKEUPS, Gathering
 from rudp.sim import Delay, Machine, Network, Rate, run
 
@@ -154,3 +156,42 @@ def test_a_socket_closed_while_datagrams_gather_ends_its_connections() -> None:
 
     run(main(), network=network, on=client)
     assert len(ends) == 1
+
+
+def test_an_error_while_datagrams_gather_leaves_the_socket_with_a_reader() -> None:
+    """A mistake of ours: the loop reports it, and what comes next is read as ever."""
+    network, server, client = line()
+    data = bytes(range(256)) * 6_000
+    arrived = bytearray()
+    reported: list[str] = []
+
+    def fails_once(driver: Driver) -> None:
+        core: Any = driver.core
+        usual = core.receive
+
+        def receive(*arguments: Any) -> None:
+            if driver._gathering.active and not reported:
+                reported.append("raised")
+                raise RuntimeError("a mistake")
+            usual(*arguments)
+
+        core.receive = receive
+
+    async def take(connection: rudp.Connection) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(str(context["exception"])))
+        fails_once(connection.driver)
+        while piece := await connection.main_stream.receive(1 << 20):
+            arrived.extend(piece)
+
+    async def main() -> None:
+        running = await server.run(rudp.serve(take, "", 7))
+        async with rudp.connect("server", 7) as connection:
+            await connection.main_stream.send(data)
+            await connection.main_stream.send_eof()
+        running.close()
+        await server.run(running.wait_closed())
+
+    run(main(), network=network, on=client)
+    assert reported == ["raised", "a mistake"]
+    assert arrived == data

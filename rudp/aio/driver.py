@@ -154,8 +154,26 @@ class Driver:
             self._receive_all()
 
     def _receive_all(self) -> None:
-        core, receive = self.core, self.socket.receive
         now = self.loop.time()
+        gathering = self._gathering
+        try:
+            size = self._receive_buffers(now)
+        except BaseException:
+            # The loop reports it and goes on: so must the socket, which has no reader while datagrams gather.
+            if gathering.active:
+                gathering.stop()
+                self.loop.add_reader(self._fd, self._on_readable)
+            raise
+        if (size >= LEAST or gathering.silent or gathering.active) and self._watcher is None:
+            self._gather(size, now)
+        if self._forwarding is not None:
+            while (stray := self.core.next_stray()) is not None:
+                self._forwarding.send(stray)
+        self._finish_turn()
+
+    def _receive_buffers(self, now: float) -> int:
+        """Hand what has arrived to the core, up to a wake-up's worth; its bytes."""
+        core, receive = self.core, self.socket.receive
         received = receive(first=self._alone > 0)
         size = buffers = 0
         while received is not None:
@@ -178,13 +196,7 @@ class Driver:
             # Halved, so that an acknowledgement behind a request now and then doesn't start it all over.
             self._alone = self._alone + 1 if buffers == 1 else self._alone // 2
             self._patience = min(self._alone, LONGEST_PATIENCE)
-        gathering = self._gathering
-        if (size >= LEAST or gathering.silent or gathering.active) and self._watcher is None:
-            self._gather(size, now)
-        if self._forwarding is not None:
-            while (stray := core.next_stray()) is not None:
-                self._forwarding.send(stray)
-        self._finish_turn()
+        return size
 
     def _on_forwarded(self, forwarding: Forwarding) -> None:
         """Other workers handed on what is for this one."""

@@ -54,6 +54,11 @@ class Gathering:
         self._last = now
         return self.active
 
+    def stop(self) -> None:
+        """Begin again, reading at once."""
+        self.active = False
+        self.silent = 0
+
     def on_sent(self) -> None:
         """Something was sent: what came was worth an answer."""
         self.silent = 0
