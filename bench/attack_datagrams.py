@@ -151,18 +151,24 @@ def truncated(peer: Peer) -> Iterator[Datagram]:
         yield peer.raw(body[: 1 + index % (len(body) - 1)]), PEER
 
 
-def reset_loop(peer: Peer) -> Iterator[Datagram]:
-    """Streams opened by being reset, as many a packet as may be."""
-    for index in count():
-        ids = range(index * MOST, (index + 1) * MOST)
-        yield peer.packet(*[wire.ResetStream(number << 2 | 2, 1, 0) for number in ids]), PEER
+def admitted(frame: Callable[[int], wire.Frame]) -> Callable[[Peer], Iterator[Datagram]]:
+    """A frame on each stream that the victim admits, as many a packet as may be, and acknowledgements of its credit."""
+
+    def make(peer: Peer) -> Iterator[Datagram]:
+        acks, opened, server = honest_acks(peer), 0, peer.server
+        while True:
+            stop = min(opened + MOST, server._streams.limits.max_streams_mine[1])
+            if stop - opened == MOST:
+                yield peer.packet(*[frame(number << 2 | 2) for number in range(opened, stop)]), PEER
+                opened = stop
+            else:
+                yield next(acks)
+
+    return make
 
 
-def ended_streams(peer: Peer) -> Iterator[Datagram]:
-    """Streams opened by a byte and ended by it, as many a packet as may be."""
-    for index in count():
-        ids = range(index * MOST, (index + 1) * MOST)
-        yield peer.packet(*[wire.Stream(number << 2 | 2, 0, b"x", fin=True) for number in ids]), PEER
+reset_loop = admitted(lambda stream_id: wire.ResetStream(stream_id, 1, 0))
+ended_streams = admitted(lambda stream_id: wire.Stream(stream_id, 0, b"x", fin=True))
 
 
 def wishes(peer: Peer) -> Iterator[Datagram]:

@@ -304,18 +304,22 @@ ATTACKS: Final = (
     Attack(
         "open-and-reset loops",
         "peer",
-        "a stream counts until it was read; 1,000 resets a second that nobody asked for, then PROTOCOL_VIOLATION",
+        "a stream counts until it was read; further ones are admitted as fast as `max_stream_resets` says",
         (
             "test_streams_opened_and_reset_again_and_again_are_held_to_their_limit_until_read",
-            "test_a_peer_that_resets_streams_faster_than_any_use_ends_its_connection",
+            "test_a_peer_is_admitted_streams_no_faster_than_so_many_a_second_and_not_cut_off",
         ),
         reset_loop,
+        least=RATE,
     ),
     Attack(
         "open-and-end loops",
         "peer",
-        "a stream counts until it was read; `max_stream_opens` a second, then PROTOCOL_VIOLATION",
-        ("test_a_peer_that_opens_streams_faster_than_any_use_ends_its_connection",),
+        "a stream counts until it was read; further ones are admitted as fast as `max_stream_opens` says",
+        (
+            "test_a_peer_is_admitted_streams_no_faster_than_so_many_a_second_and_not_cut_off",
+            "test_a_peer_that_opens_streams_beyond_its_limit_while_it_waits_ends_its_connection",
+        ),
         ended_streams,
         most_calls=850,
         least=RATE,

@@ -76,5 +76,5 @@ def progress(pair: Pair) -> list[object]:
         turns = streams.turns
         found += [turns.acknowledged, turns.send_window.limit, streams.received_highest, streams.received_total]
         found += [streams.receive_window.consumed, streams.count, streams.resets_unacknowledged]
-        found += [*streams.max_streams_peer, connection._closing.fin_acked, len(pair.events[side])]
+        found += [*streams.limits.max_streams_peer, connection._closing.fin_acked, len(pair.events[side])]
     return found

@@ -167,17 +167,17 @@ class Config:
         100_000, "connections an endpoint holds; a SYN beyond that is refused", low=1, high=2**32
     )
     max_stream_opens: int = _setting(
-        60_000,
-        "streams a second that the peer may open, and as many at once; beyond that the connection ends with "
-        "PROTOCOL_VIOLATION",
+        30_000,
+        "streams a second that the peer is admitted in place of those that have ended, and a tenth as many at once; a "
+        "faster one waits",
         unit="streams/s",
         low=1,
         high=2**32,
     )
     max_stream_resets: int = _setting(
         1000,
-        "streams a second that the peer may reset without being asked to, and as many at once; beyond that the "
-        "connection ends with PROTOCOL_VIOLATION",
+        "the same in place of those that the peer reset without being asked to: one counts as max_stream_opens / "
+        "max_stream_resets others",
         unit="streams/s",
         low=1,
         high=2**32,

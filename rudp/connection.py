@@ -93,7 +93,7 @@ class Connection:
         self._inbound = Inbound(
             protection=packetizer.protection, streams=self._streams, control=self._control, recovery=self._recovery,
             received=self._received, paths=self._paths, closing=self._closing, counters=self._counters,
-            events=self.events, opens_per_second=config.max_stream_opens, resets_per_second=config.max_stream_resets,
+            events=self.events,
         )
         self._outbound = Outbound(
             packetizer=packetizer, streams=self._streams, control=self._control, recovery=self._recovery,
@@ -254,7 +254,7 @@ class Connection:
         try:
             return self._streams.read(stream_id, max_bytes, self._now, self._recovery.rtt.smoothed_rtt)
         finally:
-            if self._control.pending is not None:
+            if self._control.pending is not None or self._streams.limits.due is not None:
                 self._wake()
 
     def reset_stream(self, stream_id: int, code: int) -> None:
@@ -445,6 +445,7 @@ class Connection:
         if ping is not None and now >= ping:
             self._liveness.on_ping_sent(now)
             self._outbound.ping = True
+        self._streams.limits.pay(now)
         self._paths.handle_timeout(now)
 
     def _settle(self) -> None:

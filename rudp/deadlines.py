@@ -1,7 +1,8 @@
 """When one connection must be looked at next.
 
 Knows: who has a deadline (loss detection and probes, idleness, keepalive, giving up, an ACK held back, the pacer, a
-challenge to a path), and which of them ask for more than "let the next train go". Refuses to know: what is done then.
+challenge to a path, streams that the peer may open in time), and which of them ask for more than "let the next train
+go". Refuses to know: what is done then.
 
     next            O(1)
     acts_at         a wake-up before it is for the next train alone, which saves most of its cost
@@ -65,5 +66,7 @@ class Deadlines:
         soonest = self._liveness.next_deadline(
             recovery.rtt.probe_timeout(), recovery.unacknowledged_since(), self._streams.turns.flow_blocked
         )
-        due = recovery.next_timeout()
-        return due if due is not None and (soonest is None or due < soonest) else soonest
+        for due in (recovery.next_timeout(), self._streams.limits.due):
+            if due is not None and (soonest is None or due < soonest):
+                soonest = due
+        return soonest

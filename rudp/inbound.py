@@ -17,12 +17,11 @@ from typing import Any, Final, TypeAlias
 from rudp import packet_number, wire
 from rudp.closing import Closing
 from rudp.control import ControlQueue
-from rudp.errors import BufferFull, DecodeError, ErrorCode, ProtocolError
+from rudp.errors import BufferFull, DecodeError, ProtocolError
 from rudp.events import Event, PathChanged
 from rudp.packetizer import StreamRange
 from rudp.path import Paths
 from rudp.protection import Protection
-from rudp.rate_limit import RateLimit
 from rudp.received_packets import ReceivedPackets
 from rudp.recovery import Recovery
 from rudp.sent_packets import SentTrain
@@ -48,15 +47,11 @@ class Inbound:
         "_counters",
         "_events",
         "_now",
-        "_opens_per_second",
         "_paths",
         "_protection",
         "_received",
         "_recovery",
-        "_resets",
-        "_resets_per_second",
         "_streams",
-        "_taken_at",
         "held_ack",
         "source",
     )
@@ -73,8 +68,6 @@ class Inbound:
         closing: Closing,
         counters: Counters,
         events: list[Event],
-        opens_per_second: int,
-        resets_per_second: int,
     ) -> None:
         self._protection = protection
         self._streams = streams
@@ -85,14 +78,6 @@ class Inbound:
         self._closing = closing
         self._counters = counters
         self._events = events
-        # To open a stream and reset it costs the peer a few bytes, and us a stream, its events and whatever the
-        # application began for it (CVE-2023-44487, "rapid reset", in HTTP/2). What answers our STOP_SENDING doesn't
-        # count: an application may ask for as many as it likes. Made when a stream is reset for the first time.
-        self._resets: RateLimit | None = None
-        self._resets_per_second = resets_per_second
-        # A stream opened and ended costs a datagram's worth each, and a datagram opens several.
-        self._opens_per_second = opens_per_second
-        self._taken_at = 0.0
         self._now = 0.0
         # An ACK that waits until what answers the data beside it has left, and when it came.
         self.held_ack: tuple[wire.Ack, float] | None = None
@@ -164,11 +149,6 @@ class Inbound:
         """
         self._now = now
         self.source = source
-        streams = self._streams
-        if streams.opens_left < self._opens_per_second:
-            grown = streams.opens_left + (now - self._taken_at) * self._opens_per_second
-            streams.opens_left = min(grown, self._opens_per_second)
-        self._taken_at = now
         if len(view) <= segment_size:
             try:
                 if not canonical:
@@ -270,13 +250,7 @@ class Inbound:
             self.on_lost(lost)
 
     def _reset_stream(self, frame: wire.ResetStream) -> None:
-        if not self._streams.on_reset_stream(frame):
-            return
-        if self._resets is None:
-            self._resets = RateLimit(self._resets_per_second, self._resets_per_second)
-        if not self._resets.allows(self._now):
-            text = f"the peer resets more than {self._resets_per_second} streams a second"
-            raise ProtocolError(ErrorCode.PROTOCOL_VIOLATION, text)
+        self._streams.on_reset_stream(frame)
 
     def _stop_sending(self, frame: wire.StopSending) -> None:
         self._streams.on_stop_sending(frame)

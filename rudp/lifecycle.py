@@ -26,7 +26,8 @@ from rudp.packetizer import Packetizer
 from rudp.received_packets import ReceivedPackets
 from rudp.rtt import RttEstimator
 from rudp.state import CLOSED_STATES, OPEN_STATES, Input, State, transition
-from rudp.streams import BIDI, UNI, Streams
+from rudp.stream_limits import BIDI, UNI
+from rudp.streams import Streams
 
 __all__ = ["Lifecycle"]
 
@@ -120,7 +121,7 @@ class Lifecycle:
         Raises ProtocolError.
         """
         closing, streams = self._closing, self._streams
-        closing.check(streams.opened_by_peer, streams.received_highest)
+        closing.check(streams.limits.opened_by_peer, streams.received_highest)
         if closing.receiving_ended and streams.has_unread():
             # Before its FIN counts, which would end in order what is none.
             self.abort(unread())

@@ -108,9 +108,11 @@ class Outbound:
         self.made: deque[Train] | None = None
 
     def has_work(self) -> bool:
-        """Whether frames wait to be sent, or an address to be answered or validated."""
+        """Whether frames wait to be sent, now or in time, or an address to be answered or validated."""
         paths = self._paths
-        return bool(self._control.pending) or paths.candidate is not None or paths.response is not None
+        if self._control.pending or self._streams.limits.due is not None:
+            return True
+        return paths.candidate is not None or paths.response is not None
 
     def next_train(self, now: float) -> Train | None:
         """The next train, or None when nothing is due or nothing may go now."""
@@ -218,7 +220,7 @@ class Outbound:
         closing, streams = self._closing, self._streams
         if closing.finished and not (closing.fin_queued or streams.turns.unsent or streams.resets_unacknowledged):
             closing.fin_queued = self._recovery.winding_up = True
-            bidi, uni = streams.opened_by_me
+            bidi, uni = streams.limits.opened_by_me
             self._control.put(wire.Fin(bidi, uni, streams.turns.send_window.used))
 
     def _ask_for_acks(self) -> None:

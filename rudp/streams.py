@@ -1,8 +1,9 @@
-"""All streams of a connection: who may open which, how each begins and ends, the credit the peer has.
+"""All streams of a connection: how each begins and ends, the credit the peer has.
 
-Knows: the streams by id, the limits on their number, the connection's receive window, the totals that a FIN carries.
-Refuses to know: whose turn it is to send (turns.py), packets, time (but for the clock reading given to window tuning)
-and events' readers; words to the peer go into the control queue, words to the application into the list of events.
+Knows: the streams by id, the connection's receive window, the totals that a FIN carries.
+Refuses to know: who may open how many (stream_limits.py), whose turn it is to send (turns.py), packets, time (but for
+the clock reading given to window tuning) and events' readers; words to the peer go into the control queue, words to the
+application into the list of events.
 
 Sources: RFC 9000 sections 2 to 4, 19.4 to 19.11. Costs: all is O(1), or O(ranges) given, but for `finish_sending`,
 `finish_receiving` and `all_acknowledged` (O(streams), once the connection is closing).
@@ -11,25 +12,21 @@ Sources: RFC 9000 sections 2 to 4, 19.4 to 19.11. Costs: all is O(1), or O(range
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from rudp.config import Config
 from rudp.control import ControlQueue
-from rudp.errors import ErrorCode, ProtocolError, StreamClosed, StreamLimitReached, StreamReset, StreamStopped
+from rudp.errors import ErrorCode, ProtocolError, StreamClosed, StreamReset, StreamStopped
 from rudp.events import Event, SendingStopped, StreamOpened, StreamReadable, StreamsAvailable
 from rudp.events import StreamReset as StreamResetEvent
 from rudp.flow_control import ReceiveWindow, connection_window
 from rudp.receive_buffer import FragmentSpace, ReceiveBuffer
-from rudp.stream import Stream, is_client_initiated, is_unidirectional, with_kind
+from rudp.stream import Stream, is_client_initiated, is_unidirectional
+from rudp.stream_limits import StreamLimits
 from rudp.turns import Turns
-from rudp.wire import MaxData, MaxStreamData, MaxStreams, Parameters, ResetStream, StopSending
+from rudp.wire import MaxData, MaxStreamData, Parameters, ResetStream, StopSending
 from rudp.wire import Stream as StreamFrame
 
 __all__ = ["Streams"]
-
-BIDI: Final = 0
-UNI: Final = 1
-KINDS: Final = ("bidirectional", "unidirectional")
 
 
 class Streams:
@@ -37,23 +34,18 @@ class Streams:
 
     # fmt: off
     __slots__ = (
-        "_config", "_control", "_events", "_fragments", "_is_client", "_limit_met", "_peer_stream_limit",
-        "_receiving_finished", "_sending_finished", "_streams", "_sum_of_contiguous", "_sum_of_highest",
-        "_window_maximum", "_zero_ended", "max_streams_mine", "max_streams_peer", "opened_by_me", "opened_by_peer",
-        "opens_left", "receive_window", "resets_unacknowledged", "turns",
+        "_config", "_control", "_events", "_fragments", "_is_client", "_peer_stream_limit", "_receiving_finished",
+        "_sending_finished", "_streams", "_sum_of_contiguous", "_sum_of_highest", "_window_maximum", "_zero_ended",
+        "limits", "receive_window", "resets_unacknowledged", "turns",
     )
     # fmt: on
 
     def __init__(self, config: Config, control: ControlQueue, events: list[Event], *, is_client: bool) -> None:
         self._config, self._control, self._events, self._is_client = config, control, events, is_client
         self._streams: dict[int, Stream] = {}
-        self._peer_stream_limit, self._limit_met = 0, (False, False)
-        # Stream 0 is open on both sides from the start: one client-initiated bidirectional stream is counted already.
-        self.opened_by_me, self.opened_by_peer = ((1, 0), (0, 0)) if is_client else ((0, 0), (1, 0))
-        self.max_streams_peer = (0, 0)
-        self.max_streams_mine = (config.max_streams_bidi, config.max_streams_uni)
+        self._peer_stream_limit = 0
+        self.limits = StreamLimits(config, control, is_client=is_client)
         self._sum_of_highest = self._sum_of_contiguous = self.resets_unacknowledged = 0
-        self.opens_left = float(config.max_stream_opens)  # refilled in time by who knows it
         self._zero_ended = False
         self._sending_finished = self._receiving_finished = False  # by the connection's FIN, ours and the peer's
         initial, maximum = config.initial_receive_window, config.receive_window
@@ -75,12 +67,8 @@ class Streams:
 
     def on_max_streams(self, maximum: int, unidirectional: bool) -> None:
         """MAX_STREAMS received; wakes an application that met the old limit."""
-        kind = int(unidirectional)
-        if maximum > self.max_streams_peer[kind]:
-            self.max_streams_peer = with_kind(self.max_streams_peer, kind, maximum)
-            if self._limit_met[kind]:
-                self._limit_met = with_kind(self._limit_met, kind, False)
-                self._events.append(StreamsAvailable(unidirectional))
+        if self.limits.on_max_streams(int(unidirectional), maximum):
+            self._events.append(StreamsAvailable(unidirectional))
 
     def on_max_data(self, maximum: int) -> None:
         """MAX_DATA received; streams that the old limit held back take their turns again."""
@@ -97,14 +85,7 @@ class Streams:
     def open(self, unidirectional: bool) -> int:
         """Open a stream; its id. Raises StreamLimitReached when the peer admits none now."""
         kind = int(unidirectional)
-        count = self.opened_by_me[kind]
-        if count >= self.max_streams_peer[kind]:
-            self._limit_met = with_kind(self._limit_met, kind, True)
-            raise StreamLimitReached(
-                f"the peer admits {self.max_streams_peer[kind]} {KINDS[kind]} streams at a time and all are in use; "
-                "wait until one has ended, or let the peer's configuration admit more"
-            )
-        self.opened_by_me = with_kind(self.opened_by_me, kind, count + 1)
+        count = self.limits.open(kind)
         stream_id = count << 2 | kind << 1 | (not self._is_client)
         self._create(stream_id)
         self._control.put(StreamFrame(stream_id, 0, b"", False))
@@ -141,27 +122,20 @@ class Streams:
         kind = (stream_id & 0x2) >> 1
         number = stream_id >> 2
         if is_client_initiated(stream_id) == self._is_client:
-            if number >= self.opened_by_me[kind]:
+            if number >= self.limits.opened_by_me[kind]:
                 raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"stream {stream_id} is ours and was never opened")
             return self.find(0) if stream_id == 0 else None
-        if number < self.opened_by_peer[kind]:
+        if number < self.limits.opened_by_peer[kind]:
             return self.find(0) if stream_id == 0 else None
         self.open_by_peer(kind, number + 1)
         return self._streams[stream_id]
 
     def open_by_peer(self, kind: int, count: int) -> None:
         """The peer has opened `count` streams of a kind in all (RFC 9000 section 2.1: lower ids open with a higher)."""
-        if count > self.max_streams_mine[kind]:
-            most = self.max_streams_mine[kind]
-            raise ProtocolError(ErrorCode.STREAM_LIMIT_ERROR, f"{count} streams, {most} admitted")
-        self.opens_left -= max(0, count - self.opened_by_peer[kind])
-        if self.opens_left < 0:
-            raise ProtocolError(ErrorCode.PROTOCOL_VIOLATION, "the peer opens streams faster than max_stream_opens")
-        for number in range(self.opened_by_peer[kind], count):
+        for number in self.limits.open_by_peer(kind, count):
             stream_id = number << 2 | kind << 1 | self._is_client
             self._create(stream_id)
             self._events.append(StreamOpened(stream_id))
-        self.opened_by_peer = with_kind(self.opened_by_peer, kind, max(count, self.opened_by_peer[kind]))
 
     # -- receiving ---------------------------------------------------------------------------------------------
 
@@ -213,16 +187,16 @@ class Streams:
             self._fragments.window = self.receive_window.window
             self._announce_credit()
 
-    def on_reset_stream(self, frame: ResetStream) -> bool:
-        """RESET_STREAM: what was not read is dropped, its credit returned. Whether it is news, and unasked."""
+    def on_reset_stream(self, frame: ResetStream) -> None:
+        """RESET_STREAM: what was not read is dropped, its credit returned."""
         stream = self._lookup_untrusted(frame.stream_id)
         if stream is None:
-            return False
+            return
         receive = stream.receive
         if receive is None or stream.receive_window is None:
             raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"RESET_STREAM for {frame.stream_id}, which we send on")
         if stream.receive_done or (receive.final_size is not None and receive.contiguous == receive.final_size):
-            return False
+            return
         growth = frame.final_size - receive.highest
         if growth > 0:
             stream.receive_window.check(frame.final_size)
@@ -238,8 +212,10 @@ class Streams:
         if not stream.discarding:
             stream.peer_reset_code, stream.reset_unreported = frame.code, True
             self._events.append(StreamResetEvent(frame.stream_id, frame.code))
+            if is_client_initiated(stream.id) != self._is_client:
+                # What answers our STOP_SENDING, or refuses a stream of ours, is as much as we ask for.
+                self.limits.on_reset()
         self._forget_if_done(stream)
-        return not stream.discarding
 
     def read(self, stream_id: int, max_bytes: int, now: float, rtt: float) -> bytes:
         """Up to `max_bytes` in order; b"" when there is nothing now or at the end (`at_eof` tells which).
@@ -495,6 +471,4 @@ class Streams:
         self._zero_ended = self._zero_ended or stream_id == 0
         if is_client_initiated(stream_id) == self._is_client:
             return
-        kind = (stream_id & 0x2) >> 1
-        self.max_streams_mine = with_kind(self.max_streams_mine, kind, self.max_streams_mine[kind] + 1)
-        self._control.put(MaxStreams(self.max_streams_mine[kind], bool(kind)))
+        self.limits.on_ended((stream_id & 0x2) >> 1)

@@ -22,9 +22,10 @@ import pytest
 
 import rudp
 from bench import attacks
+from bench.attack_datagrams import honest_acks
 from bench.attack_list import ATTACKS, Attack
 from bench.hostile import GENEROUS, PEER, SERVER, Peer, forged_syn, spoofed
-from rudp import wire
+from rudp import stream_limits, wire
 from rudp.aio.driver import BUFFERS_PER_WAKEUP
 from rudp.config import Config
 from rudp.ecn import EcnState
@@ -384,46 +385,70 @@ def test_a_stream_beyond_the_limit_ends_the_connection_and_makes_none() -> None:
         broke(peer, ErrorCode.STREAM_STATE_ERROR, "never opened")
 
 
-@pytest.mark.parametrize("most", [1, 200, 1000])
-def test_a_peer_that_resets_streams_faster_than_any_use_ends_its_connection(most: int) -> None:
-    peer = Peer(Config(max_stream_resets=most), read=True)
-    for number in range(2 * most):
-        if not peer.endpoint.connections:
-            break
-        peer.send(wire.ResetStream(number << 2 | 2, 1, 0))
-        peer.now += 1e-5
-    broke(peer, ErrorCode.PROTOCOL_VIOLATION, f"resets more than {most} streams a second")
-    assert most <= number <= 1.05 * most + 1
-    # At a pace that has a use nothing happens.
-    peer = Peer(Config(max_stream_resets=most), read=True)
-    for number in range(2 * most):
-        peer.send(wire.ResetStream(number << 2 | 2, 1, 0))
-        peer.now += 2 / most
+class Opener(Peer):
+    """A peer that opens streams as fast as it is let, and heeds its limit. `opened`: how many so far."""
+
+    def __init__(self, config: Config, *, reset: bool) -> None:
+        super().__init__(config, read=True)
+        self.reset, self.opened, self.limit = reset, 0, config.max_streams_uni
+        self.acks = honest_acks(self)
+
+    def answers(self) -> list[bytes]:
+        found = super().answers()
+        for datagram in found:
+            if datagram[0] in wire.DATA_TYPES and not wire.DATA_TYPES[datagram[0]].canonical:
+                for frame in wire.decode_frames(memoryview(datagram)[wire.DATA_HEADER_SIZE : -4]):
+                    if isinstance(frame, wire.MaxStreams) and frame.unidirectional:
+                        self.limit = max(self.limit, frame.maximum)
+        return found
+
+    def spend(self) -> None:
+        """Open, and end, as many as are admitted, and acknowledge what came."""
+        self.arrive(*next(self.acks))
+        self.answers()
+        while self.opened < self.limit and self.endpoint.connections:
+            stream_id = self.opened << 2 | 2
+            self.opened += 1
+            self.send(wire.ResetStream(stream_id, 1, 0) if self.reset else wire.Stream(stream_id, 0, b"x", fin=True))
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass; nothing but timers wakes the server, and what it says then is answered by more streams."""
+        until = self.now + seconds
+        while (due := self.endpoint.next_timeout()) is not None and due <= until:
+            self.now = max(self.now, due)
+            self.spend()
+            self.answers()
+        self.now = until
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("most", [2, 50, 1000])
+def test_a_peer_is_admitted_streams_no_faster_than_so_many_a_second_and_not_cut_off(most: int, reset: bool) -> None:
+    """However fast it ends or resets those it has; and it is admitted no fewer, without asking."""
+    limits = {"max_stream_resets": most} if reset else {"max_stream_opens": most}
+    at_a_time = Config().max_streams_uni
+    peer = Opener(Config(idle_timeout=0.0, give_up_timeout=10_000.0, **limits), reset=reset)
+    burst = at_a_time + 2 * max(1, most * stream_limits.BURST)
+    for second in range(1, 6):
+        peer.spend()
+        peer.wait(1.0)
+        assert peer.opened <= burst + most * second + 1
     assert peer.server.state is State.ESTABLISHED
-
-
-@pytest.mark.parametrize("most", [1, 50, 1000])
-def test_a_peer_that_opens_streams_faster_than_any_use_ends_its_connection(most: int) -> None:
-    config = Config(max_stream_opens=most)
-
-    def opened(pause: float) -> tuple[Peer, int]:
-        """How many streams, of which each is over before the next, such a pace lets a peer open, of twice the limit."""
-        peer = Peer(config, read=True)
-        for number in range(2 * most):
-            peer.arrive(peer.data(number << 2 | 2, 0, b"x", fin=True))
-            peer.answers()
-            if not peer.endpoint.connections:
-                return peer, number
-            peer.now += pause
-        return peer, 2 * most
-
+    # What is reset costs what is admitted afterwards.
+    assert peer.opened >= most * 5 - (at_a_time if reset else 0)
     # An hour without any isn't saved up.
-    peer, number = opened(0.0)
-    assert number == most
-    broke(peer, ErrorCode.PROTOCOL_VIOLATION, "max_stream_opens")
-    peer, number = opened(1.01 / most)
-    assert number == 2 * most
-    assert peer.server.state is State.ESTABLISHED
+    peer.now += 3600.0
+    peer.answers()
+    before = peer.opened
+    peer.spend()
+    assert most * stream_limits.BURST - 1 <= peer.opened - before <= burst + 1
+
+
+def test_a_peer_that_opens_streams_beyond_its_limit_while_it_waits_ends_its_connection() -> None:
+    peer = Opener(Config(max_stream_opens=2), reset=False)
+    peer.spend()
+    peer.send(wire.Stream(peer.opened << 2 | 2, 0, b"x", fin=True))
+    broke(peer, ErrorCode.STREAM_LIMIT_ERROR, f"{peer.limit} admitted")
 
 
 def test_resets_that_we_asked_for_and_repeated_ones_are_no_attack() -> None:
@@ -437,6 +462,7 @@ def test_resets_that_we_asked_for_and_repeated_ones_are_no_attack() -> None:
         peer.send(wire.ResetStream(stream_id, 0, 7))
         peer.now += 1e-5
     assert peer.server.state is State.ESTABLISHED
+    assert peer.server._streams.limits.owed == (0, 0)
 
 
 def test_data_beyond_the_credit_ends_the_connection_before_it_is_kept() -> None:

@@ -180,7 +180,7 @@ class TestLimits:
 
     def test_a_peer_beyond_the_limit_is_told_so(self) -> None:
         pair = Pair(client=Config(protection="none", max_streams_uni=2))
-        pair.client._streams.max_streams_peer = (128, 100)
+        pair.client._streams.limits.max_streams_peer = (128, 100)
         for _ in range(3):
             pair.client.open_stream(True)
         assert_typed_failure(pair, ErrorCode.STREAM_LIMIT_ERROR)

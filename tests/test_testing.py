@@ -246,7 +246,7 @@ def test_the_checker_of_two_sides_finds_what_one_forgets_to_tell(news: str) -> N
         case "FIN":
             pair.client._closing.fin_queued = True
         case _:
-            pair.server._streams.max_streams_mine = (129, 128)
+            pair.server._streams.limits.max_streams_mine = (129, 128)
     pair.client._control.pending = pair.server._control.pending = None
     with pytest.raises(AssertionError, match="forgotten"):
         invariants.agree(pair.client, pair.server)

@@ -49,6 +49,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "probe_timeout",
         "control",
         "streams",
+        "stream_limits",
         "turns",
         "closing",
         "lifecycle",

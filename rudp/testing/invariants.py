@@ -14,6 +14,7 @@ Sources: RFC 9002 sections 7 (bytes in flight stay within the window) and 7.5 (p
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from operator import le
@@ -64,6 +65,7 @@ def _check_deadlines(connection: Connection) -> None:
         liveness.ping_deadline(connection._streams.turns.flow_blocked, waiting_since),
         None if waiting_since is None else waiting_since + connection.config.give_up_timeout,
         None if liveness.closing_since is None else liveness.closing_since + connection.config.close_timeout,
+        connection._streams.limits.due,
     ]
     due = [at for at in (*acting, connection._outbound.next_timeout(now)) if at is not None]
     assert connection.next_timeout() == min(due, default=None)
@@ -170,7 +172,7 @@ def _check_bounds(connection: Connection) -> None:
     streams, received = connection._streams, connection._received
     assert len(received.ranges) <= MAX_RANGES
     assert connection._recovery.sent_packets.quiet <= MAX_QUIET
-    assert all(map(le, streams.opened_by_peer, streams.max_streams_mine)), "more streams than were admitted"
+    _check_stream_credit(connection)
     space = streams._fragments
     receiving = [stream.receive for stream in streams._streams.values() if stream.receive is not None]
     assert space.held == sum(receive.fragments for receive in receiving), "fragments are counted wrong"
@@ -180,6 +182,19 @@ def _check_bounds(connection: Connection) -> None:
         assert receive.fragments <= max(MAX_FRAGMENTS, receive.window // 8192)
     config = connection.config
     assert streams.receive_window.window <= config.receive_window
+
+
+def _check_stream_credit(connection: Connection) -> None:
+    """For each stream of the peer's that has ended it may open another, now or in time."""
+    streams, config = connection._streams, connection.config
+    limits, mine = streams.limits, int(connection.is_client)
+    assert all(map(le, limits.opened_by_peer, limits.max_streams_mine)), "more streams than were admitted"
+    assert (limits.due is None) == (limits.owed == (0, 0)), "nobody looks for the streams that are owed"
+    held = Counter((stream_id >> 1) & 1 for stream_id in streams._streams if stream_id & 1 == mine)
+    held[0] += not mine and 0 not in streams._streams and not streams._zero_ended
+    for kind, most in enumerate((config.max_streams_bidi, config.max_streams_uni)):
+        ended = limits.opened_by_peer[kind] - held[kind]
+        assert limits.max_streams_mine[kind] + limits.owed[kind] == most + ended, "streams are counted wrong"
 
 
 # -- what leaves ------------------------------------------------------------------------------------------------------
@@ -291,8 +306,8 @@ def _check_limits(sender: Connection, receiver: Connection) -> None:
     theirs, mine = sender._streams, receiver._streams
     _check_grant(theirs.turns.send_window.limit, mine.receive_window.max_data, wire.MaxData, news)
     for kind in (0, 1):
-        granted = mine.max_streams_mine[kind]
-        known = theirs.max_streams_peer[kind]
+        granted = mine.limits.max_streams_mine[kind]
+        known = theirs.limits.max_streams_peer[kind]
         assert known <= granted
         assert known == granted or wire.MaxStreams(granted, bool(kind)) in news, "MAX_STREAMS is forgotten"
     for stream in mine._streams.values():
