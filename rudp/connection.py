@@ -60,7 +60,7 @@ class Connection:
     __slots__ = (
         "_closing", "_config", "_control", "_counters", "_deadlines", "_inbound", "_life", "_liveness", "_now",
         "_opening", "_outbound", "_paths", "_ready", "_received", "_recovery", "_streams", "due", "events", "id",
-        "opened_by", "timers",
+        "opened_by", "reset_by", "timers",
     )
     # fmt: on
 
@@ -106,8 +106,9 @@ class Connection:
             rtt=self._recovery.rtt, packetizer=packetizer, liveness=self._liveness, events=self.events,
         )
         # fmt: on
-        # The endpoint's: who sent the SYN; `next_timeout` as of the last look; when its heap looks again, latest first.
+        # The endpoint's: who sent the SYN; what a RESET says; `next_timeout` when last asked; its heap's, latest first.
         self.opened_by: tuple[Address, int] | None = None
+        self.reset_by: bytes | None = None
         self.due: float | None = None
         self.timers: list[float] = []
         self._wake()

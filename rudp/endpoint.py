@@ -443,6 +443,7 @@ class Endpoint:
             if connection.is_open and connection.peer_reset_token is not None:
                 key = self._secrets.fingerprint(connection.peer_id, connection.peer_reset_token)
                 self._by_reset_token[key] = connection
+                connection.reset_by = key
 
     def _retire(self, connection: Connection, now: float) -> None:
         """Forget an ended connection, but for the reply that late packets get."""
@@ -454,9 +455,8 @@ class Endpoint:
         self._connecting.pop(connection.id, None)
         if connection.opened_by is not None:
             del self._clients[connection.opened_by]
-        if connection.peer_reset_token is not None:
-            token_key = self._secrets.fingerprint(connection.peer_id, connection.peer_reset_token)
-            self._by_reset_token.pop(token_key, None)
+        if connection.reset_by is not None:
+            self._by_reset_token.pop(connection.reset_by, None)
         if connection.linger is not None:
             self._lingering.add(connection.id, connection.linger, now)
 

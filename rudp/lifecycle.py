@@ -128,8 +128,10 @@ class Lifecycle:
             return
         if closing.is_complete(streams.received_total) and closing.peer_fin is not None:
             # Before anybody hears of an end: it may speak of more streams than were admitted.
-            streams.open_by_peer(BIDI, closing.peer_fin.streams_bidi)
-            streams.open_by_peer(UNI, closing.peer_fin.streams_uni)
+            fin, opened = closing.peer_fin, streams.limits.opened_by_peer
+            if opened != (fin.streams_bidi, fin.streams_uni):
+                streams.open_by_peer(BIDI, fin.streams_bidi)
+                streams.open_by_peer(UNI, fin.streams_uni)
             closing.peer_finished = True
             self.state = transition(self.state, Input.PEER_FINISHED)
             self._events.append(PeerFinished())

@@ -129,8 +129,9 @@ class Opening:
         self._liveness.on_peer_idle_timeout(parameters.idle_timeout)
         self.peer_reset_token = parameters.reset_token
         size = self._paths.mtu.open(self._paths.active.remote, parameters.max_datagram_size)
-        self._packetizer.resize(size)
-        self._recovery.set_max_datagram_size(size, now)
+        if size != self._packetizer.datagram_size:
+            self._packetizer.resize(size)
+            self._recovery.set_max_datagram_size(size, now)
 
     def _finish(self, rtt_sample: float | None, now: float) -> None:
         if rtt_sample is not None:

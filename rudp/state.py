@@ -52,6 +52,8 @@ class Input(Enum):
     CLOSE_RECEIVED = "CLOSE or RESET received"
     TIMEOUT = "timeout"
 
+    __hash__ = object.__hash__
+
 
 _ENDINGS: Final = {
     Input.ABORT: State.ABORTED,

@@ -10,6 +10,7 @@ in one `struct` call for every run of fixed-size fields. Interpreted construct i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from struct import Struct as Packer
 from struct import error as struct_error
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -24,6 +25,7 @@ Bytes: TypeAlias = bytes | memoryview
 Rule: TypeAlias = Callable[[Any, Any], bool]
 # Which field of a run, its name, the rule it must pass, and that in words.
 Check: TypeAlias = tuple[int, str, Rule, str]
+Picker: TypeAlias = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 
 class Scalar(NamedTuple):
@@ -38,8 +40,13 @@ class _Step(NamedTuple):
     """A run of fixed-size fields, then (if `counted`) as many items of `item_size` as its last field says."""
 
     packer: Packer
-    constants: tuple[int | None, ...]
-    """Of each field, but for the count; None: it has a value."""
+    constants: tuple[int, ...]
+    values: int
+    """Fields that are neither constants nor the count."""
+    in_order: Picker
+    """All fields in wire order, from the constants, the values and the count."""
+    constants_of: Picker
+    values_of: Picker
     checks: tuple[Check, ...]
     counted: bool
     item_size: int
@@ -115,14 +122,17 @@ class Layout:
 
     def encode(self, *values: Any) -> bytes:
         """The bytes of `values`. Raises ValueError for one that breaks a rule or is too large."""
-        given = iter(values)
+        at = 0
         parts: list[bytes] = []
-        for packer, constants, checks, counted, item_size in self.steps:
-            arguments = [next(given) if constant is None else constant for constant in constants]
+        for packer, constants, count, in_order, _, _, checks, counted, item_size in self.steps:
+            given = constants + values[at : at + count]
+            at += count
             data = b""
             if counted:
-                data = next(given)
-                arguments.append(len(data) // item_size)
+                data = values[at]
+                given += (len(data) // item_size,)
+                at += 1
+            arguments = in_order(given)
             for index, name, rule, text in checks:
                 if not rule(arguments[index], None):
                     raise ValueError(f"{name} {arguments[index]} must be {text}")
@@ -135,17 +145,15 @@ class Layout:
     def decode(self, view: Bytes, position: int) -> tuple[list[Any], int]:
         """Values from `position` on, and where they end. Raises DecodeError or, when short, struct.error."""
         values: list[Any] = []
-        for packer, constants, checks, counted, item_size in self.steps:
+        for packer, constants, _, _, constants_of, values_of, checks, counted, item_size in self.steps:
             found = packer.unpack_from(view, position)
             position += packer.size
             for index, name, rule, text in checks:
                 if not rule(found[index], None):
                     raise DecodeError(f"{name} is {found[index]}, not {text}")
-            for value, constant in zip(found, constants):  # noqa: B905 (the count comes after them)
-                if constant is None:
-                    values.append(value)
-                elif value != constant:
-                    raise DecodeError(f"{value} instead of the constant {constant}")
+            if constants and constants_of(found) != constants:
+                raise DecodeError(f"{constants_of(found)} instead of the constants {constants}")
+            values += values_of(found)
             if counted:
                 stop = position + found[-1] * item_size
                 if stop > len(view):
@@ -174,5 +182,20 @@ def _step(scalars: list[Scalar], names: list[str], counted: bool, item_size: int
     checks = tuple(
         (index, names[index], rule, text) for index, part in enumerate(scalars) for rule, text in part.rules
     )
-    constants = tuple(part.const for part in (scalars[:-1] if counted else scalars))
-    return _Step(packer, constants, checks, counted, item_size)
+    there = range(len(scalars) - counted)
+    fixed = [place for place in there if scalars[place].const is not None]
+    others = [place for place in there if scalars[place].const is None]
+    constants = tuple(const for part in scalars if (const := part.const) is not None)
+    order = [*fixed, *others, *range(len(there), len(scalars))]
+    in_order = _picker([order.index(place) for place in range(len(scalars))])
+    return _Step(
+        packer, constants, len(others), in_order, _picker(fixed), _picker(others), checks, counted, item_size
+    )
+
+
+def _picker(places: list[int]) -> Picker:
+    """The items at these places, as a tuple, in one call of a C function."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    first = places[0] if places else 0
+    return itemgetter(slice(first, first + len(places)))
