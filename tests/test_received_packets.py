@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from rudp.ecn import CE, ECT0, ECT1
-from rudp.received_packets import FEW_BYTES, MAX_RANGES, PATIENCE, ReceivedPackets
+from rudp.received_packets import FEW_BYTES, MAX_RANGES, PATIENCE, TELLINGS, ReceivedPackets
 from rudp.rtt import GRANULARITY, RttEstimator
 from rudp.wire import MAX_ACK_RANGES, UNKNOWN_ACK_DELAY, Ack, AckFrequency
 
@@ -334,6 +334,28 @@ def test_no_range_is_pushed_out_of_the_ack_before_it_was_told(settled: Receiver)
                 told.update(range(start, stop))
             settled.received.on_ack_sent(settled.now)
     assert [number for number in arrived if number not in told and number < 4_000] == []
+
+
+def test_a_range_is_told_by_several_acks_and_no_more_often_than_that() -> None:
+    """Each ACK may be lost; to tell every time of all that was ever told costs both sides more than what is new."""
+    settled, random = Receiver(), Random(1)
+    told: dict[int, int] = {}
+    lengths = []
+    late = [number for number in range(1_000, 6_000) if random.random() < 0.01]
+    for first in range(0, 6_000, 100):
+        for number in range(first, first + 100):
+            if number not in late and random.random() > 0.1:
+                settled.receive(number, number + 1)
+            if number - 150 in late:
+                settled.receive(number - 150, number - 149)
+        ack = settled.ack()
+        lengths.append(len(ack.ranges))
+        for start, stop in ack.ranges:
+            for number in range(start, stop):
+                told[number] = told.get(number, 0) + 1
+    assert sum(lengths[10:]) / len(lengths[10:]) < 60
+    assert [number for number, times in told.items() if times < TELLINGS and number < 5_500] == []
+    assert {number for number in late if number < 5_500} <= told.keys()
 
 
 def test_until_a_sender_asks_for_few_acknowledgements_every_gap_is_told_at_once(settled: Receiver) -> None:
