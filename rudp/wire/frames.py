@@ -220,6 +220,14 @@ _SINGLE_BYTE_RUN: Final = re.compile(
 )
 
 
+# Bytes of one-byte frames that are looked at one by one.
+_MUCH: Final = 64
+
+
+def _is_padding(view: memoryview) -> bool:
+    return view.tobytes() == bytes(len(view))
+
+
 def decode_frames(view: memoryview, ack_ranges: int = MAX_ACK_RANGES) -> list[Frame]:
     """The frames between header and trailer of a packet that isn't canonical, in order. Raises DecodeError.
 
@@ -250,11 +258,14 @@ def decode_frames(view: memoryview, ack_ranges: int = MAX_ACK_RANGES) -> list[Fr
                     frame, position = decode(view, position)
                 frames.append(frame)
                 continue
-            run = _SINGLE_BYTE_RUN.match(view, position)
+            # A probe of the path MTU is one of these and 64 KiB of PADDING: to look at each byte took a millisecond.
+            padded = size - position > _MUCH and _is_padding(view[position + 1 :])
+            run = _SINGLE_BYTE_RUN.match(view, position, position + 1 if padded else size)
             if run is None:
                 raise DecodeError(f"frame type {view[position]:#04x} is unknown or has no place here")
-            frames += [_SINGLE_BYTES[kind] for kind in dict.fromkeys(run[0]) if kind in _SINGLE_BYTES]
-            position = run.end()
+            places = sorted([(at, kind) for kind in _SINGLE_BYTES if (at := run[0].find(kind)) >= 0])
+            frames += [_SINGLE_BYTES[kind] for _, kind in places]
+            position = size if padded else run.end()
     except struct_error as error:
         raise DecodeError("a frame goes beyond its packet") from error
     if len(frames) > MAX_FRAMES:
