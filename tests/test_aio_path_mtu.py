@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 import rudp
+from rudp.aio import driver
 from rudp.train import Train
 from rudp.udp import UdpSocket
 from tests.test_aio import echo, pair, run
@@ -39,16 +40,25 @@ def test_on_loopback_packets_grow_to_what_an_ipv4_datagram_holds() -> None:
     assert (stats.max_datagram_size, stats.path_mtu_state) == (LOOPBACK, "SEARCH_COMPLETE")
 
 
-def test_an_interface_that_refuses_large_datagrams_is_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("when", ["at once", "when it had waited", "as the last of a wake-up"])
+def test_an_interface_that_refuses_large_datagrams_is_learnt_from(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     usual = UdpSocket.send
+    waited: list[Train] = []
+    refused: list[int] = []
 
     def send(sock: UdpSocket, train: Train) -> bool:
         if train.segment_size <= 1392:
             return usual(sock, train)
+        if when == "when it had waited" and train not in waited:
+            waited.append(train)
+            return False
         sock.counters.too_big += 1
+        refused.append(train.segment_size)
         return True
 
     monkeypatch.setattr(UdpSocket, "send", send)
+    if when == "as the last of a wake-up":
+        monkeypatch.setattr(driver, "TRAINS_PER_WAKEUP", 1)
 
     async def main() -> rudp.Stats:
         async with pair(echo, datagram_size_limit=1472) as connection:
@@ -57,6 +67,7 @@ def test_an_interface_that_refuses_large_datagrams_is_learnt_from(monkeypatch: p
 
     stats = run(main())
     assert (stats.max_datagram_size, stats.path_mtu_state) == (1392, "SEARCH_COMPLETE")
+    assert max(map(refused.count, refused)) <= 2, "once on either side"
 
 
 @pytest.mark.parametrize("limit", [1200, 9000])

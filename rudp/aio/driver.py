@@ -76,6 +76,8 @@ class Driver:
         self._flush_due = False
         # Within a callback that ends by sending.
         self._sends_soon = False
+        # Of the socket's count of datagrams that were too big: what the core was told of.
+        self._too_big = 0
         self._most_trains = TRAINS_PER_WAKEUP if sock.capabilities.gso else max(1, TRAINS_PER_WAKEUP // SINGLE_SENDS)
         # Wake-ups in which nothing waited behind a small datagram, and how many more aren't looked into.
         self._alone = 0
@@ -274,29 +276,33 @@ class Driver:
         self._close()
 
     def _send_all(self) -> None:
-        send = self.socket.send
+        send, counters, now = self.socket.send, self.socket.counters, self.loop.time()
         if self._held is not None:
             if not send(self._held):
                 self._await_writable()
                 return
-            self._held = None
-        counters, now = self.socket.counters, self.loop.time()
-        too_big = counters.too_big
+            train, self._held = self._held, None
+            if counters.too_big != self._too_big:
+                self._tell_too_big(train, now)
         left = self._most_trains
         for train in self.core.datagrams_to_send(now):
             if not send(train):
                 self._held = train
                 self._await_writable()
                 return
+            if counters.too_big != self._too_big:
+                self._tell_too_big(train, now)
             left -= 1
             if not left:
                 self.wake()
                 break
-            if counters.too_big != too_big:
-                too_big = counters.too_big
-                self.core.on_datagram_too_big(train, now)
         if left < self._most_trains and self._gathering.silent:
             self._gathering.on_sent()
+
+    def _tell_too_big(self, train: Train, now: float) -> None:
+        """This machine sends nothing of a size that the train had."""
+        self._too_big = self.socket.counters.too_big
+        self.core.on_datagram_too_big(train, now)
 
     def _await_writable(self) -> None:
         if self._writer_armed:
