@@ -29,7 +29,6 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from mmap import mmap
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from rudp.errors import SocketError
@@ -47,6 +46,7 @@ from rudp.udp_options import (
     grow_buffers,
     open_error,
     open_socket,
+    own_memory,
     pack_ancillary,
     parse_extended_error,
     unpack_ancillary,
@@ -147,7 +147,7 @@ class UdpSocket:
         self._error_queue = self._capabilities.error_queue
         self._default_local = None if wildcard else self.local_address
         # Its pages take memory once something comes that is so large. Behind a full buffer there is room for one more.
-        self._view = memoryview(mmap(-1, MERGED_SIZE + RECEIVE_SIZE))
+        self._view = own_memory(MERGED_SIZE + RECEIVE_SIZE)
         self._buffers = [self._view]
         self._ahead: _Arrived | None = None
         self._last_single = self._merged = self._drained = False

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import socket
 import struct
@@ -41,6 +42,7 @@ __all__ = [
     "normalise_address",
     "open_error",
     "open_socket",
+    "own_memory",
     "pack_ancillary",
     "parse_extended_error",
     "unpack_ancillary",
@@ -419,3 +421,10 @@ def connected_peer(sock: socket.socket) -> Address | None:
         return address_from_kernel(sock.getpeername())
     except OSError:
         return None
+
+
+def own_memory(size: int) -> memoryview:
+    """Memory whose pages are taken once they are written to, and which no forked child shares."""
+    if sys.platform == "win32":
+        return memoryview(mmap.mmap(-1, size))
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))

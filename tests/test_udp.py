@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import select
 import socket
 from collections.abc import Iterator
@@ -1084,3 +1085,15 @@ def test_closed_socket_says_so(opened: Opened, offload: bool | None) -> None:
             udp.send(train(remote, pattern(size), 100))
     with pytest.raises(SocketError, match="closed"):
         udp.receive()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_what_a_forked_child_receives_is_nothing_of_its_parents(opened: Opened) -> None:
+    receiver = opened(("127.0.0.1", 0))
+    receiver._view[:6] = b"parent"
+    child = os.fork()
+    if not child:
+        receiver._view[:6] = b"child!"
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert bytes(receiver._view[:6]) == b"parent"
