@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, starmap
+from operator import add
 from typing import Any, Final, TypeAlias
 
 from rudp import packet_number, wire
@@ -173,12 +174,25 @@ class Inbound:
         return None
 
     def _take_canonical(self, view: memoryview, segment_size: int, numbers: Ranges) -> None:
-        for stream_id, offset, data, fin in wire.read_canonical(view, segment_size, self._protection.overhead):
-            self._streams.on_stream_data(stream_id, offset, data, fin)
+        frames = wire.read_canonical(view, segment_size, self._protection.overhead)
+        if len(frames) == 1:
+            self._streams.on_stream_data(*frames[0])
+        else:
+            self._take_with_gaps(frames)
         if len(numbers) == 1:
             self._received.on_received(*numbers[0], self._now, True, self.source[2])
         else:
             self._received.on_received_with_gaps(numbers, self._now, self.source[2])
+
+    def _take_with_gaps(self, frames: list[wire.Stream]) -> None:
+        """STREAM frames of a run that has lost packets, or mends losses: of one stream in one go."""
+        ids, offsets, pieces, fins = zip(*frames, strict=True)
+        if any(fins) or ids.count(ids[0]) < len(ids):
+            for frame in frames:
+                self._streams.on_stream_data(*frame)
+        else:
+            stops = tuple(map(add, offsets, map(len, pieces)))
+            self._streams.on_stream_data(ids[0], offsets[0], b"", False, (offsets, pieces, stops))
 
     def _take_frames(self, packet: memoryview, number: int) -> wire.Close | None:
         ack_eliciting = False
@@ -307,10 +321,10 @@ class Inbound:
                     self._streams.on_acked(stream_id, ranges)
                     ranges = []
                 stream_id = train.stream_id
-                if ranges and ranges[-1][1] == train.offset:
+                if ranges and ranges[-1][1] == train.offset and not train.offsets:
                     ranges[-1] = ranges[-1][0], train.end_offset, train.fin
                 else:
-                    ranges.append((train.offset, train.end_offset, train.fin))
+                    ranges += train.ranges()
             elif train.frames:
                 if ranges:
                     self._streams.on_acked(stream_id, ranges)
@@ -366,7 +380,7 @@ class Inbound:
                 ranges = []
             stream_id = train.stream_id
             if stream_id >= 0:
-                ranges.append((train.offset, train.end_offset, train.fin))
+                ranges += train.ranges()
             else:
                 self.requeue(train)
         if ranges:
@@ -375,7 +389,7 @@ class Inbound:
     def requeue(self, train: SentTrain) -> None:
         """Have what the train carried sent again, in other packets."""
         if train.stream_id >= 0:
-            self._streams.on_lost(train.stream_id, ((train.offset, train.end_offset, train.fin),))
+            self._streams.on_lost(train.stream_id, train.ranges())
         for frame in train.frames:
             if isinstance(frame, StreamRange):
                 self._streams.on_lost(frame.stream_id, ((frame.start, frame.stop, frame.fin),))

@@ -12,8 +12,9 @@ argument), timers, what becomes of the packets (it returns the records that `sen
 A train carries one stream, and of that as many ranges as fit: scattered losses are mended by one train, not
 by one each. Small writes of several streams share a non-canonical packet.
 
-A stream that alone has something to send gets several trains at once, with one record for all packets of a range: to
-decide, number and file costs as much for one train as for eight. They are what one call each would have made.
+Several trains are made at once where there is enough to send, and a stream that alone has something gets one record
+for all their packets: to decide, number and seal costs as much for one train as for eight. They are what one call each
+would have made.
 """
 
 from __future__ import annotations
@@ -215,8 +216,8 @@ class Packetizer:
     def _whole_trains(
         self, packets: int, most: int, turns: Turns, control: ControlQueue, skip_at: int | None
     ) -> int:
-        """How many of `packets` go now: one train where others wait for their turn, else several whole ones."""
-        if turns.ready_count != 1 or control.pending:
+        """How many of `packets` go now: one train where more frames wait, else several whole ones."""
+        if not turns.ready or control.pending:
             return most
         trains = packets // most
         if skip_at is not None and (before_skip := -((self.next_packet_number - skip_at) // most)) < trains:
@@ -273,24 +274,63 @@ class Packetizer:
         return None
 
     def _take_runs(self, turns: Turns, packets: int) -> list[_Run]:
-        """Up to `packets` canonical packets of the stream whose turn it is: a run for each range of its
-        bytes.
+        """Up to `packets` canonical packets of streams by turns: of each one run of all that is lost here and there,
+        and one for each further range.
 
-        Lost ranges come first, each a few packets long, then new data. Only the last packet of a train may be
-        shorter than the others, so a range that ends in one ends the train.
+        Lost ranges come first, each a few packets long, then new data. Only the last packet of a train may be shorter
+        than the others, so a range that ends in one ends the train. Further streams follow if each fills a train.
         """
         runs: list[_Run] = []
-        while not runs and packets > 0 and turns.ready:
+        most = self.packets_per_train
+        while packets > 0 and turns.ready:
             stream = turns.ready[0]
-            # A stream that has nothing, as it was reset since it was given its turn, leaves the line by being asked.
-            while packets > 0 and (run := self._take_run(turns, stream, packets)) is not None:
-                runs.append(run)
-                packets -= run.record.count
-                if run.record.last_size < self.datagram_size:
-                    break
-            if stream.queued:
-                turns.end_turn(stream)
+            # Trains go to one stream each where several wait; the first may have a packet of frames before it.
+            left = packets if len(turns.ready) == 1 else (packets - 1) % most + 1
+            if runs and not self._fills(stream, left):
+                break
+            taken = self._take_turn(turns, stream, left, runs)
+            if runs and taken < left:
+                break
+            packets -= taken
         return runs
+
+    def _fills(self, stream: Stream, packets: int) -> bool:
+        """Whether a stream has so many full packets to send."""
+        return stream.send is not None and stream.send.pending >= packets * self._payload_size
+
+    def _take_turn(self, turns: Turns, stream: Stream, packets: int, runs: list[_Run]) -> int:
+        """Add up to `packets` packets of the stream whose turn it is to `runs`, and end the turn; how many."""
+        left = packets
+        if (scattered := self._take_scattered(turns, stream, left)) is not None:
+            runs.append(scattered)
+            left -= scattered.record.count
+        # A stream that has nothing, as it was reset since it was given its turn, leaves the line by being asked.
+        while left > 0 and (run := self._take_run(turns, stream, left)) is not None:
+            runs.append(run)
+            left -= run.record.count
+            if run.record.last_size < self.datagram_size:
+                break
+        if stream.queued:
+            turns.end_turn(stream)
+        return packets - left
+
+    def _take_scattered(self, turns: Turns, stream: Stream, packets: int) -> _Run | None:
+        """Canonical packets of lost ranges of a stream, their numbers yet to be set; None where there is but one.
+
+        A record for each would cost as much as all else that a lost packet does.
+        """
+        size = self._payload_size
+        offsets = turns.take_scattered(stream, size, packets)
+        if not offsets:
+            return None
+        assert stream.send is not None
+        count = len(offsets)
+        self.packets_retransmitted += count
+        stop, full = offsets[-1] + size, self.datagram_size
+        record = SentTrain(0, count, 0.0, full, full, True, True, stream.id, offsets[0], size, stop)
+        if stop - offsets[0] != count * size:
+            record.offsets = tuple(offsets)
+        return _new_run((record, stream.send.payloads(offsets, size)))
 
     def _take_run(self, turns: Turns, stream: Stream, packets: int) -> _Run | None:
         """Canonical packets of one range of a stream, their numbers yet to be set; None when credit holds it."""
@@ -344,15 +384,12 @@ class Packetizer:
             record.first = number
             record.time_sent = now
             count = record.count
-            headers += wire.canonical_headers(
-                self.destination_id,
-                number,
-                count,
-                record.stream_id,
-                record.offset,
-                record.payload_size,
-                record.fin,
-            )
+            to = self.destination_id
+            if record.offsets:
+                headers += wire.scattered_headers(to, number, record.stream_id, record.offsets)
+            else:
+                where = (record.stream_id, record.offset, record.payload_size, record.fin)
+                headers += wire.canonical_headers(to, number, count, *where)
             payloads += run_payloads
             size += record.packet_size * (count - 1) + record.last_size
             records.append(record)

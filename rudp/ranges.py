@@ -10,6 +10,7 @@ to. Who appends to the lists itself does so to a set that isn't empty.
 
     add        O(log n + joined), O(1) when it extends, repeats or follows the last range (arrival in order)
     extend     O(added) in C
+    unite      O(added + ranges between the lowest and the highest added) in C
     remove     O(log n + touched)
     contains, covers  O(log n);  missing, overlap  O(log n + returned)
     first, last, len, bool  O(1);  pop_first, remove_below  O(log n + removed);  total  O(n) in C
@@ -21,6 +22,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
+from operator import gt
 from typing import Any, Final
 
 __all__ = ["RangeSet"]
@@ -81,6 +84,23 @@ class RangeSet:
         else:
             self.starts, self.stops = starts, stops
         return sum(stops) - sum(starts)
+
+    def unite(self, starts: list[int], stops: list[int]) -> None:
+        """Put in the ranges that begin at `starts` and end at `stops`, in any order; at least one, and none empty."""
+        starts, stops = _joined(starts, stops)
+        if not self.stops:
+            self.starts, self.stops = starts, stops
+            return
+        # What lies behind all that is in is most of it.
+        above = bisect_right(starts, self.stops[-1])
+        behind = starts[above:], stops[above:]
+        if above:
+            low = bisect_left(self.stops, starts[0])
+            high = bisect_right(self.starts, stops[above - 1])
+            starts, stops = [*self.starts[low:high], *starts[:above]], [*self.stops[low:high], *stops[:above]]
+            self.starts[low:high], self.stops[low:high] = _joined(starts, stops)
+        self.starts += behind[0]
+        self.stops += behind[1]
 
     def remove(self, start: int, stop: int) -> None:
         """Take [start, stop) out of the set; what is not in the set is ignored."""
@@ -183,3 +203,11 @@ class RangeSet:
 
     def __repr__(self) -> str:
         return f"RangeSet({list(self)})"
+
+
+def _joined(starts: list[int], stops: list[int]) -> tuple[list[int], list[int]]:
+    """The same integers in ascending ranges that don't touch."""
+    starts, stops = sorted(starts), sorted(stops)
+    # Where a range begins that no other reaches, as many have ended as had begun.
+    apart = list(map(gt, starts[1:], stops))
+    return [starts[0], *compress(starts[1:], apart)], [*compress(stops, apart), stops[-1]]

@@ -4,6 +4,7 @@ Knows: offsets, the bytes, where they end, and how many fragments it may hold.
 Refuses to know: packets, credit (the caller compares `highest` with what it granted), stream ids, who waits.
 
     insert   O(1) in order or behind all there is, and keeps the object given; else O(log n + fragments touched)
+    insert_all   O(pieces + fragments between the first and the last) in C: what fills many gaps comes in one run
     read     O(chunks taken): one large chunk as it is, or small ones joined
     discard  O(1)
 
@@ -19,11 +20,16 @@ Sources: RFC 9000 sections 2.2 (stream data), 3.2 (receiving part of a stream), 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import Any, Final
+from collections.abc import Sequence
+from operator import le
+from typing import Any, Final, TypeAlias
 
 from rudp.errors import BufferFull, ErrorCode, ProtocolError
 
-__all__ = ["FragmentSpace", "ReceiveBuffer"]
+__all__ = ["FragmentSpace", "Pieces", "ReceiveBuffer"]
+
+Pieces: TypeAlias = tuple[Sequence[int], Sequence[bytes], Sequence[int]]
+"""Where several pieces of a stream begin, the pieces, and where they end; at least one."""
 
 # What a fragment is taken to cost beside its bytes (bytes), and how much of that is granted to any stream, and to all
 # of a connection.
@@ -60,10 +66,9 @@ class FragmentSpace:
         self.held = 0
         self.window = window
 
-    @property
-    def full(self) -> bool:
-        """Whether no fragment may be added."""
-        return self.held * FRAGMENT_OVERHEAD >= max(self.window, LEAST_FRAGMENT_SPACE)
+    def has_room(self, more: int) -> bool:
+        """Whether so many fragments may be added."""
+        return (self.held + more - 1) * FRAGMENT_OVERHEAD < max(self.window, LEAST_FRAGMENT_SPACE)
 
 
 class ReceiveBuffer:
@@ -166,6 +171,49 @@ class ReceiveBuffer:
                 self.contiguous = self.read_offset = stop
         if fin:
             self.final_size = stop
+
+    def insert_all(self, offsets: Sequence[int], pieces: Sequence[bytes], stops: Sequence[int]) -> None:
+        """`insert` of several pieces without fin, each of which ends at its place in `stops`."""
+        held, fragments, head = self._offsets, self._fragments, self._fragments_head
+        number = len(fragments) - head
+        # What is sent again comes before the end of what is held, and new data of the same train behind it.
+        before = bisect_left(offsets, held[-1] + len(fragments[-1])) if number else 0
+        if not (
+            offsets[0] >= self.contiguous
+            and all(map(le, stops, offsets[1:]))
+            and min(map(len, pieces)) >= TINY_CHUNK
+            and (self._shared.held + len(pieces) <= FEW_FRAGMENTS or self._has_room(len(pieces)))
+            and self.final_size is None
+            and not self.is_discarded
+            and (not before or self._are_new(offsets[:before], stops))
+        ):
+            for offset, data in zip(offsets, pieces, strict=True):
+                self.insert(offset, data, False)
+            return
+        at = head
+        for offset, piece in zip(offsets[:before], pieces, strict=False):
+            at = bisect_left(held, offset, at)
+            held.insert(at, offset)
+            fragments.insert(at, piece)
+        if not held:
+            self._offsets, self._fragments = list(offsets), list(pieces)
+        elif before < len(offsets):
+            held += offsets[before:]
+            fragments += pieces[before:]
+        if offsets[0] == self.contiguous:
+            self._drain(head)
+        self._shared.held += len(self._fragments) - self._fragments_head - number
+        self.highest = max(self.highest, stops[-1])
+
+    def _are_new(self, offsets: Sequence[int], stops: Sequence[int]) -> bool:
+        """Whether pieces between those places would meet none of the fragments held."""
+        held, fragments, head = self._offsets, self._fragments, self._fragments_head
+        at = head
+        for offset, stop in zip(offsets, stops, strict=False):
+            at = bisect_right(held, offset, at)
+            if (at > head and held[at - 1] + len(fragments[at - 1]) > offset) or (at < len(held) and held[at] < stop):
+                return False
+        return True
 
     def finish_at(self, size: int) -> None:
         """The stream ends at offset `size` (RESET_STREAM). Raises ProtocolError(FINAL_SIZE_ERROR)."""
@@ -294,10 +342,15 @@ class ReceiveBuffer:
 
     def _check_space(self, held: int) -> None:
         """Raise BufferFull when there is no room for one more than `held` fragments."""
+        if not self._has_room(1):
+            raise BufferFull(f"{held} fragments out of order are held already, {self._shared.held} by all streams")
+
+    def _has_room(self, more: int) -> bool:
+        """Whether so many fragments may be held beside those that are."""
+        held = len(self._fragments) - self._fragments_head + more
         space = max(self.window, LEAST_FRAGMENT_SPACE)
         most = max(MAX_FRAGMENTS, self.window // FRAGMENT_WINDOW)
-        if (held + 1) * FRAGMENT_OVERHEAD > space or held >= most or self._shared.full:
-            raise BufferFull(f"{held} fragments out of order are held already, {self._shared.held} by all streams")
+        return held * FRAGMENT_OVERHEAD <= space and held <= most and self._shared.has_room(more)
 
     def _join_tiny(self, index: int, offset: int, fragment: bytes) -> bool:
         """Whether `fragment` was tiny and followed fragment `index` so closely that it became part of it."""
@@ -324,8 +377,15 @@ class ReceiveBuffer:
         offsets, fragments = self._offsets, self._fragments
         if not offsets:
             return
+        ready = self._ready
         while stop < len(offsets) and offsets[stop] == self.contiguous:
-            self._append(fragments[stop])
+            fragment = fragments[stop]
+            if len(fragment) >= TINY_CHUNK:
+                ready.append(fragment)
+                self.contiguous += len(fragment)
+                self._tiny_run = 0
+            else:
+                self._append(fragment)
             stop += 1
         if stop * 2 >= len(offsets):
             del offsets[:stop], fragments[:stop]

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import count as count_from
-from itertools import groupby
 from operator import sub
 from typing import Final, NamedTuple
 
@@ -43,13 +41,18 @@ _new_run: Final = partial(tuple.__new__, Run)
 def read_runs(
     view: memoryview, segment_size: int
 ) -> tuple[int, tuple[int, ...], tuple[int, ...], Sequence[Run]]:
-    """Packets of a received buffer, types and ids by packet, and the runs; of a whole train the first packet's alone.
+    """Packets of a received buffer, types and ids by packet, and the runs; of a single run the first packet's alone.
 
     Raises DecodeError if a packet is shorter than a header.
     """
     if len(view) > segment_size and (train := wire.read_train(view, segment_size)) is not None:
         kind, destination_id, first, count = train
         return count, (kind,), (destination_id,), (_new_run((0, count, ((first, first + count),))),)
+    if len(view) > segment_size and (gapped := wire.read_numbers(view, segment_size)) is not None:
+        kind, destination_id, numbers = gapped
+        if (ranges := _ranges(numbers)) is not None:
+            count = len(numbers)
+            return count, (kind,), (destination_id,), (_new_run((0, count, ranges)),)
     types, ids, numbers = wire.read_headers(view, segment_size)
     return len(types), types, ids, split_runs(types, ids, numbers)
 
@@ -62,7 +65,7 @@ def split_runs(types: tuple[int, ...], ids: tuple[int, ...], numbers: tuple[int,
         return [_new_run((0, 1, ((first, first + 1),)))]
     kind = types[0]
     if kind in wire.DATA_TYPES and types.count(kind) == count and ids.count(ids[0]) == count:
-        if numbers == tuple(range(first, first + count)):
+        if numbers[-1] - first == count - 1 and numbers == tuple(range(first, first + count)):
             return [_new_run((0, count, ((first, first + count),)))]
         if (ranges := _ranges(numbers)) is not None:
             return [Run(0, count, ranges)]
@@ -84,14 +87,10 @@ def split_runs(types: tuple[int, ...], ids: tuple[int, ...], numbers: tuple[int,
 
 def _ranges(numbers: tuple[int, ...]) -> tuple[tuple[int, int], ...] | None:
     """Ascending numbers as ranges; None when they don't ascend, or lie far apart."""
-    # What a number is ahead of its place: the same within a range, and more behind each gap.
-    lead = list(map(sub, numbers, count_from()))
-    if numbers[-1] - numbers[0] >= MAX_SPREAD or lead != sorted(lead):
+    steps = list(map(sub, numbers[1:], numbers))
+    if numbers[-1] - numbers[0] >= MAX_SPREAD or min(steps) < 1:
         return None
-    ranges = []
-    at = 0
-    for ahead, group in groupby(lead):
-        stop = at + len(list(group))
-        ranges.append((ahead + at, ahead + stop))
-        at = stop
-    return tuple(ranges)
+    gaps = [at for at, step in enumerate(steps) if step != 1]
+    starts = [numbers[0], *[numbers[at + 1] for at in gaps]]
+    stops = [*[numbers[at] + 1 for at in gaps], numbers[-1] + 1]
+    return tuple(zip(starts, stops, strict=True))

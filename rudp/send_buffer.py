@@ -5,9 +5,11 @@ Refuses to know: packets, credit (the caller passes the offset it may go up to),
 
     write       O(1): a large `bytes` is kept as it is, a small one waits in the tail; the rest is copied
     next_range  O(1) amortised: lost ranges first, lowest first, then new data; hands each range out once
+    next_scattered, payloads   O(packets): the same of lost ranges, many at once
     slices      O(packets) in one comprehension inside a chunk, O(packets + chunks touched) across chunks
     on_acked    O(log n + ranges touched), frees the chunks of the acknowledged prefix
     on_lost     O(log n + ranges touched), puts back what is not acknowledged
+    on_acked_all, on_lost_all  the same of all ranges that an ACK resolves, with little more for each than a comparison
 
 Nothing costs in proportion to what is queued. Small writes are joined once: when they are handed out, or when
 they amount to a large chunk, so that no packet collects its payload from many small pieces. Acknowledged
@@ -183,6 +185,41 @@ class SendBuffer:
             self.fin_pending = False
         return start, stop - start, fin
 
+    def next_scattered(self, size: int, most: int) -> list[int]:
+        """Hand out lost ranges, lowest first, as the offsets of at most `most` packets of `size` bytes.
+
+        Those that are whole packets; nothing where a single range is lost, which `next_range` hands out as well.
+        """
+        lost = self._lost
+        if len(lost.starts) < 2:
+            return []
+        offsets: list[int] = []
+        for start, stop in lost:
+            if (stop - start) % size or len(offsets) >= most or (self.fin_pending and stop == self.written):
+                break
+            end = start + (most - len(offsets)) * size
+            offsets += range(start, stop if stop < end else end, size)
+        if offsets:
+            lost.remove_below(offsets[-1] + size)
+            self._lost_size -= len(offsets) * size
+        return offsets
+
+    def payloads(self, offsets: Sequence[int], size: int) -> list[memoryview | bytes]:
+        """`size` bytes from each of `offsets`, as `slices` has them; O(offsets), which ascend."""
+        found: list[memoryview | bytes] = []
+        begin = end = 0
+        for offset in offsets:
+            if offset + size > end:
+                index = bisect_right(self._starts, offset, self._head) - 1
+                view = memoryview(self._chunks[index])
+                begin = self._starts[index]
+                end = begin + len(view)
+                if offset + size > end:
+                    found += self.slices(offset, size, size)
+                    continue
+            found.append(view[offset - begin : offset - begin + size])
+        return found
+
     def slices(self, offset: int, length: int, payload_size: int) -> Sequence[memoryview | bytes]:
         """Payloads of consecutive packets that carry [offset, offset + length), `payload_size` bytes each.
 
@@ -219,9 +256,7 @@ class SendBuffer:
         if stop <= offset:
             return 0
         if self._lost_size:
-            for low, high in self._lost.overlap(offset, stop):
-                self._lost_size -= high - low
-                self._lost.remove(low, high)
+            self._take_off_lost(offset, stop)
         acked = self._acked
         if offset > prefix and (not acked.starts or offset > acked.stops[-1]):
             # Behind a gap, as it comes in order after a loss.
@@ -262,9 +297,56 @@ class SendBuffer:
                 self._lost_size += sum([b - a for a, b in lost.missing(low, high)])
             lost.add(low, high)
 
+    def on_acked_all(self, ranges: Sequence[tuple[int, int, bool]]) -> None:
+        """`on_acked` of many ranges, (offset, stop, fin), in one pass."""
+        if len(ranges) == 1:
+            self.on_acked(*ranges[0])
+            return
+        prefix = self.acked_up_to
+        news = [item for item in ranges if item[1] > prefix or item[2]]
+        if self.is_reset or not news:
+            return
+        for offset, stop, fin in news:
+            if fin:
+                self.on_acked(offset, stop, fin)
+            elif self._lost_size:
+                self._take_off_lost(offset, stop)
+        starts, stops, _ = map(list, zip(*news, strict=True))
+        assert max(stops) <= self.sent_up_to, "only what was sent can be acknowledged"
+        acked = self._acked
+        acked.unite(starts, stops)
+        if acked.starts[0] <= prefix:
+            self.acked_up_to = acked.stops[0]
+            acked.remove_below(self.acked_up_to)
+            self._free_chunks()
+
+    def on_lost_all(self, ranges: Sequence[tuple[int, int, bool]]) -> None:
+        """`on_lost` of many ranges, (offset, stop, fin), in one pass."""
+        acked, prefix = self._acked, self.acked_up_to
+        starts: list[int] = []
+        stops: list[int] = []
+        for offset, stop, fin in ranges:
+            at = bisect_right(acked.stops, offset)
+            if fin or offset < prefix or offset == stop or (at < len(acked.starts) and acked.starts[at] < stop):
+                self.on_lost(offset, stop, fin)
+            else:
+                starts.append(offset)
+                stops.append(stop)
+        if not starts or self.is_reset:
+            return
+        assert max(stops) <= self.sent_up_to, "only what was sent can be lost"
+        self._lost.unite(starts, stops)
+        self._lost_size = self._lost.total()
+
     def repeat_first(self, size: int) -> None:
         """The first `size` bytes that are not acknowledged are sent again, if they were sent."""
         self.on_lost(self.acked_up_to, min(self.acked_up_to + size, self.sent_up_to), False)
+
+    def _take_off_lost(self, offset: int, stop: int) -> None:
+        """What arrived after all need not be sent again."""
+        for low, high in self._lost.overlap(offset, stop):
+            self._lost_size -= high - low
+            self._lost.remove(low, high)
 
     def _close_tail(self) -> None:
         tail = self._tail

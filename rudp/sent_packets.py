@@ -4,8 +4,9 @@ Knows: runs of packet numbers, when and how big they were sent, what to send aga
 Refuses to know: why a packet is taken out (acknowledged, lost), what a control frame means, and time.
 
 A train is one entry however many packets it has. Taking out a part of it leaves at most two smaller entries, made by
-arithmetic: packet i of a train carries `payload_size` bytes from `offset + i * payload_size`. A cut makes one new
-train; the one that is cut becomes its lower part. A train with control frames is a single packet and is never split.
+arithmetic: packet i of a train carries `payload_size` bytes from `offset + i * payload_size`, or from `offsets[i]`
+where scattered losses are sent again. A cut makes one new train; the one that is cut becomes its lower part. A train
+with control frames is a single packet and is never split.
 
     add       O(1)
     take      O(log n + entries touched), and a memmove of the list's tail (8 bytes an entry)
@@ -39,9 +40,10 @@ class SentTrain:
 
     Every packet has `packet_size` bytes of UDP payload, the last one `last_size`. `stream_id` is -1 when the
     packets carried no run of one stream; then offset, payload_size, end_offset and fin mean nothing. `fin`
-    rides on the last packet. `frames` is opaque here and belongs to a single packet. `ecn` is the mark it was
-    sent with. `mtu_probe` marks a probe of the path MTU, whose loss says nothing of congestion (RFC 9000 section
-    14.4, RFC 8899 section 3).
+    rides on the last packet. `offsets` are those of packets that don't follow one another in the stream: then all
+    are full, the lowest comes first, and none has the fin. `frames` is opaque here and belongs to a single packet.
+    `ecn` is the mark it was sent with. `mtu_probe` marks a probe of the path MTU, whose loss says nothing of
+    congestion (RFC 9000 section 14.4, RFC 8899 section 3).
     """
 
     first: int
@@ -69,6 +71,7 @@ class SentTrain:
     tx_in_flight: int = 0
     # When it was declared lost, while it is remembered for that.
     time_lost: float = 0.0
+    offsets: tuple[int, ...] = ()
 
     @property
     def stop(self) -> int:
@@ -84,8 +87,14 @@ class SentTrain:
         """Return packets [first, stop) of this train as a train of their own; O(1)."""
         assert self.first <= first < stop <= self.stop, f"[{first}, {stop}) of [{self.first}, {self.stop})"
         has_last = stop == self.stop
-        offset = self.offset + (first - self.first) * self.payload_size
-        end_offset = self.end_offset if has_last else self.offset + (stop - self.first) * self.payload_size
+        offsets = self.offsets
+        if offsets:
+            offsets = offsets[first - self.first : stop - self.first]
+            offset, end_offset = offsets[0], offsets[-1] + self.payload_size
+            offsets = offsets if len(offsets) > 1 else ()
+        else:
+            offset = self.offset + (first - self.first) * self.payload_size
+            end_offset = self.end_offset if has_last else self.offset + (stop - self.first) * self.payload_size
         return SentTrain(
             first,
             stop - first,
@@ -109,6 +118,7 @@ class SentTrain:
             self.lost,
             self.tx_in_flight,
             self.time_lost,
+            offsets,
         )
 
     def split(self, at: int) -> SentTrain:
@@ -118,7 +128,25 @@ class SentTrain:
         self.last_size = self.packet_size
         self.end_offset = rest.offset
         self.fin = False
+        if self.offsets:
+            offsets = self.offsets[: self.count]
+            self.end_offset = offsets[-1] + self.payload_size
+            self.offsets = offsets if self.count > 1 else ()
         return rest
+
+    def ranges(self) -> list[tuple[int, int, bool]]:
+        """What it carried of its stream, (start, stop, fin), ascending; O(1), O(packets) of scattered ones."""
+        if not self.offsets:
+            return [(self.offset, self.end_offset, self.fin)]
+        size, found = self.payload_size, []
+        start = stop = self.offset
+        for offset in self.offsets:
+            if offset != stop:
+                found.append((start, stop, False))
+                start = offset
+            stop = offset + size
+        found.append((start, stop, False))
+        return found
 
 
 # The list of what holds nothing yet, as what remembers losses does for most connections' whole life.
@@ -246,7 +274,8 @@ class SentPackets:
     def drop_oldest(self, number: int) -> None:
         """Forget the `number` oldest entries."""
         if number > 0:
-            self.take(self._trains[0].first, self._trains[number - 1].stop)
+            self._uncount(self._trains[:number])
+            del self._trains[:number]
 
     def leave_path(self) -> None:
         """Stop counting what is held as in flight: it was sent on a path no longer used. O(n)."""

@@ -19,7 +19,7 @@ from rudp.errors import ErrorCode, ProtocolError, StreamClosed, StreamReset, Str
 from rudp.events import Event, SendingStopped, StreamOpened, StreamReadable, StreamsAvailable
 from rudp.events import StreamReset as StreamResetEvent
 from rudp.flow_control import ReceiveWindow, connection_window
-from rudp.receive_buffer import FragmentSpace, ReceiveBuffer
+from rudp.receive_buffer import FragmentSpace, Pieces, ReceiveBuffer
 from rudp.stream import Stream, is_client_initiated, is_unidirectional
 from rudp.stream_limits import StreamLimits
 from rudp.turns import Turns
@@ -139,10 +139,10 @@ class Streams:
 
     # -- receiving ---------------------------------------------------------------------------------------------
 
-    def on_stream_data(self, stream_id: int, offset: int, data: bytes, fin: bool) -> None:
-        """A STREAM frame, or a run of them, arrived.
+    def on_stream_data(self, stream_id: int, offset: int, data: bytes, fin: bool, pieces: Pieces | None = None) -> None:
+        """A STREAM frame, or a run of them, arrived; instead of `data` there may be `pieces` with gaps between them.
 
-        Raises ProtocolError (limits, final size, credit) and BufferFull; before any change of the accounts.
+        Raises ProtocolError (limits, final size, credit) and BufferFull, before any change of the accounts.
         """
         stream = self._streams.get(stream_id) or self._lookup_untrusted(stream_id)
         if stream is None:
@@ -152,13 +152,16 @@ class Streams:
             raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"data on stream {stream_id}, which only we send on")
         if stream.receive_done:
             return
-        growth = (stop := offset + len(data)) - receive.highest
+        growth = (stop := max(pieces[2]) if pieces else offset + len(data)) - receive.highest
         window, whole = stream.receive_window, self.receive_window
         if growth > 0 and (stop > window.max_data or self._sum_of_highest + growth > whole.max_data):
             window.check(stop)
             whole.check(self._sum_of_highest + growth)
         before = receive.contiguous
-        receive.insert(offset, data, fin)
+        if pieces:
+            receive.insert_all(*pieces)
+        else:
+            receive.insert(offset, data, fin)
         if growth > 0:
             self._sum_of_highest += growth
         self._sum_of_contiguous += receive.contiguous - before
@@ -401,8 +404,7 @@ class Streams:
             return
         send = stream.send
         before = send.acked_up_to
-        for start, stop, fin in ranges:
-            send.on_acked(start, stop, fin)
+        send.on_acked_all(ranges)
         self.turns.on_acknowledged(send.acked_up_to - before)
         if send.finished:
             self._forget_if_done(stream)
@@ -412,8 +414,7 @@ class Streams:
         stream = self._streams.get(stream_id)
         if stream is None or stream.send is None or stream.reset_code is not None:
             return
-        for start, stop, fin in ranges:
-            stream.send.on_lost(start, stop, fin)
+        stream.send.on_lost_all(ranges)
         self.turns.enqueue_first(stream)
 
     def prefer(self, stream_id: int) -> None:

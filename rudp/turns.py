@@ -170,6 +170,20 @@ class Turns:
             self.tell_writable(stream)
         return taken
 
+    def take_scattered(self, stream: Stream, size: int, most: int) -> list[int]:
+        """Take what the stream whose turn it is has lost here and there: offsets of at most `most` full packets."""
+        send = stream.send
+        assert send is not None
+        if not send.lost:
+            return []
+        offsets = send.next_scattered(size, most)
+        taken = len(offsets) * size
+        self.retransmitted += taken
+        stream.turn_left -= taken
+        if stream.writable_at is not None:
+            self.tell_writable(stream)
+        return offsets
+
     def tell_writable(self, stream: Stream) -> None:
         """Have the application told, if it asked, once no more than it named waits to be sent."""
         assert stream.send is not None

@@ -48,7 +48,7 @@ RANGES_PER_ACK: Final = 16
 RANGES_PER_PIECE: Final = 8
 NEWEST_RANGES: Final = 32
 
-_NO_RANGES: Final[frozenset[tuple[int, int]]] = frozenset()
+_NO_RANGES: Final[tuple[tuple[int, int], ...]] = ()
 
 
 class Unresolved:
@@ -119,19 +119,26 @@ class Unresolved:
             spurious = self.remembered.take_all(fresh)
         # The next ACK repeats most of these ranges; what they cover is resolved.
         repeats = len(ranges) > 1 and self.outstanding.oldest is not None
-        self._seen_ranges = frozenset(ranges) if repeats else _NO_RANGES
+        self._seen_ranges = ranges if repeats else _NO_RANGES
         if self._vain or len(ranges) > RANGES_PER_ACK:
             made_up = RANGES_PER_ACK + RANGES_PER_PIECE * (len(acked) + len(spurious))
             self._vain = min(max(0, self._vain + len(ranges) - made_up), MOST_VAIN)
             self.ranges_wanted = MAX_ACK_RANGES if self._vain <= MAX_VAIN else NEWEST_RANGES
         return acked, spurious
 
-    def _news(self, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    def _news(self, ranges: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
         """Those of an ACK's ranges that may resolve anything."""
         floor, seen = self._lowest(), self._seen_ranges
         if ranges[-1][1] <= floor:
             ranges = ranges[: bisect_left(ranges, -floor, key=_minus_stop)]
-        return [item for item in ranges if item not in seen]
+        if len(seen) > 1 and seen[1] in ranges:
+            # Nearly always all that was told then, but for the newest of them, is told again, in a row.
+            at = ranges.index(seen[1])
+            stop = min(at + len(seen) - 1, len(ranges))
+            if ranges[at:stop] == seen[1 : 1 + stop - at]:
+                return [*ranges[:at], *ranges[stop:]]
+        told = frozenset(seen)
+        return [item for item in ranges if item not in told]
 
     def remember(self, lost: Iterable[SentTrain], now: float) -> None:
         """Keep what was declared lost and asked for an acknowledgement: one may come yet."""

@@ -126,13 +126,29 @@ def test_what_would_leave_a_train_begun_waits_for_the_next_call() -> None:
     assert sender.train((train + 5) * SIZE).number == train
 
 
-def test_one_train_at_a_time_where_others_wait() -> None:
+@pytest.mark.parametrize("with_ack", [False, True])
+def test_trains_made_at_once_are_of_the_streams_that_wait_by_turns(with_ack: bool) -> None:
     sender = Sender()
-    other = sender.streams.open(True)
-    sender.streams.write(0, bytes(1_000_000), False)
-    sender.streams.write(other, bytes(1_000_000), False)
+    waiting = [0, *[sender.streams.open(True) for _ in range(MAX_TRAINS // 2)]]
+    for stream in waiting:
+        sender.streams.write(stream, bytes(1_000_000), False)
     sender.control.pending = None
-    assert len(sender.train().trains) == 1
+    packets = sender.train(ack=wire.Ack(9, 0.001, ((0, 10),), None) if with_ack else None)
+    assert len(packets.trains) == MAX_TRAINS
+    trains = sender.packetizer.packets_per_train
+    records = packets.records[with_ack:]
+    assert [record.stream_id for record in records] == [*waiting, *waiting][:MAX_TRAINS]
+    assert [record.count for record in records] == [trains - with_ack] + [trains] * (MAX_TRAINS - 1)
+
+
+def test_a_stream_that_has_less_than_a_train_is_left_to_the_next_call() -> None:
+    sender = Sender()
+    first, second = sender.streams.open(True), sender.streams.open(True)
+    for stream, size in ((0, 1_000_000), (first, 30_000), (second, 1_000_000)):
+        sender.streams.write(stream, bytes(size), False)
+    sender.control.pending = None
+    assert {record.stream_id for record in sender.train().records} == {0}
+    assert {record.stream_id for record in sender.train().records} == {first}
 
 
 @pytest.mark.parametrize("skip_at", [1, 53, 54, 55, 108, 109, 1000])
@@ -151,15 +167,22 @@ def test_no_train_begins_where_a_number_may_be_skipped(skip_at: int) -> None:
     st.lists(st.tuples(st.integers(0, 400_000), st.integers(1, 100_000)), max_size=4),
     st.integers(1, 2000),
     st.booleans(),
+    st.integers(1, 3),
 )
-def test_several_trains_are_what_one_call_each_makes(
-    writes: list[int], allowances: list[int], losses: list[tuple[int, int]], first_skip: int, with_ack: bool
+def test_several_trains_are_what_one_call_each_makes(  # noqa: PLR0917
+    writes: list[int],
+    allowances: list[int],
+    losses: list[tuple[int, int]],
+    first_skip: int,
+    with_ack: bool,
+    streams: int,
 ) -> None:
     told = []
     for most in (1, MAX_TRAINS):
         sender = Sender("crc32")
+        ids = [0, *[sender.streams.open(True) for _ in range(streams - 1)]]
         for number, size in enumerate(writes):
-            sender.streams.write(0, bytes([number]) * size, False)
+            sender.streams.write(ids[number % streams], bytes([number]) * size, False)
         trains, skip_at = [], first_skip
         ack = wire.Ack(9, 0.001, ((0, 10),), None) if with_ack else None
         with pytest.MonkeyPatch.context() as patch:
@@ -218,12 +241,14 @@ def test_scattered_losses_share_a_train() -> None:
     for piece in lost:
         sender.streams.on_lost(0, [(piece.offset, piece.end_offset, piece.fin)])
     packets = sender.train(MAX_TRAIN_SIZE)
-    ranges = [(item.offset, item.end_offset) for item in packets.records]
-    assert ranges[: len(lost)] == [(piece.offset, piece.end_offset) for piece in lost]
+    again, new = packets.records
+    ranges = [(start, stop) for start, stop, _ in again.ranges()]
+    assert ranges == [(piece.offset, piece.end_offset) for piece in lost]
+    assert (again.count, new.offset, new.count) == (len(lost), record.end_offset, packets.number - len(lost))
     assert packets.number == MAX_TRAIN_SIZE // SIZE, "new data fills the rest"
     joined = b"".join(packets.trains[0])
     runs = wire.read_canonical(memoryview(joined), SIZE, 0)
-    assert [(run.offset, run.offset + len(run.data)) for run in runs][: len(lost)] == ranges[: len(lost)]
+    assert [(run.offset, run.offset + len(run.data)) for run in runs][: len(lost)] == ranges
 
 
 def test_a_short_range_ends_its_train() -> None:

@@ -55,6 +55,12 @@ class AgainstASet(RuleBasedStateMachine):
         for start, stop in added:
             self.model |= set(range(start, stop))
 
+    @rule(parts=st.lists(st.tuples(st.integers(0, UNIVERSE), st.integers(1, 8)), min_size=1, max_size=6))
+    def unite(self, parts: list[tuple[int, int]]) -> None:
+        self.ranges.unite([start for start, _ in parts], [start + length for start, length in parts])
+        for start, length in parts:
+            self.model |= set(range(start, start + length))
+
     @rule(bounds=BOUNDS)
     def remove(self, bounds: tuple[int, int]) -> None:
         self.ranges.remove(*bounds)

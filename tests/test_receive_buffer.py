@@ -184,6 +184,45 @@ def test_any_order_with_duplicates_gives_the_stream(cuts: list[int], seed: int) 
     assert buffer.fragments == 0
 
 
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 8)), min_size=2, max_size=12), max_size=8),
+    st.sampled_from((TINY_CHUNK // 4, TINY_CHUNK, 3 * TINY_CHUNK)),
+    st.booleans(),
+    st.integers(0, 3),
+)
+def test_pieces_at_once_are_each_of_them_one_after_the_other(
+    runs: list[list[tuple[int, int]]], unit: int, ascending: bool, reads: int
+) -> None:
+    content = b"".join(i.to_bytes(4, "big") for i in range(70 * unit // 4))
+    together, singly = ReceiveBuffer(1 << 20), ReceiveBuffer(1 << 20)
+    for run in runs:
+        places = sorted(run) if ascending else run
+        offsets = [at * unit for at, _ in places]
+        pieces = [content[at * unit : (at + size) * unit] for at, size in places]
+        stops = [offset + len(piece) for offset, piece in zip(offsets, pieces, strict=True)]
+        together.insert_all(offsets, pieces, stops)
+        for offset, piece in zip(offsets, pieces, strict=True):
+            singly.insert(offset, piece, False)
+        for buffer in (together, singly):
+            state = (buffer.contiguous, buffer.highest, buffer._shared.held)
+            assert state == (singly.contiguous, singly.highest, singly._shared.held)
+            assert buffer._shared.held == buffer.fragments
+        assert reads == 0 or together.read(unit * reads) == singly.read(unit * reads)
+    start = together.read_offset
+    assert read_all(together) == content[start : together.contiguous]
+
+
+def test_pieces_beyond_the_room_are_refused_as_one_by_one() -> None:
+    window = MAX_FRAGMENTS * FRAGMENT_OVERHEAD
+    buffer = ReceiveBuffer(window, FragmentSpace(2 * window))
+    offsets = [2 * TINY_CHUNK * (i + 1) for i in range(MAX_FRAGMENTS + 1)]
+    pieces, stops = [bytes(TINY_CHUNK)] * len(offsets), [offset + TINY_CHUNK for offset in offsets]
+    buffer.insert_all(offsets[:-1], pieces[:-1], stops[:-1])
+    with pytest.raises(BufferFull):
+        buffer.insert_all(offsets[-1:], pieces[-1:], stops[-1:])
+    assert buffer.fragments == MAX_FRAGMENTS
+
+
 def test_in_order_data_comes_out_as_the_object_that_arrived() -> None:
     buffer = ReceiveBuffer()
     first, second = bytes(LARGE_CHUNK), bytes(64_400)
@@ -521,9 +560,9 @@ def test_streams_of_a_connection_share_the_room_for_fragments(window: int, most:
     for i in range(most // 2):
         first.insert(2 + 2 * i, b"x", False)
     for i in range(most - most // 2):
-        assert not shared.full
+        assert shared.has_room(1)
         second.insert(2 + 2 * i, b"x", False)
-    assert shared.full
+    assert not shared.has_room(1)
     assert shared.held == first.fragments + second.fragments == most
     for buffer in (first, second):
         with pytest.raises(BufferFull, match=f"{buffer.fragments} fragments .* {most} by all streams"):
@@ -532,9 +571,9 @@ def test_streams_of_a_connection_share_the_room_for_fragments(window: int, most:
             buffer.insert(2 * most, b"x" * TINY_CHUNK, False)
     # In order is always taken, and makes room.
     first.insert(0, b"ab", False)
-    assert (shared.full, shared.held, first.contiguous) == (False, most - 1, 3)
+    assert (shared.has_room(1), shared.held, first.contiguous) == (True, most - 1, 3)
     second.insert(2 * most, b"x", False)
-    assert shared.full
+    assert not shared.has_room(1)
     assert first.discard() > 0
     assert shared.held == second.fragments
 

@@ -68,11 +68,13 @@ def test_numbers_far_apart_are_not_of_one_run() -> None:
     size=st.integers(11, 40),
     rest=st.integers(0, 39),
     changes=st.lists(st.tuples(st.integers(0, 150), st.integers(0, 13), st.integers(1, 255)), max_size=3),
+    gaps=st.lists(st.integers(0, 150), max_size=5),
 )
-def test_a_whole_train_is_read_as_any_other_buffer(
-    first: int, count: int, size: int, rest: int, changes: list[tuple[int, int, int]]
+def test_a_whole_train_is_read_as_any_other_buffer(  # noqa: PLR0917
+    first: int, count: int, size: int, rest: int, changes: list[tuple[int, int, int]], gaps: list[int]
 ) -> None:
-    headers = [wire.data_header(wire.DATA_CANONICAL, 7, first + index) for index in range(count + 1)]
+    numbers = [first + index + sum(gap <= index for gap in gaps) for index in range(count + 1)]
+    headers = [wire.data_header(wire.DATA_CANONICAL, 7, number) for number in numbers]
     data = bytearray(b"".join(header.ljust(size, b"x")[:size] for header in headers[:-1]))
     data += headers[-1].ljust(size, b"x")[: rest % size]
     for packet, place, change in changes:

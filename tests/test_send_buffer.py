@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from itertools import takewhile
 
 import pytest
 from hypothesis import settings
@@ -141,6 +143,37 @@ class AgainstBytes(RuleBasedStateMachine):
             if not self.is_reset:
                 self.states[offset:stop] = self.states[offset:stop].replace(FLYING, LOST)
                 self.fin_pending = self.fin_pending or (fin and not self.fin_acked)
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data(), lost=st.booleans())
+    def resolve_many(self, data: st.DataObject, lost: bool) -> None:
+        """Packets here and there at once: what each of them would change."""
+        which = st.sets(st.integers(0, len(self.sent) - 1), min_size=1, max_size=12)
+        ranges = [self.sent[index] for index in sorted(data.draw(which))]
+        (self.buffer.on_lost_all if lost else self.buffer.on_acked_all)(ranges)
+        for offset, stop, fin in ranges if not self.is_reset else ():
+            if lost:
+                self.states[offset:stop] = self.states[offset:stop].replace(FLYING, LOST)
+                self.fin_pending = self.fin_pending or (fin and not self.fin_acked)
+            else:
+                self.states[offset:stop] = ACKED * (stop - offset)
+                if fin:
+                    self.fin_acked, self.fin_pending = True, False
+
+    @rule(size=st.sampled_from((1000, PACKET)), most=st.integers(1, 12))
+    def send_scattered(self, size: int, most: int) -> None:
+        """Packets of lost ranges that are whole packets, the lowest first; nothing of a single range."""
+        end = len(self.content)
+        ranges = [match.span() for match in re.finditer(LOST + b"+", self.states)]
+        with_fin = end if self.fin_pending else -1
+        whole = takewhile(lambda span: (span[1] - span[0]) % size == 0 and span[1] != with_fin, ranges)
+        expected = [at for start, stop in whole for at in range(start, stop, size)][:most] if len(ranges) > 1 else []
+        found = self.buffer.next_scattered(size, most)
+        assert found == expected
+        assert list(map(bytes, self.buffer.payloads(found, size))) == [self.content[at : at + size] for at in found]
+        for at in found:
+            self.states[at : at + size] = FLYING * size
+            self.sent.append((at, at + size, False))
 
     @rule()
     def finish(self) -> None:

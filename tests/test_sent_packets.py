@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -238,6 +239,21 @@ class AgainstSinglePackets(RuleBasedStateMachine):
             facts = (size + OVERHEAD, ack_eliciting, in_flight, offset, offset + size, fin and is_last)
             self.model[first + index] = facts
         self.next = first + count
+        self.offset = train.end_offset
+
+    @rule(gaps=st.lists(st.integers(0, 2), min_size=2, max_size=20))
+    def add_scattered(self, gaps: list[int]) -> None:
+        """Losses that are sent again: full packets from here and there."""
+        places = list(accumulate(gaps, lambda at, gap: at + 1 + gap))
+        offsets = tuple(self.offset + place * PAYLOAD for place in places)
+        train = stream_train(self.next, len(gaps), offset=offsets[0], offsets=offsets)
+        train.end_offset = offsets[-1] + PAYLOAD
+        carried = [at for start, stop, fin in train.ranges() for at in range(start, stop, PAYLOAD) if not fin]
+        assert carried == list(offsets)
+        self.sent.add(train)
+        for index, offset in enumerate(offsets):
+            self.model[self.next + index] = (PAYLOAD + OVERHEAD, True, True, offset, offset + PAYLOAD, False)
+        self.next += len(gaps)
         self.offset = train.end_offset
 
     @rule(start=st.integers(-5, 150), length=st.integers(1, 100))

@@ -95,7 +95,9 @@ def _carried(connection: Connection) -> dict[int, RangeSet]:
     carried: dict[int, RangeSet] = {}
     for train in connection._recovery.sent_packets:
         if train.stream_id >= 0:
-            carried.setdefault(train.stream_id, RangeSet()).add(train.offset, train.end_offset)
+            held = carried.setdefault(train.stream_id, RangeSet())
+            for start, stop, _ in train.ranges():
+                held.add(start, stop)
         for item in train.frames:
             if isinstance(item, StreamRange):
                 carried.setdefault(item.stream_id, RangeSet()).add(item.start, item.stop)

@@ -22,7 +22,9 @@ from rudp.wire.data import (
     read_canonical,
     read_destination_id,
     read_headers,
+    read_numbers,
     read_train,
+    scattered_headers,
 )
 from rudp.wire.frames import (
     STREAM_HEADER_SIZE,
@@ -95,7 +97,9 @@ __all__ = [
     "read_canonical",
     "read_destination_id",
     "read_headers",
+    "read_numbers",
     "read_train",
+    "scattered_headers",
     "STREAM_HEADER_SIZE",
     "decode_frames",
     "encode_ack",

@@ -4,16 +4,18 @@ Knows: the header of DATA and the canonical packet, whose layout is the same in 
 Refuses to know: other packets and frames, connections, recovery of truncated packet numbers.
 
     read_train        a buffer that is one train, or several   O(packets) in C: its headers grow evenly, as one number
+    read_numbers      packets of one connection, with gaps     O(packets) in C
     read_headers      one sweep over any received buffer       O(packets) in C
     read_canonical    payloads of a run, neighbours merged     O(packets) in C, O(runs) in Python
     canonical_headers headers of a train                       O(packets) in C: they are one long number, and a sum
+    scattered_headers the same of what is sent again           O(packets): their offsets follow no rule
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from itertools import groupby, product, starmap
+from itertools import product, starmap
 from operator import sub
 from struct import Struct as Packer
 from typing import Any, Final
@@ -44,6 +46,11 @@ _canonical_header: Final = Packer(struct_format(DATA_HEADER) + struct_format(STR
 _stream_to_end: Final = Packer(struct_format(STREAM_TO_END))
 _HEADER_CODES: Final = struct_format(DATA_HEADER)[1:]
 _CANONICAL_CODES: Final = f"{DATA_HEADER_SIZE}x{struct_format(STREAM_TO_END)[1:]}"
+# The same with all but the last field in one: packets of one connection, and of one stream, differ in that alone.
+_NUMBER_CODE: Final = _HEADER_CODES[-1]
+_NUMBER_AT: Final = DATA_HEADER_SIZE - Packer(">" + _NUMBER_CODE).size
+_OFFSET_CODE: Final = _CANONICAL_CODES[-1]
+_STREAM_SIZE: Final = _STREAM_TO_END_SIZE - Packer(">" + _OFFSET_CODE).size
 _BLOCK: Final = 128
 # Headers made by one sum: more of them don't cost less each, and what makes them is kept by number.
 _HEADERS_AT_ONCE: Final = 64
@@ -113,6 +120,17 @@ def canonical_headers(  # noqa: PLR0917
     return headers
 
 
+def scattered_headers(
+    destination_id: int, first_packet_number: int, stream_id: int, offsets: Sequence[int]
+) -> list[bytes]:
+    """Headers of canonical packets whose payloads begin at `offsets`: losses that are sent again."""
+    pack = _canonical_header.pack
+    return [
+        pack(DATA_CANONICAL, destination_id, number & 0xFFFF_FFFF, _STREAM, stream_id, offset)
+        for number, offset in enumerate(offsets, first_packet_number)
+    ]
+
+
 @lru_cache(maxsize=128)
 def _header_block(count: int, stride: int) -> tuple[int, int, int, Callable[[bytes], tuple[bytes, ...]]]:
     """What makes the headers of `count` packets out of the first one, each block of bytes being read as one number.
@@ -130,6 +148,17 @@ def _header_block(count: int, stride: int) -> tuple[int, int, int, Callable[[byt
 @lru_cache(maxsize=64)
 def _header_sweep(segment_size: int, count: int) -> Packer:
     return Packer(">" + f"{_HEADER_CODES}{segment_size - DATA_HEADER_SIZE}x" * count)
+
+
+@lru_cache(maxsize=64)
+def _number_sweep(segment_size: int, count: int) -> Packer:
+    return Packer(">" + f"{_NUMBER_AT}s{_NUMBER_CODE}{segment_size - DATA_HEADER_SIZE}x" * count)
+
+
+@lru_cache(maxsize=64)
+def _offset_sweep(segment_size: int, count: int) -> Packer:
+    rest = segment_size - CANONICAL_HEADER_SIZE
+    return Packer(">" + f"{DATA_HEADER_SIZE}x{_STREAM_SIZE}s{_OFFSET_CODE}{rest}x" * count)
 
 
 @lru_cache(maxsize=64)
@@ -241,6 +270,21 @@ def read_train(view: memoryview, segment_size: int) -> tuple[int, int, int, int]
     return type_byte, destination_id, number, others + 1
 
 
+def read_numbers(view: memoryview, segment_size: int) -> tuple[int, int, tuple[int, ...]] | None:
+    """Type, destination id and truncated numbers of packets of one connection and type of DATA; None for all others."""
+    count, rest = divmod(len(view), segment_size)
+    if not 0 < count <= _BLOCK or segment_size < DATA_HEADER_SIZE or 0 < rest < DATA_HEADER_SIZE:
+        return None
+    found = _number_sweep(segment_size, count).unpack_from(view)
+    if rest:
+        found += _number_sweep(rest, 1).unpack_from(view, len(view) - rest)
+    heads, numbers = found[0::2], found[1::2]
+    type_byte, destination_id, _ = _data_header.unpack_from(view)
+    if heads.count(heads[0]) < len(heads) or type_byte not in DATA_TYPES:
+        return None
+    return type_byte, destination_id, numbers
+
+
 def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[Stream]:
     """The STREAM frames of a run of canonical packets, each with a trailer of `overhead` bytes to ignore.
 
@@ -260,17 +304,19 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
     joined = _read_joined(view, segment_size, overhead, count, rest)
     if joined is not None:
         return [joined]
-    found = _blocks(view, segment_size, count, _canonical_sweep)
     payloads = cut(view, segment_size, CANONICAL_HEADER_SIZE, segment_size - overhead, count)
+    kind, stream_id, _ = _stream_to_end.unpack_from(view, DATA_HEADER_SIZE)
+    if kind == _STREAM and stride and not rest:
+        found = _blocks(view, segment_size, count, _offset_sweep)
+        heads = found[0::2]
+        if heads.count(heads[0]) == count:
+            return _join(stream_id, stride, found[1::2], payloads)
+    found = _blocks(view, segment_size, count, _canonical_sweep)
     if rest:
         start = size - rest
         found += _stream_to_end.unpack_from(view, start + DATA_HEADER_SIZE)
         payloads = [*payloads, view[start + CANONICAL_HEADER_SIZE : size - overhead]]
-        count += 1
-    kinds, stream_ids, offsets = found[0::3], found[1::3], found[2::3]
-    if kinds.count(_STREAM) == count and stream_ids.count(first_id := stream_ids[0]) == count and stride and not rest:
-        return _join(first_id, stride, offsets, payloads)
-    return _merge(kinds, stream_ids, offsets, payloads)
+    return _merge(found[0::3], found[1::3], found[2::3], payloads)
 
 
 def _read_joined(view: memoryview, segment_size: int, overhead: int, count: int, rest: int) -> Stream | None:
@@ -301,15 +347,11 @@ def _join(
     """Full packets of one stream with gaps between them, as loss leaves them and as lost ranges are sent again."""
     if max(offsets) + stride >= POSITION_LIMIT:
         raise DecodeError("a stream goes beyond 2^62 bytes")
-    joined: list[Stream] = []
-    at = 0
-    # What an offset is ahead of its place: the same as far as packets follow one another.
-    for _, group in groupby(map(sub, offsets, range(0, stride * len(offsets), stride))):
-        stop = at + len(list(group))
-        data = bytes(payloads[at]) if stop == at + 1 else b"".join(payloads[at:stop])
-        joined.append(_new_stream((stream_id, offsets[at], data, False)))
-        at = stop
-    return joined
+    ends = [at for at, step in enumerate(map(sub, offsets[1:], offsets), 1) if step != stride]
+    return [
+        _new_stream((stream_id, offsets[at], b"".join(payloads[at:end]), False))
+        for at, end in zip([0, *ends], [*ends, len(offsets)], strict=True)
+    ]
 
 
 def _merge(
