@@ -5,7 +5,7 @@ Refuses to know: what packets carried and how an ACK frame is laid out.
 
 Per run of packets that arrived, in this order: `filter_new` (what of it is no duplicate), then `on_received`
 for each part that was accepted. Per received buffer: `end_of_buffer`, which decides whether an ACK is due at
-once; so a buffer asks for one ACK at most. Before sending: `ack_due` (send an ACK even alone) or
+once; so a buffer asks for one ACK at most. Before sending: `deadline` (from then on an ACK goes, even alone) or
 `ack_wanted` (let one ride along), `build_ack`, `on_ack_sent`. When a packet of ours that carried an ACK is
 acknowledged: `on_ack_acked`.
 
@@ -239,14 +239,6 @@ class ReceivedPackets:
         sender asks by a PING once a round trip.
         """
         return self._waiting > 0 and not self._patient
-
-    def ack_due(self, now: float) -> bool:
-        """Whether an ACK is to be sent now, even alone."""
-        return self.deadline is not None and now >= self.deadline
-
-    def next_timeout(self) -> float | None:
-        """When an ACK becomes due; in the past or now when it already is."""
-        return self.deadline
 
     def build_ack(self, now: float, most: int = MAX_ACK_RANGES) -> Ack:
         """Return the ACK frame for now: the `most` newest ranges and how long ago the largest number arrived.

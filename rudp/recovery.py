@@ -277,12 +277,6 @@ class Recovery:
             return "congestion_window"
         return None if self.pacer.allowance(now) else "pacer"
 
-    def pacing_release_time(self, now: float) -> float | None:
-        """When the pacer lets more go; None when it doesn't hold anything back, or the window does too."""
-        if self.congestion.congestion_window <= self.sent_packets.bytes_in_flight:
-            return None
-        return self.pacer.release_time(now)
-
     def unacknowledged_since(self) -> float | None:
         """Since when the peer has acknowledged nothing though it should; None when nothing is outstanding."""
         return self._waiting_since if self.sent_packets.ack_eliciting_in_flight else None

@@ -54,6 +54,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "packet_number": ("packet_number",),
     "ranges": ("ranges",),
     "flow_control": ("flow_control",),
+    "stream_limits": ("stream_limits",),
     "state": ("state",),
     "sent_packets": ("sent_packets",),
     "received_packets": ("received_packets",),

@@ -101,4 +101,4 @@ def test_a_full_window_is_not_app_limited(sender: Sender) -> None:
     assert sender.recorder.others == []
     assert sender.recovery.limited_by(sender.now) == "congestion_window"
     assert sender.recovery.send_allowance(sender.now) == 0
-    assert sender.recovery.pacing_release_time(sender.now) is None
+    assert sender.recovery.pacer.release_time(sender.now) is None

@@ -322,7 +322,7 @@ def figures(endpoint: Endpoint, now: float) -> list[object]:
                 connection.state,
                 list(received.ranges),
                 received.largest,
-                received.next_timeout(),
+                received.deadline,
                 connection._streams.received_total,
                 connection._streams.received_highest,
                 connection.remote_address,

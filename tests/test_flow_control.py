@@ -211,6 +211,17 @@ def test_an_application_that_read_little_grants_little_beyond_a_gap() -> None:
     assert not window.on_ahead(1200 * KIB)
 
 
+def test_a_gap_quadruples_a_window_at_most_and_within_its_bound() -> None:
+    window = ReceiveWindow(MIB, 6 * MIB)
+    window.on_consumed(MIB, 0.0, 0.1)
+    assert window.on_ahead(MIB)
+    assert window.window == 4 * MIB
+    assert window.on_ahead(3 * MIB)
+    assert window.window == 6 * MIB
+    assert not window.on_ahead(4 * MIB)
+    assert window.window == 6 * MIB
+
+
 def test_bytes_dropped_give_credit_back_without_growth() -> None:
     window = ReceiveWindow(100_000, 64 * MIB)
     window.on_consumed(1, 0.0, 0.1)

@@ -330,7 +330,7 @@ def test_wishes_about_acknowledgements_move_them_no_further_than_a_share_of_a_ro
         peer.send(wire.AckFrequency(sequence, threshold, delay, reordering))
         peer.now += 0.5
         peer.send(wire.Ping())
-        due = peer.server._received.next_timeout()
+        due = peer.server._received.deadline
         assert due is None or due <= peer.now + peer.server._recovery.rtt.smoothed_rtt
         peer.now += 0.5
         peer.endpoint.handle_timeout(peer.now)

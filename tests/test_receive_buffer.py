@@ -404,6 +404,26 @@ def test_data_that_runs_into_a_large_fragment_leaves_it_uncopied() -> None:
     assert buffer.read(65536) is large
 
 
+def test_data_that_runs_into_a_large_fragment_leaves_it_uncopied_whatever_lies_before() -> None:
+    buffer = ReceiveBuffer()
+    large = bytes(LARGE_CHUNK)
+    buffer.insert(10, b"ab", False)
+    buffer.insert(50_000, large, False)
+    buffer.insert(5, bytes(5) + b"xx" + bytes(49_990), False)
+    buffer.insert(0, bytes(5), False)
+    assert buffer.read(5) + buffer.read(50_000) == bytes(10) + b"ab" + bytes(49_988)
+    assert buffer.read(65536) is large
+
+
+def test_data_reaches_over_a_short_fragment_behind_a_long_one() -> None:
+    buffer = ReceiveBuffer()
+    buffer.insert(10, b"a" * 30, False)
+    buffer.insert(50, b"bb", False)
+    buffer.insert(5, b"." * 55, False)
+    buffer.insert(0, b"-" * 5, False)
+    assert read_all(buffer) == b"-" * 5 + b"." * 5 + b"a" * 30 + b"." * 10 + b"bb" + b"." * 8
+
+
 def references(chunks: list[bytes]) -> list[int]:
     return [sys.getrefcount(chunks[i]) for i in range(len(chunks))]
 
@@ -621,21 +641,22 @@ def test_a_joined_chunk_is_joined_no_further() -> None:
         assert largest < JOINED_CHUNK + 64 * size
 
 
-def test_room_comes_back_fragment_by_fragment_as_gaps_are_filled() -> None:
-    buffer = ReceiveBuffer(0, FragmentSpace(1 << 40))
-    for i in range(MOST_FRAGMENTS):
+@pytest.mark.parametrize(("window", "most"), [(0, MOST_FRAGMENTS), (400_000, 2_000)])
+def test_room_comes_back_fragment_by_fragment_as_gaps_are_filled(window: int, most: int) -> None:
+    buffer = ReceiveBuffer(window, FragmentSpace(1 << 40))
+    for i in range(most):
         buffer.insert(2 + 4 * i, b"x", False)
     for i in range(100):
         buffer.insert(4 * i, b"ab", False)
         buffer.insert(3 + 4 * i, b"c", False)
-        assert buffer.fragments == MOST_FRAGMENTS - i - 1
+        assert buffer.fragments == most - i - 1
     # Half of the room by what comes behind all, half by what comes between.
     for i in range(50):
-        buffer.insert(4 * MOST_FRAGMENTS + 2 * i, b"y", False)
+        buffer.insert(4 * most + 2 * i, b"y", False)
     for i in range(50):
-        buffer.insert(4 + 4 * (MOST_FRAGMENTS - 100 + i), b"z", False)
-    assert buffer.fragments == MOST_FRAGMENTS
-    for offset in (4 * MOST_FRAGMENTS + 200, 4 + 4 * (MOST_FRAGMENTS - 200)):
+        buffer.insert(4 + 4 * (most - 100 + i), b"z", False)
+    assert buffer.fragments == most
+    for offset in (4 * most + 200, 4 + 4 * (most - 200)):
         with pytest.raises(BufferFull):
             buffer.insert(offset, b"y", False)
 

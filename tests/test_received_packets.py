@@ -37,18 +37,22 @@ class Receiver:
         self.received.on_ack_sent(self.now)
         return ack
 
+    def is_due(self, after: float = 0.0) -> bool:
+        """Whether an ACK goes alone, now or in so many seconds."""
+        deadline = self.received.deadline
+        return deadline is not None and self.now + after >= deadline
+
     def want_due(self) -> None:
-        assert self.received.ack_due(self.now)
+        assert self.is_due()
         assert self.received.ack_pending
 
     def want_due_in(self, seconds: float) -> None:
-        assert not self.received.ack_due(self.now)
-        assert self.received.next_timeout() == pytest.approx(self.now + seconds)
-        assert self.received.ack_due(self.now + seconds + 1e-9)
+        assert not self.is_due()
+        assert self.received.deadline == pytest.approx(self.now + seconds)
+        assert self.is_due(seconds + 1e-9)
 
     def want_nothing_due(self) -> None:
-        assert self.received.next_timeout() is None
-        assert not self.received.ack_due(self.now + 1e9)
+        assert self.received.deadline is None
 
 
 @pytest.fixture
@@ -147,7 +151,7 @@ def test_as_many_small_packets_as_large_ones_bring_forth_an_ack(near: Receiver) 
     for number in range(201, 210):
         near.now += 0.0002
         near.receive(number, number + 1, size=100 * (number - 200))
-        assert not near.received.ack_due(near.now)
+        assert not near.is_due()
     near.receive(210, 211, size=1_000)
     near.want_due()
 
@@ -206,7 +210,7 @@ def test_a_buffer_asks_for_one_ack_at_most(settled: Receiver) -> None:
     received = settled.received
     for first in range(200, 400, 4):
         received.on_received(first, first + 2, settled.now, True, 0)
-        assert not received.ack_due(settled.now)
+        assert not settled.is_due()
     received.end_of_buffer(settled.now, 1_200)
     settled.want_due()
     settled.ack()
@@ -326,7 +330,7 @@ def test_no_range_is_pushed_out_of_the_ack_before_it_was_told(settled: Receiver)
             if first <= number < first + 60:
                 settled.received.on_received(number, number + 1, settled.now, True, 0)
         settled.received.end_of_buffer(settled.now, 1_200)
-        if settled.received.ack_due(settled.now):
+        if settled.is_due():
             # Few go out for that alone: a buffer has five gaps.
             assert settled.now - last >= 0.0015
             last = settled.now
@@ -499,8 +503,8 @@ def test_a_buffer_with_gaps_counts_as_its_ranges_one_by_one(seed: int) -> None:
         for receiver in (whole, single):
             received = receiver.received
             received.end_of_buffer(receiver.now, 1_200)
-            state = [list(received.ranges), received.floor, received.largest, received.next_timeout()]
-            if received.ack_due(receiver.now):
+            state = [list(received.ranges), received.floor, received.largest, received.deadline]
+            if receiver.is_due():
                 state.append(receiver.ack())
             told.append(state)
             receiver.now += 0.004
@@ -657,7 +661,7 @@ class AgainstASet(RuleBasedStateMachine):
         self.model.update(wanted)
         if wanted:
             self.receiver.now += 0.5
-            assert self.received.ack_due(self.receiver.now)
+            assert self.receiver.is_due()
 
     @rule(gap=st.integers(1, 3))
     def receive_many_holes(self, gap: int) -> None:

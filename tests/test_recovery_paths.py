@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rudp.sent_packets import SentTrain
-from tests.sender import RTT, SIZE, Sender, settled_sender
+from tests.sender import RTT, SIZE, Recorder, Sender, settled_sender
 
 sender = pytest.fixture(settled_sender)
 
@@ -26,7 +26,7 @@ def test_allowance_is_what_the_pacer_lets_go(sender: Sender) -> None:
     sender.send(allowance // SIZE)
     assert sender.recovery.send_allowance(sender.now) < SIZE
     assert sender.recovery.limited_by(sender.now) == "pacer"
-    release = sender.recovery.pacing_release_time(sender.now)
+    release = sender.recovery.pacer.release_time(sender.now)
     assert release is not None
     assert sender.now < release <= sender.now + 0.011
     assert sender.recovery.send_allowance(release + 1e-9) >= SIZE
@@ -103,13 +103,31 @@ def test_a_new_path_is_not_paced_at_the_old_rate(sender: Sender) -> None:
     assert sender.recovery.limited_by(sender.now) is None
 
 
+class Shy(Recorder):
+    """A controller that lets little go at once while packets are in flight."""
+
+    burst_packets = 3
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_what_goes_at_once_while_packets_are_in_flight_is_the_controller_s_wish(moved: bool) -> None:
+    sender = Sender(Shy)
+    if moved:
+        sender.recovery.on_path_changed(sender.now, reset=True)
+    sender.recorder.pacing_rate = 100.0 * SIZE
+    sender.settle()
+    sender.send(10)
+    sender.now += 1.0  # time for ten times as many
+    assert sender.recovery.send_allowance(sender.now) == 3 * SIZE
+
+
 def test_a_larger_packet_size_reaches_controller_and_pacer(sender: Sender) -> None:
     sender.recorder.pacing_rate = 100.0 * SIZE
     sender.send(1)
     sender.send(sender.recovery.send_allowance(sender.now) // SIZE)
-    before = sender.recovery.pacing_release_time(sender.now)
+    before = sender.recovery.pacer.release_time(sender.now)
     sender.recovery.set_max_datagram_size(2 * SIZE, sender.now)
-    after = sender.recovery.pacing_release_time(sender.now)
+    after = sender.recovery.pacer.release_time(sender.now)
     assert before is not None
     assert after == pytest.approx(before + 0.010)
     assert sender.recorder.max_datagram_size == 2 * SIZE

@@ -76,6 +76,17 @@ def test_one_packet_that_asked_is_enough_for_a_sample_of_the_newest(sender: Send
     assert sender.recorder.samples[-1].latest_rtt == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize(
+    ("said", "told"), [(0.0, 0.0), (0.010, 0.010), (MAX_ACK_DELAY, MAX_ACK_DELAY), (3600.0, MAX_ACK_DELAY)]
+)
+def test_a_sample_has_the_delay_that_the_peer_may_have(sender: Sender, said: float, told: float) -> None:
+    sender.send(1)
+    sender.advance(0.2)
+    sender.ack((1, 2), delay=said)
+    sender.want_acked((1, 2))
+    assert sender.recorder.samples[-1].ack_delay == told
+
+
 def test_a_loss_counts_what_was_lost_since_its_newest_was_sent_not_before(sender: Sender) -> None:
     sender.send(4)
     sender.advance(RTT)
@@ -188,15 +199,6 @@ def test_the_allowance_is_exact_at_the_edge_of_the_window(sender: Sender) -> Non
         assert recovery.limited_by(sender.now) == ("congestion_window" if room < SIZE else None)
 
 
-def test_a_full_window_is_not_waited_for_by_the_pacer(sender: Sender) -> None:
-    sender.recorder.pacing_rate = 100 * SIZE
-    sender.send(1)
-    sent = sender.send(sender.recovery.send_allowance(sender.now) // SIZE)
-    assert sender.recovery.pacing_release_time(sender.now) is not None
-    sender.recorder.congestion_window = (1 + sent.count) * SIZE
-    assert sender.recovery.pacing_release_time(sender.now) is None
-
-
 def test_an_ack_leaves_the_pace_that_the_controller_wants(sender: Sender) -> None:
     sender.recorder.pacing_rate = 100.0 * SIZE
     sender.send(2)
@@ -286,6 +288,16 @@ def test_numbers_are_skipped_as_drawn_and_controllers_draw_from_the_same() -> No
         assert isinstance(recovery.congestion, Recorder)
         assert recovery.congestion.random is random
         recovery.on_path_changed(1.0, reset=True)
+
+
+def test_who_draws_no_numbers_to_skip_is_never_asked_to() -> None:
+    """And who does is asked from the next drawn on."""
+    assert Recovery(SIZE, Recorder).skip_at is None
+    random = Random(1)
+    recovery = Recovery(SIZE, Recorder, random)
+    skipped = [number for number in range(10_000) if number == recovery.skip_at and recovery.skips(number)]
+    again = Recovery(SIZE, Recorder, Random(1))
+    assert skipped == [number for number in range(10_000) if again.skips(number)]
 
 
 # The end
