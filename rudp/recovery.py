@@ -58,6 +58,8 @@ class TimeoutResult(NamedTuple):
     probes: int
 
 
+# One for all connections: each call of float makes another.
+_NEVER_YET: Final = float("-inf")
 # Shared by all who have nothing to say: their lists stay empty.
 NOTHING_ACKED: Final = AckResult([], [], [])
 NOTHING_DUE: Final = TimeoutResult([], 0)
@@ -110,10 +112,11 @@ class Recovery:
         self._ecn = EcnValidation(ecn)
         self._rate = DeliveryRate(0.0)
         self._detection = LossDetection()
-        self._episode = LossEpisode()
-        self._persistent = PersistentCongestion()
+        # Of this path; made by its first loss, or mark.
+        self._episode: LossEpisode | None = None
+        self._persistent: PersistentCongestion | None = None
         self._path_first = 0
-        self._last_ack_eliciting_sent = float("-inf")
+        self._last_ack_eliciting_sent = _NEVER_YET
         self._waiting_since = 0.0
         # Since when nothing is in flight; None when nothing ever was, on this path.
         self._idle_since: float | None = None
@@ -182,7 +185,7 @@ class Recovery:
         flying = [] if over else [train for train in acked if train.in_flight]
         if flying:
             ecn_ce = self._ecn.on_ack(ack.ecn, flying, raises_largest)
-            if ecn_ce and self._episode.on_marked(flying[-1].time_sent, now):
+            if ecn_ce and self._known_episode().on_marked(flying[-1].time_sent, now):
                 self._detection.on_recovery()
             told = (acked_bytes, lost_bytes, prior_in_flight, has_rtt_sample, ecn_ce)
             self.congestion.on_ack(self._ack_sample(flying, *told, ack.ack_delay, now))
@@ -234,9 +237,8 @@ class Recovery:
         self._rate = DeliveryRate(now)
         self._ecn.restart()
         self._detection.restart()
-        self._episode = LossEpisode()
+        self._episode = self._persistent = None
         self._path_first = self.next_packet_number
-        self._persistent.interrupt()
         self._idle_since = None
         self.app_limited = False
         self.pto_count = 0
@@ -392,6 +394,8 @@ class Recovery:
 
     def _on_lost(self, lost: list[SentTrain], prior_in_flight: int, now: float) -> int:
         """Tell the controller, remember what may yet be acknowledged, return the bytes lost in flight."""
+        if self._persistent is None:
+            self._persistent = PersistentCongestion()
         persistent = self._persistent.on_lost(lost, self._unresolved.skipped, self.rtt)
         # RFC 9000 section 14.4: the loss of a probe of the path MTU says nothing of congestion.
         flying = [train for train in lost if train.in_flight and not train.mtu_probe]
@@ -401,7 +405,7 @@ class Recovery:
             self._ecn.on_lost(flying)
             self._rate.lost += lost_bytes
             newest = flying[-1]
-            if self._episode.on_lost(sum([train.count for train in flying]), newest.time_sent, now):
+            if self._known_episode().on_lost(sum([train.count for train in flying]), newest.time_sent, now):
                 self._detection.on_recovery()
             in_flight, since = self.sent_packets.bytes_in_flight, self._rate.lost - newest.lost
             was = (newest.tx_in_flight, newest.is_app_limited)
@@ -409,10 +413,14 @@ class Recovery:
             self.congestion.on_loss(event)
         if persistent:
             self.rtt.refresh_min_rtt()
-            self._episode.on_persistent_congestion()
+            self._known_episode().on_persistent_congestion()
             self.congestion.on_persistent_congestion(now)
         self._unresolved.remember(lost, now)
         return lost_bytes
+
+    def _known_episode(self) -> LossEpisode:
+        self._episode = self._episode or LossEpisode()
+        return self._episode
 
     def _on_reordered(self, acked: list[SentTrain], spurious: list[SentTrain], prior_largest: int, now: float) -> None:
         """Teach loss detection how late the latest came: the oldest of them, as trains leave in order.
@@ -431,7 +439,8 @@ class Recovery:
             self._detection.on_reordered(late.time_sent, self.rtt, now)
 
     def _on_spurious(self, spurious: list[SentTrain], now: float) -> None:
-        self._persistent.interrupt()
+        if self._persistent is not None:
+            self._persistent.interrupt()
         flying = [train for train in spurious if train.in_flight]
         if not flying:
             return
@@ -439,7 +448,7 @@ class Recovery:
         told = [train for train in flying if not train.mtu_probe]
         if told:
             self.congestion.on_spurious_loss(sum([train.size for train in told]), now)
-            if self._episode.on_spurious(told):
+            if self._episode is not None and self._episode.on_spurious(told):
                 self.congestion.on_loss_undone(now)
 
     def _on_resolved(self, prior_in_flight: int, now: float) -> None:

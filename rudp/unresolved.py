@@ -49,6 +49,9 @@ RANGES_PER_PIECE: Final = 8
 NEWEST_RANGES: Final = 32
 
 _NO_RANGES: Final[tuple[tuple[int, int], ...]] = ()
+# Until there is something to put in, all connections share these.
+_NOTHING: Final = SentPackets()
+_NONE_SKIPPED: Final = RangeSet()
 
 
 class Unresolved:
@@ -69,8 +72,8 @@ class Unresolved:
     def __init__(self) -> None:
         self.next_packet_number = 0
         self.outstanding = SentPackets()
-        self.remembered = SentPackets()
-        self.skipped = RangeSet()
+        self.remembered = _NOTHING
+        self.skipped = _NONE_SKIPPED
         self._seen_ranges = _NO_RANGES
         self._vain = 0
         # How many of its newest ranges the next ACK is to be read with.
@@ -93,6 +96,8 @@ class Unresolved:
         first, expected = train.first, self.next_packet_number
         assert first >= expected, "packet numbers are never reused"
         if first > expected:
+            if self.skipped is _NONE_SKIPPED:
+                self.skipped = RangeSet()
             self.skipped.add(expected, first)
             if len(self.skipped) > MAX_SKIPPED:
                 self.skipped.remove_below(self.skipped.first()[1])
@@ -145,6 +150,8 @@ class Unresolved:
         for train in lost:
             if train.ack_eliciting:
                 train.time_lost = now
+                if self.remembered is _NOTHING:
+                    self.remembered = SentPackets()
                 self.remembered.add(train)
 
     @property

@@ -136,7 +136,7 @@ def tables(document: dict[str, Any]) -> Iterator[Table]:
         yield _contenders(document, found["bulk"])
     if "rpc" in found:
         for depth in options["depths"]:
-            title = f"Request and response: 100 bytes each way, one connection, {depth} at a time"
+            title = f"Requests and answers of 100 bytes, {depth} at a time"
             yield _plain(title, found["rpc"], _rpc(depth))
     if "handshakes" in found:
         for depth in options["depths"]:

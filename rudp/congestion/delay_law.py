@@ -77,6 +77,8 @@ BOUND_GROWTH: Final = 1.01
 BOUND_LEAST: Final = 0.001
 """Where a queue overflows, three fifths of what it holds are the most to want, a millisecond at least; 1 % more each
 round."""
+# One for all connections: each call of float makes another.
+_INFINITY: Final = float("inf")
 
 
 class DelayLaw:
@@ -88,7 +90,7 @@ class DelayLaw:
         self._mean = self._late = self._step = 0.0
         self._rounds = 0
         self._empty = 0
-        self._bound = float("inf")
+        self._bound = _INFINITY
 
     @property
     def mean(self) -> float:

@@ -23,6 +23,8 @@ PAUSE: Final = 1.5
 """Smoothed RTTs without an ACK, while packets were on the way."""
 PAUSE_LEAST: Final = 0.02
 """Seconds; shorter ones are hosts' timers, and cards that gather packets."""
+# One for all connections: each call of float makes another.
+_NEVER_YET: Final = float("-inf")
 
 
 class Standstill:
@@ -31,7 +33,7 @@ class Standstill:
     __slots__ = ("_believed", "_latest", "_moved")
 
     def __init__(self) -> None:
-        self._latest = self._moved = float("-inf")
+        self._latest = self._moved = _NEVER_YET
         self._believed = True
 
     def held_back(self, sample: AckSample) -> bool:
