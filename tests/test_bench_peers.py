@@ -253,6 +253,7 @@ def test_wrong_options_are_told(arguments: list[str], text: str) -> None:
 def test_the_short_form_does_all_works_and_few_runs() -> None:
     options = plan.Options().smoke()
     assert [case.name for case in plan.cases(options)] == ["bulk", "rpc", "handshakes", "idle-50", "held"]
+    assert [case.name for case in plan.cases(options._replace(works=("handshakes",)))] == ["handshakes"]
     assert set(plan.SHORT) <= set(contenders.NAMES)
     assert {case.work for case in plan.cases(options)} == set(process.CLIENTS)
 

@@ -48,7 +48,10 @@ def _known(chosen: Sequence[str], known: Sequence[str], what: str) -> tuple[str,
 
 
 @click.command("peers", short_help="rudp beside other transports: bulk, requests, connections.")
-@click.option("--work", "works", type=names, default=",".join(plan.WORKS), show_default=True, metavar="NAMES")
+@click.option(
+    "--work", "works", type=names, default=",".join(plan.WORKS), show_default=True, metavar="NAMES",
+    help="Or handshakes, the quickest part of connections.",
+)
 @click.option("--contenders", "chosen", type=names, metavar="NAMES", help="All that are there by default.")
 @click.option("--size", type=click.IntRange(1, 100_000), default=DEFAULT.size // 10**6, show_default=True, help="MB.")
 @click.option("--rounds", type=click.IntRange(1, 1000), default=DEFAULT.rounds, show_default=True)
@@ -89,7 +92,7 @@ def peers_command(  # noqa: PLR0917 (click passes all by name)
     Two processes over loopback, all contenders in turns, every byte compared. One that isn't installed is named and
     left out; one that fails or hangs is named, and the others go on.
     """
-    works = _known(works, plan.WORKS, "work")
+    works = _known(works, plan.KNOWN_WORKS, "work")
     if source is not None:
         document = _read(source)
     else:

@@ -14,9 +14,11 @@ from ..machine import machine
 from .interface import Contender, Setup
 from .process import Failed, Run, measure
 
-__all__ = ["ENCRYPTED", "WORKS", "Options", "sweep"]
+__all__ = ["ENCRYPTED", "KNOWN_WORKS", "WORKS", "Options", "sweep"]
 
 WORKS: Final = ("bulk", "rpc", "connections")
+# What can be asked for: the first and quickest part of "connections" alone, too.
+KNOWN_WORKS: Final = (*WORKS, "handshakes")
 # From this many idle connections on they are many: some contenders can't.
 MANY: Final = 2000
 # Who is in the short form for more than bulk.
@@ -64,9 +66,10 @@ def cases(options: Options) -> Iterable[Case]:
         yield Case("bulk", "bulk", "bulk", size, size, options.rounds)
     if "rpc" in options.works:
         yield Case("rpc", "rpc", "rpc", timed, {}, options.rounds)
+    if "connections" in options.works or "handshakes" in options.works:
+        yield Case("handshakes", "handshakes", "handshakes", timed, {}, options.rounds)
     if "connections" not in options.works:
         return
-    yield Case("handshakes", "handshakes", "handshakes", timed, {}, options.rounds)
     for count in options.idle:
         many = count >= MANY
         script = {"count": count, "seconds": 2 * options.seconds, "talking": not many}
