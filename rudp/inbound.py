@@ -108,6 +108,8 @@ class Inbound:
 
     def _fresh_of_ranges(self, view: memoryview, segment_size: int, ranges: Ranges) -> list[Part]:
         """The same of packets with gaps between their numbers."""
+        if not self._protection.overhead and ranges[0][0] > self._received.largest:
+            return [(ranges, view)]  # nothing tells whether a packet is damaged
         pieces: list[tuple[memoryview, tuple[int, ...]]] = []
         at = 0
         for first, stop in ranges:

@@ -94,14 +94,16 @@ class LossDetection:
         if oldest is None or oldest.first > largest_acknowledged:
             return []
         delay = self.delay(rtt)
-        stop = 0 if self.reordering_seen else largest_acknowledged - PACKET_THRESHOLD + 1
+        lost = []
+        if not self.reordering_seen and (stop := largest_acknowledged - PACKET_THRESHOLD + 1) > oldest.first:
+            lost = sent.take(oldest.first, stop)
+        stop = 0
         for train in sent:
             if train.first > largest_acknowledged:
                 break
-            if train.time_sent + delay <= now:
-                stop = max(stop, train.stop)
-            elif train.stop > stop:
-                # The same sum as above, or rounding could have the timer fire and find nothing.
+            if train.time_sent + delay > now:
+                # The same sum, or rounding could have the timer fire and find nothing.
                 self.loss_time = train.time_sent + delay
                 break
-        return sent.take(oldest.first, stop) if stop > oldest.first else []
+            stop = train.stop
+        return lost + sent.take(oldest.first, stop) if stop else lost

@@ -71,8 +71,9 @@ class RangeSet:
 
     def extend(self, ranges: Sequence[tuple[int, int]]) -> int:
         """Put in ascending ranges that don't touch one another and begin above all that is in; how many integers."""
-        starts = [start for start, _ in ranges]
-        stops = [stop for _, stop in ranges]
+        starts: list[int]
+        stops: list[int]
+        starts, stops = map(list, zip(*ranges, strict=True))
         if self.stops and starts[0] <= self.stops[-1]:
             assert starts[0] == self.stops[-1], f"{ranges[0]} is not above the set"
             self.stops[-1] = stops[0]

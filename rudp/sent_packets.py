@@ -123,15 +123,44 @@ class SentTrain:
 
     def split(self, at: int) -> SentTrain:
         """Keep the packets below number `at` and return the others as a train of their own; O(1)."""
-        rest = self.piece(at, self.first + self.count)
-        self.count = at - self.first
+        kept, offsets, size = at - self.first, self.offsets, self.payload_size
+        assert 0 < kept < self.count, f"{at} does not cut [{self.first}, {self.stop})"
+        if offsets:
+            offset, end_offset = offsets[kept], offsets[kept - 1] + size
+        else:
+            offset = end_offset = self.offset + kept * size
+        # As `piece` makes it; every gap that an ACK tells of takes two of them.
+        rest = SentTrain(
+            at,
+            self.count - kept,
+            self.time_sent,
+            self.packet_size,
+            self.last_size,
+            self.ack_eliciting,
+            self.in_flight,
+            self.stream_id,
+            offset,
+            size,
+            self.end_offset,
+            self.fin,
+            self.frames,
+            self.ecn,
+            self.mtu_probe,
+            self.delivered,
+            self.delivered_time,
+            self.first_sent_time,
+            self.is_app_limited,
+            self.lost,
+            self.tx_in_flight,
+            self.time_lost,
+        )
+        if offsets:
+            rest.offsets = offsets[kept:] if rest.count > 1 else ()
+            self.offsets = offsets[:kept] if kept > 1 else ()
+        self.count = kept
         self.last_size = self.packet_size
-        self.end_offset = rest.offset
+        self.end_offset = end_offset
         self.fin = False
-        if self.offsets:
-            offsets = self.offsets[: self.count]
-            self.end_offset = offsets[-1] + self.payload_size
-            self.offsets = offsets if self.count > 1 else ()
         return rest
 
     def ranges(self) -> list[tuple[int, int, bool]]:
