@@ -42,6 +42,8 @@ GENEROUS = wire.Parameters(
 # An input may make something due at once, and that again; never for long.
 ROUNDS: Final = 4
 READ_SIZE: Final = 65_536
+# A tuple that is made once: a union made for each event took a tenth of what the bench measured.
+TO_READ: Final = (StreamReadable, StreamReset)
 
 
 def spoofed(number: int) -> Address:
@@ -126,7 +128,7 @@ class Peer:
             connection, event = item
             if isinstance(event, Terminated):
                 self.ends.append(event.error)
-            elif self.read and isinstance(event, StreamReadable | StreamReset):
+            elif self.read and isinstance(event, TO_READ):
                 try:
                     # As much as a call gives: less than that is all there is.
                     while len(connection.receive(event.stream_id, READ_SIZE)) == READ_SIZE:

@@ -38,10 +38,10 @@ class ReceiveWindow:
 
     `max_data`: total the peer may send, as told to it. `window`: bytes granted beyond what is consumed.
     `maximum`: bound of `window`. `consumed`: total the application has read, or that was dropped on its
-    behalf.
+    behalf. `due_at`: when so much is consumed the peer is to be told of new credit.
     """
 
-    __slots__ = ("_round_consumed", "_round_start", "consumed", "max_data", "maximum", "window")
+    __slots__ = ("_round_consumed", "_round_start", "consumed", "due_at", "max_data", "maximum", "window")
 
     def __init__(self, initial: int, maximum: int) -> None:
         assert 0 <= initial <= maximum, "the first window lies within its bound"
@@ -49,6 +49,7 @@ class ReceiveWindow:
         self.window = initial
         self.maximum = maximum
         self.consumed = 0
+        self._set_due()
         # When the round being measured began (seconds), None before the first read, and `consumed` then.
         self._round_start: float | None = None
         self._round_consumed = 0
@@ -85,6 +86,7 @@ class ReceiveWindow:
         needed += ahead
         if needed * 4 > self.window:
             self.window = min(max(int(needed * 8), self.window), self.window * 4, self.maximum)
+            self._set_due()
 
     def on_ahead(self, ahead: int) -> bool:
         """So many bytes have arrived beyond a gap, and all before it is read; whether the window grew.
@@ -96,6 +98,7 @@ class ReceiveWindow:
             return False
         before = self.window
         self.window = max(min(ahead * 8, before * 4, self.consumed * 32, self.maximum), before)
+        self._set_due()
         return self.window > before
 
     def on_discarded(self, size: int) -> None:
@@ -104,20 +107,23 @@ class ReceiveWindow:
         self._round_consumed += size
 
     def update_due(self) -> int | None:
-        """The new `max_data` to tell the peer, granted by this call; None while it would be a silly update.
+        """The new `max_data` to tell the peer, granted by this call; None while it would be a silly update."""
+        if self.consumed < self.due_at:
+            return None
+        self.max_data = self.consumed + self.window
+        self._set_due()
+        return self.max_data
 
-        Due when it is a quarter of the window more than the peer was told, and no silly little: at least
-        half the window or a packet.
+    def _set_due(self) -> None:
+        """New credit is due when it is a quarter of the window more than the peer was told, and no silly little.
+
+        That is at least half the window or a packet.
         """
         window = self.window
-        grant = self.consumed + window
         least = window // 4
         if least < COMMON_PACKET:
             least = max(min(window // 2, COMMON_PACKET), 1)
-        if grant - self.max_data < least:
-            return None
-        self.max_data = grant
-        return grant
+        self.due_at = self.max_data - window + least
 
 
 class SendWindow:

@@ -148,7 +148,7 @@ class ReceiveBuffer:
         if stop > self.contiguous and not self.is_discarded:
             offsets = self._offsets
             if offset == self.contiguous and not offsets:
-                if stop - offset >= TINY_CHUNK:
+                if stop - offset >= TINY_CHUNK or not self._ready:
                     self._ready.append(data)
                     self.contiguous = stop
                     self._tiny_run = 0

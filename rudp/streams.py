@@ -258,10 +258,13 @@ class Streams:
         """The application read so much of a stream: credit for it, the stream's and the connection's."""
         window.on_consumed(size, now, rtt, receive.highest - receive.contiguous)
         receive.window = window.window
-        self._announce_stream_credit(stream_id, receive, window)
-        self.receive_window.on_consumed(size, now, rtt, self._sum_of_highest - self._sum_of_contiguous)
-        self._fragments.window = self.receive_window.window
-        self._announce_credit()
+        if window.consumed >= window.due_at:
+            self._announce_stream_credit(stream_id, receive, window)
+        whole = self.receive_window
+        whole.on_consumed(size, now, rtt, self._sum_of_highest - self._sum_of_contiguous)
+        self._fragments.window = whole.window
+        if whole.consumed >= whole.due_at:
+            self._announce_credit()
 
     def _return_credit(self, count: int) -> None:
         """`count` bytes were dropped on the application's behalf: the connection's credit for them comes back."""

@@ -65,6 +65,7 @@ _ACK_RANGE_SIZE: Final = _ack_range.size
 _MICROSECONDS: Final = 1_000_000
 _LARGEST_U32: Final = 2**32 - 1
 STREAM_HEADER_SIZE: Final = _stream.size
+_unpack_stream: Final = _stream.unpack_from
 
 
 def stream_frame_header(stream_id: int, offset: int, length: int, fin: bool) -> bytes:
@@ -136,14 +137,14 @@ def _decode_ack(view: memoryview, position: int, most: int = MAX_ACK_RANGES) -> 
 
 
 def _decode_stream(view: memoryview, position: int) -> tuple[Stream, int]:
-    kind, stream_id, offset, length = _stream.unpack_from(view, position)
-    start = position + _stream.size
+    kind, stream_id, offset, length = _unpack_stream(view, position)
+    start = position + STREAM_HEADER_SIZE
     stop = start + length
     if stop > len(view):
         raise DecodeError("a STREAM frame goes beyond its packet")
     if offset + length >= POSITION_LIMIT:
         raise DecodeError("a stream goes beyond 2^62 bytes")
-    return _new_stream((stream_id, offset, bytes(view[start:stop]), kind == _STREAM_LENGTH_FIN)), stop
+    return _new_stream((stream_id, offset, view[start:stop].tobytes(), kind == _STREAM_LENGTH_FIN)), stop
 
 
 _Decoder: TypeAlias = Callable[[memoryview, int], tuple[Frame, int]]
