@@ -51,7 +51,7 @@ ENDS: Final = (
     ("idle-connections", 1_000.0, 1.5),
     ("connections", 1_000.0, 1.6),
     ("gaps", float(16 << 20), 1.6),
-    ("loss", 10.0, 3.0),
+    ("loss", 10.0, 2.6),
 )
 
 
