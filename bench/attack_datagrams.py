@@ -81,8 +81,8 @@ def early_acks(peer: Peer) -> Iterator[Datagram]:
 def tiny_ack_ranges(peer: Peer) -> Iterator[Datagram]:
     """Every second packet acknowledged, each in a range of its own; then the others, and from the first on again."""
     server = peer.server
-    skipped = server._recovery._unresolved.skipped
     for turn in count():
+        skipped = server._recovery._unresolved.skipped
         newest = server._recovery.next_packet_number - 1 - turn % 2
         numbers = [number for number in range(newest, max(0, newest - 256), -2) if number not in skipped]
         ranges = tuple((number, number + 1) for number in numbers)

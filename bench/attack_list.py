@@ -67,6 +67,8 @@ class Attack(NamedTuple):
     most_calls: int = 650
     # Datagrams after which its cost is that of all further ones.
     least: int = 0
+    # Whether it ends the connection: a row whose attacker is found out by accident measures nothing.
+    ends: bool = False
 
 
 _NEVER_SENT: Final = wire.Ack(1 << 40, 0.0, ((1 << 40, (1 << 40) + 1),), None)
@@ -201,6 +203,7 @@ ATTACKS: Final = (
         "PROTOCOL_VIOLATION, with the number",
         ("test_acknowledging_a_packet_never_sent_ends_the_connection_and_is_named",),
         packets(lambda _: [_NEVER_SENT]),
+        ends=True,
     ),
     Attack(
         "acknowledging early",
@@ -210,6 +213,7 @@ ATTACKS: Final = (
         early_acks,
         talking,
         like=honest_acks,
+        ends=True,
     ),
     Attack(
         "tiny ACK ranges",
@@ -300,6 +304,7 @@ ATTACKS: Final = (
         "STREAM_LIMIT_ERROR before anything is made",
         ("test_a_stream_beyond_the_limit_ends_the_connection_and_makes_none",),
         packets(lambda _: [wire.ResetStream(1 << 60, 0, 0)]),
+        ends=True,
     ),
     Attack(
         "open-and-reset loops",
@@ -330,6 +335,7 @@ ATTACKS: Final = (
         "FLOW_CONTROL_ERROR before a byte is kept",
         ("test_data_beyond_the_credit_ends_the_connection_before_it_is_kept",),
         packets(lambda _: [stream(0, 1 << 40, b"x")]),
+        ends=True,
     ),
     Attack(
         "overlapping data with other bytes",
@@ -362,6 +368,7 @@ ATTACKS: Final = (
         "FRAME_ENCODING_ERROR, whatever the bytes",
         ("test_frames_cut_at_every_length_end_the_connection_with_one_error",),
         truncated,
+        ends=True,
     ),
     Attack(
         "legal frames in the wrong state",

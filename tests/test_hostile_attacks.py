@@ -652,6 +652,17 @@ def test_a_datagram_of_an_attack_takes_so_many_calls_and_no_more(attack: Attack)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_an_attack_goes_on_unless_ending_the_connection_is_what_stands_against_it(attack: Attack) -> None:
+    peer = attack.prepare()
+    for data, remote in islice(attack.datagrams(peer), 1_500):
+        peer.arrive(data, remote)
+        peer.answers()
+        peer.now += 1 / attacks.RATE
+    assert (peer.endpoint.stats().violations > 0) == attack.ends
+    assert bool(peer.ends) == attack.ends
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_an_attack_holds_no_more_than_twice_what_honest_load_does(
     attack: Attack, honest_memory: dict[str, int]
 ) -> None:
