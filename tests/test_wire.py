@@ -519,3 +519,16 @@ def test_of_an_acks_ranges_as_many_are_read_as_are_wanted_and_the_others_not_eve
     for size in range(1, len(encoded)):
         with pytest.raises(DecodeError):
             wire.decode_frames(memoryview(encoded[:size]), 2)
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 66, 1_400, 65_478])
+@pytest.mark.parametrize("first", [FrameType.PADDING, FrameType.PING, FrameType.IMMEDIATE_ACK])
+def test_padding_of_any_length_is_left_out_and_hides_nothing(size: int, first: FrameType) -> None:
+    kinds = {FrameType.PING: [wire.Ping()], FrameType.IMMEDIATE_ACK: [wire.ImmediateAck()]}
+    data = bytes([first]) + bytes(size)
+    assert wire.decode_frames(memoryview(data)) == kinds.get(first, [])
+    for kind, last in kinds.items():
+        found = wire.decode_frames(memoryview(data + bytes([kind]) + bytes(size)))
+        assert found == (last if kind is first else kinds.get(first, []) + last)
+    with pytest.raises(DecodeError):
+        wire.decode_frames(memoryview(data + b"\xff"))
