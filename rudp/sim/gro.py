@@ -12,7 +12,6 @@ Sources: Linux net/ipv4/udp_offload.c (what is merged); design of the train.
 from __future__ import annotations
 
 from functools import partial
-from itertools import repeat
 from random import Random
 from typing import Final, NamedTuple
 
@@ -50,19 +49,19 @@ def split(train: Train, source: Address, now: float) -> Batch:
 
     Raises SimulationError for a train that a kernel would refuse.
     """
-    data = b"".join(train.buffers)
-    size = train.segment_size
+    buffers, size, stated, _, remote, ecn = train
+    data = b"".join(buffers)
     total = len(data)
-    if total != train.size or total > MAX_PAYLOAD or total > MAX_SEGMENTS * size:
+    if total != stated or total > MAX_PAYLOAD or total > MAX_SEGMENTS * size:
         raise SimulationError(
-            f"no kernel sends this train: {total} bytes in {len(train.buffers)} buffers, stated size "
-            f"{train.size}, segment size {size} (at most {MAX_SEGMENTS} segments and {MAX_PAYLOAD} bytes)"
+            f"no kernel sends this train: {total} bytes in {len(buffers)} buffers, stated size {stated}, "
+            f"segment size {size} (at most {MAX_SEGMENTS} segments and {MAX_PAYLOAD} bytes)"
         )
     if total <= size:
-        return [(now, _new_datagram((data, source, train.remote, train.ecn)))]
-    pieces = [data[start : start + size] for start in range(0, total, size)]
-    columns = zip(pieces, repeat(source), repeat(train.remote), repeat(train.ecn))
-    return list(zip(repeat(now), map(_new_datagram, columns)))
+        return [(now, _new_datagram((data, source, remote, ecn)))]
+    return [
+        (now, _new_datagram((data[start : start + size], source, remote, ecn))) for start in range(0, total, size)
+    ]
 
 
 def merge(batch: Batch, probability: float, random: Random) -> list[Received]:

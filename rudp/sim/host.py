@@ -121,23 +121,15 @@ class Host:
         Raises Stalled if the application's answers to events cause events without end.
         """
         if self._in_service:
-            return  # called by the application from on_event: the loop below goes round once more
+            return  # called by the application from on_event: `_tell` goes round once more
         self._in_service = True
         now = self._clock.now
         endpoint = self.endpoint
-        rounds = MAX_ROUNDS
         try:
-            while True:
-                for train in endpoint.datagrams_to_send(now):
-                    self._send(train, now)
-                if (item := endpoint.next_event()) is None:
-                    break
-                self._tell(item)
-                if self.on_event is None:
-                    break
-                rounds -= 1
-                if not rounds:
-                    raise Stalled(f"{self!r}: at {now!r} s every answer to an event causes another event")
+            for train in endpoint.datagrams_to_send(now):
+                self._send(train, now)
+            if (item := endpoint.next_event()) is not None:
+                self._tell(item, now)
         finally:
             self._in_service = False
         timeout = endpoint.next_timeout()
@@ -165,23 +157,35 @@ class Host:
         self.trains_sent += 1
         self.datagrams_sent += len(batch)
         self.bytes_sent += train.size
-        remote = train.remote
-        # A machine, which has every port, is known as its port 0.
-        route = self.routes.get(remote) or self.routes.get((remote[0], 0, *remote[2:]))
+        route = self.routes.get(train.remote) or self._machine_route(train.remote)
         if route is None:
             self.unroutable += len(batch)
         else:
             route.send(batch)
 
-    def _tell(self, item: tuple[Any, Any] | None) -> None:
-        """Hand on this event and those that follow."""
-        next_event, on_event = self.endpoint.next_event, self.on_event
+    def _machine_route(self, remote: Address) -> Route | None:
+        """To a machine, which has every port and is known as its port 0."""
+        return self.routes.get((remote[0], 0, *remote[2:]))
+
+    def _tell(self, item: tuple[Any, Any] | None, now: float) -> None:
+        """Hand on this event and those that follow; send what the application says to them."""
+        endpoint, on_event = self.endpoint, self.on_event
+        next_event = endpoint.next_event
+        rounds = MAX_ROUNDS
         while item is not None:
             if on_event is None:
                 self.events.append(item)
-            else:
-                on_event(*item)
+                item = next_event()
+                continue
+            on_event(*item)
             item = next_event()
+            if item is None:
+                for train in endpoint.datagrams_to_send(now):
+                    self._send(train, now)
+                item = next_event()
+                rounds -= 1
+                if not rounds:
+                    raise Stalled(f"{self!r}: at {now!r} s every answer to an event causes another event")
 
     def _receive(self, batch: Batch, now: float) -> None:
         count = len(batch)
@@ -193,28 +197,31 @@ class Host:
             drawn = random()
             probability = 1.0 if drawn < 0.5 else 0.0 if drawn < 0.75 else random()
         for received in merge(batch, 1.0 if probability is None else probability, self._random):
-            self._deliver(received, now)
+            data, segment_size, source, destination, ecn = received
+            self.buffers_received += 1
+            self.bytes_received += len(data)
+            if self._digest is not None:
+                self._note(received, now)
+            view = memoryview(data)
+            self.endpoint.receive(view, segment_size, source, destination, ecn, now)
+            view.release()
+            try:
+                data.clear()
+            except BufferError:
+                raise SimulationError(
+                    f"{self!r}: the endpoint kept a view of a received buffer, which a socket driver overwrites"
+                ) from None
         self.service()
 
-    def _deliver(self, received: Received, now: float) -> None:
+    def _note(self, received: Received, now: float) -> None:
+        """Take a buffer into the digest."""
+        assert self._digest is not None
         data, segment_size, source, destination, ecn = received
-        self.buffers_received += 1
-        self.bytes_received += len(data)
-        if self._digest is not None:
-            flow = self._flows.get((source, destination))
-            if flow is None:
-                flow = self._flows[source, destination] = repr((source, destination)).encode()
-            self._digest.update(_DELIVERY.pack(now, len(data), segment_size, ecn) + flow)
-            self._digest.update(data)
-        view = memoryview(data)
-        self.endpoint.receive(view, segment_size, source, destination, ecn, now)
-        view.release()
-        try:
-            data.clear()
-        except BufferError:
-            raise SimulationError(
-                f"{self!r}: the endpoint kept a view of a received buffer, which a socket driver overwrites"
-            ) from None
+        flow = self._flows.get((source, destination))
+        if flow is None:
+            flow = self._flows[source, destination] = repr((source, destination)).encode()
+        self._digest.update(_DELIVERY.pack(now, len(data), segment_size, ecn) + flow)
+        self._digest.update(data)
 
     def _arm(self) -> None:
         due = self._due

@@ -62,36 +62,44 @@ class Rate(Node):
     def process(self, batch: Batch) -> Batch:
         queue = self._queue
         queued = self._queued_bytes
-        largest = self.largest_queue_bytes
         free_at = self._free_at
         overhead = self.overhead
         seconds_per_byte = 1.0 / self.bytes_per_second
         finish = self._finish if len(self._pieces) > 2 else None
         max_bytes, max_packets = self.queue_bytes, self.queue_packets
+        largest = self.largest_queue_bytes
+        # Up to this what waits matters to nobody, so what has left is not taken out.
+        small = largest if largest < max_bytes else max_bytes
         accepted_bytes = 0
         out: Batch = []
         for time, datagram in batch:
-            while queue and queue[0][0] <= time:
-                queued -= queue.popleft()[1]
             size = len(datagram[0]) + overhead
-            with_it = queued + size
-            if not queue:
+            if free_at <= time:
+                queue.clear()
+                queued = 0
                 free_at = time
-            elif with_it > max_bytes or len(queue) >= max_packets:
-                continue
+            with_it = queued + size
+            if with_it > small or len(queue) >= max_packets:
+                while queue and queue[0][0] <= time:
+                    with_it -= queue.popleft()[1]
+                queued = with_it - size
+                if queue and (with_it > max_bytes or len(queue) >= max_packets):
+                    continue
+                if with_it > largest:
+                    largest = with_it
+                    small = largest if largest < max_bytes else max_bytes
             free_at = free_at + size * seconds_per_byte if finish is None else finish(free_at, size)
             queued = with_it
             accepted_bytes += size
-            if with_it > largest:  # noqa: PLR1730 (a call of max() is dearer, and this is per packet)
-                largest = with_it
             queue.append((free_at, size))
             out.append((free_at, datagram))
         self._free_at = free_at
-        self.passed_bytes += accepted_bytes
         self._queued_bytes = queued
         self.largest_queue_bytes = largest
-        self.received += len(batch)
-        self.dropped += len(batch) - len(out)
+        self.passed_bytes += accepted_bytes
+        count = len(batch)
+        self.received += count
+        self.dropped += count - len(out)
         return out
 
     def _finish(self, start: float, size: int) -> float:

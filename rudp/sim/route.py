@@ -90,20 +90,12 @@ class Inbox:
     def _on_event(self, now: float) -> None:
         if now < self._armed:
             return  # the inbox was armed for an earlier time after this event was scheduled
-        self._armed = inf
         pending, head = self._pending, self._head
         if pending[-1][0] <= now:
+            self._armed = inf
             self._pending, self._head = [], 0
-            batch = pending[head:] if head else pending
-        else:
-            batch = self._take(now)
-            self._armed = due = pending[self._head][0] + self.window
-            self._clock.call_at(due, self._callback)
-        self._receive(batch, now)
-
-    def _take(self, now: float) -> Batch:
-        """What is due by now, of more than that."""
-        pending, head = self._pending, self._head
+            self._receive(pending[head:] if head else pending, now)
+            return
         stop = head + 1
         if pending[stop][0] <= now:
             stop = bisect_right(pending, now, lo=stop, key=_time)
@@ -112,7 +104,9 @@ class Inbox:
             del pending[:stop]
             stop = 0
         self._head = stop
-        return batch
+        self._armed = due = pending[stop][0] + self.window
+        self._clock.call_at(due, self._callback)
+        self._receive(batch, now)
 
 
 class Gate:
