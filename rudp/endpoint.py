@@ -407,10 +407,10 @@ class Endpoint:
                 self._collect(connection)
             # Have the heap look at it in time.
             due = connection.due = connection.next_timeout()
-            if due is not None:
-                self._schedule(connection)
-            elif connection.state in CLOSED_STATES:
+            if due is None and connection.state in CLOSED_STATES:
                 self._retire(connection, now)
+            elif due is not None and not ((entries := connection.timers) and due >= entries[-1]):
+                self._schedule(connection)
         while replies:
             yield replies.popleft()
 

@@ -233,6 +233,12 @@ class ReceiveBuffer:
             return b""
         data = ready[head]
         size = len(data) - self._skip
+        if size <= max_bytes and len(ready) == 1 and not self._skip:
+            # A single chunk that fits, as who reads all that comes has it.
+            self.read_offset += size
+            ready.clear()
+            self._tiny_run = 0
+            return data
         if size > max_bytes:
             data = data[self._skip : self._skip + max_bytes]
             self._skip += max_bytes

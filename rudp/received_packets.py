@@ -51,6 +51,7 @@ ACKS_PER_RTT: Final = 4
 # Seconds for which an ACK of small packets waits at least while they come one upon another, twice as often or oftener.
 # Rare enough for a wake-up, if it must be sent alone.
 PATIENCE: Final = 0.004
+HALF_PATIENCE: Final = PATIENCE / 2
 # Bytes since the last ACK that are few: a packet that every path carries. Who has sent no more isn't held back by its
 # congestion window, which is two of them at least.
 FEW_BYTES: Final = 1_200
@@ -142,10 +143,20 @@ class ReceivedPackets:
             first = self.floor
             if first >= stop:
                 return
-        stops = self.ranges.stops
+        ranges = self.ranges
+        stops = ranges.stops
         if stops and stops[-1] == first:
             # Nearly always they follow the last.
             stops[-1] = stop
+            if len(stops) == 1 and not ecn and ranges.starts[0] <= self.floor:
+                # Nor is there a gap, so there is nothing but to count.
+                self.largest = stop - 1
+                self.largest_time = now
+                self._changed = True
+                if ack_eliciting:
+                    self._waiting += stop - first
+                    self._total += stop - first
+                return
             self._note(stop - first, stop, False, now, ack_eliciting, ecn)
         else:
             late = first < self.largest
@@ -196,10 +207,11 @@ class ReceivedPackets:
             self._urgent = True
         if len(self.ranges.starts) > MAX_UNTOLD_RANGES and self._untold_ranges() >= MAX_UNTOLD_RANGES:
             self._urgent = True
-        if self._urgent or self._waiting >= (self._ack_eliciting_threshold or self._usual_threshold()):
+        usual = INITIAL_ACK_ELICITING_THRESHOLD if self._total <= INITIAL_PACKETS else ACK_ELICITING_THRESHOLD
+        if self._urgent or self._waiting >= (self._ack_eliciting_threshold or usual):
             self.deadline = now
             return
-        patient = pause < PATIENCE / 2 and most >= GRANULARITY and size < FEW_BYTES
+        patient = pause < HALF_PATIENCE and most >= GRANULARITY and size < FEW_BYTES
         if patient:
             delay = delay if delay >= PATIENCE else PATIENCE if most > PATIENCE else most
         elif delay < GRANULARITY <= most and self._ack_eliciting_threshold:
@@ -288,9 +300,6 @@ class ReceivedPackets:
         if largest > self.floor:
             self.floor = largest
             self.ranges.remove_below(largest)
-
-    def _usual_threshold(self) -> int:
-        return INITIAL_ACK_ELICITING_THRESHOLD if self._total <= INITIAL_PACKETS else ACK_ELICITING_THRESHOLD
 
     def _untold_ranges(self) -> int:
         """Ranges above what the last ACK told of. Those that came late below it are few."""

@@ -233,8 +233,6 @@ def _grow_evenly(view: memoryview, segment_size: int, count: int, fields: tuple[
     whose difference is wrong can be made up for only by one before it that is so large that its number overflows.
     """
     start, size, step = fields
-    if count < 2:
-        return True
     block = count if count < _HEADERS_AT_ONCE else _HEADERS_AT_ONCE
     cut_out, mask, ones, others = _heads(segment_size, block, start, size)
     value = int.from_bytes(b"".join(cut_out(view)))
@@ -264,7 +262,7 @@ def read_train(view: memoryview, segment_size: int) -> tuple[int, int, int, int]
         type_byte not in DATA_TYPES
         or number + others >= WINDOW
         or _data_header.unpack_from(view, len(view) - last_size) != (type_byte, destination_id, number + others)
-        or not _grow_evenly(view, segment_size, others, (0, DATA_HEADER_SIZE, 1))
+        or (others > 1 and not _grow_evenly(view, segment_size, others, (0, DATA_HEADER_SIZE, 1)))
     ):
         return None
     return type_byte, destination_id, number, others + 1
@@ -325,14 +323,18 @@ def _read_joined(view: memoryview, segment_size: int, overhead: int, count: int,
     stride, last_size = segment_size - least, rest or segment_size
     others = count - 1 + (rest > 0)
     kind, stream_id, offset = _stream_to_end.unpack_from(view, DATA_HEADER_SIZE)
-    last, *where = _stream_to_end.unpack_from(view, size - last_size + DATA_HEADER_SIZE)
+    last, last_id, last_offset = _stream_to_end.unpack_from(view, size - last_size + DATA_HEADER_SIZE)
     if (
         kind != _STREAM
         or last not in (_STREAM, _STREAM_FIN)
-        or where != [stream_id, offset + others * stride]
+        or last_id != stream_id
+        or last_offset != offset + others * stride
         or not stride
-        or where[1] + last_size - least >= POSITION_LIMIT
-        or not _grow_evenly(view, segment_size, others, (DATA_HEADER_SIZE, _STREAM_TO_END_SIZE, stride))
+        or last_offset + last_size - least >= POSITION_LIMIT
+        or (
+            others > 1
+            and not _grow_evenly(view, segment_size, others, (DATA_HEADER_SIZE, _STREAM_TO_END_SIZE, stride))
+        )
     ):
         return None
     payloads = cut(view, segment_size, CANONICAL_HEADER_SIZE, segment_size - overhead, count)
