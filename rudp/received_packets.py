@@ -148,14 +148,17 @@ class ReceivedPackets:
         if stops and stops[-1] == first:
             # Nearly always they follow the last.
             stops[-1] = stop
-            if len(stops) == 1 and not ecn and ranges.starts[0] <= self.floor:
-                # Nor is there a gap, so there is nothing but to count.
+            if len(stops) == 1 and (not ecn or ecn == ECT0) and ranges.starts[0] <= self.floor:
+                # Nor is there a gap, or a mark, so there is nothing but to count.
+                count = stop - first
                 self.largest = stop - 1
                 self.largest_time = now
                 self._changed = True
+                if ecn:
+                    self._ect0 += count
                 if ack_eliciting:
-                    self._waiting += stop - first
-                    self._total += stop - first
+                    self._waiting += count
+                    self._total += count
                 return
             self._note(stop - first, stop, False, now, ack_eliciting, ecn)
         else:

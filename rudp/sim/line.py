@@ -58,14 +58,14 @@ class Rate(Node):
         self._free_at = -inf
         self._pieces = _pieces(bytes_per_second, changes)
         self._piece = 0  # the one in which the line is free
+        self._seconds_per_byte = 0.0 if changes else 1.0 / bytes_per_second  # 0: it changes
 
     def process(self, batch: Batch) -> Batch:
         queue = self._queue
         queued = self._queued_bytes
         free_at = self._free_at
         overhead = self.overhead
-        seconds_per_byte = 1.0 / self.bytes_per_second
-        finish = self._finish if len(self._pieces) > 2 else None
+        seconds_per_byte = self._seconds_per_byte
         max_bytes, max_packets = self.queue_bytes, self.queue_packets
         largest = self.largest_queue_bytes
         # Up to this what waits matters to nobody, so what has left is not taken out.
@@ -88,7 +88,7 @@ class Rate(Node):
                 if with_it > largest:
                     largest = with_it
                     small = largest if largest < max_bytes else max_bytes
-            free_at = free_at + size * seconds_per_byte if finish is None else finish(free_at, size)
+            free_at = free_at + size * seconds_per_byte if seconds_per_byte else self._finish(free_at, size)
             queued = with_it
             accepted_bytes += size
             queue.append((free_at, size))
