@@ -301,9 +301,7 @@ class Connection:
 
     def _check_writing(self) -> None:
         if self._closing.finished or self._life.state not in WRITABLE_STATES:
-            raise ConnectionClosed(
-                f"the connection is {self.state.value}: nothing more can be written; open a new connection"
-            )
+            raise ConnectionClosed(f"the connection is {self.state.value}: nothing more can be written; open a new one")
 
     def _wake(self) -> None:
         """Have the endpoint look at this connection: a shared list, so nothing is called upward."""
@@ -323,8 +321,7 @@ class Connection:
         now: float,
     ) -> None:
         """A run of `count` DATA packets; `ranges` of truncated numbers, `source` is (remote, local, ECN mark)."""
-        self._now = now
-        state = self._life.state
+        self._now, state = now, self._life.state
         if state not in OPEN_STATES and state is not _SYN_RECEIVED:
             return
         if kind.epoch or kind.key_phase:
@@ -332,15 +329,18 @@ class Connection:
             return
         for numbers, part in self._inbound.fresh(view, segment_size, ranges, count):
             self._accept(part, segment_size, kind.canonical, numbers, source)
-        self._ready[self.id] = self
-        # Plain data only puts off what is due, unless it makes something else due.
-        if not kind.canonical or self._closing.begun or self._outbound.has_work():
-            self._deadlines.invalidate()
+        # Plain data only puts off what is due, unless it makes something else due; an ACK is `end_of_buffer`'s.
+        plain = kind.canonical and self._life.state is state is not _SYN_RECEIVED
+        if not plain or self._closing.begun or self._outbound.has_work():
+            self._wake()
 
     def end_of_buffer(self, now: float) -> None:
         """A received buffer is finished: decide on acknowledging it."""
         self._inbound.source = NOWHERE
         self._received.end_of_buffer(now, self._counters.bytes_received - self._outbound.bytes_answered)
+        deadline = self._received.deadline
+        if deadline is not None and (deadline <= now or self.due is None or deadline < self.due):
+            self._ready[self.id] = self
 
     def _accept(
         self, view: memoryview, segment_size: int, canonical: bool, numbers: Sequence[tuple[int, int]], source: Source

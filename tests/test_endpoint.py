@@ -574,3 +574,31 @@ def test_an_idle_connection_is_small() -> None:
     assert len(pair.endpoints["s"].connections) == count + 1
     per_side = kept / count / 2
     assert per_side < 10_000, f"{per_side:.0f} bytes a connection and side"
+
+
+def test_plain_data_that_makes_nothing_due_asks_for_nothing() -> None:
+    """The first packet after an ACK sets a deadline for the next one, a later one brings it about: between are free."""
+    pair = Pair(config=Config(path_mtu_discovery=False))
+    client, server = pair.endpoints["c"], pair.endpoints["s"]
+    pair.client.send(0, bytes(140_000))
+    pair.run(3)
+    now, fresh, free, acks = pair.now, True, 0, 0
+    for _ in range(25):
+        now += 0.002
+        pair.client.send(0, bytes(1_160))
+        for train in client.datagrams_to_send(now):
+            packet = b"".join(train.buffers)
+            server.receive(memoryview(packet), len(packet), CLIENT, SERVER, 0, now)
+            asked = server.has_work
+            answers = list(server.datagrams_to_send(now))
+            assert asked == (fresh or bool(answers))
+            free += not asked
+            due = server.next_timeout()
+            assert due is not None
+            if due <= now:
+                server.handle_timeout(now)
+                answers += server.datagrams_to_send(now)
+            fresh = bool(answers)
+            acks += len(answers)
+    assert acks >= 1
+    assert free >= 8
