@@ -2,6 +2,7 @@
 
     python -m bench.wakeups                 the four workloads, and their parts
     python -m bench.wakeups --json          the same for other programs
+    python -m bench.wakeups --workload flow --rtt 200    the flow with another RTT, in milliseconds
 
 Everything is in one process and in memory, so the kernel and asyncio have no share in it. Workloads:
 
@@ -24,6 +25,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final, NamedTuple, TypeAlias
@@ -38,9 +40,9 @@ from rudp.train import Address
 
 __all__ = ["bulk", "handshakes", "paced_flow", "requests", "split"]
 
-# 10 Mbit/s in bytes a second, with a queue of one BDP at an RTT of 50 ms.
+# 10 Mbit/s in bytes a second; the queue is one BDP.
 RATE: Final = 1_250_000.0
-QUEUE: Final = 62_500
+RTT: Final = 0.05
 REQUEST: Final = bytes(100)
 # What the bulk writer writes at a time.
 PIECE: Final = bytes(1 << 18)
@@ -178,10 +180,10 @@ def _talk_until(done: Callable[[], bool], client: _Side, server: _Side) -> None:
         now = _talk(client, server, now)
 
 
-def paced_flow(seconds: float = 8.0) -> Cost:
+def paced_flow(seconds: float = 8.0, rtt: float = RTT) -> Cost:
     """Packets of a bulk flow of 10 Mbit/s, both ends and the simulator together, without readings of queue and window
     on the way."""
-    outcome = run([Flow()], rate=RATE, queue_bytes=QUEUE, seconds=seconds, seed=1, sample=seconds)
+    outcome = run([Flow(rtt=rtt)], rate=RATE, queue_bytes=int(RATE * rtt), seconds=seconds, seed=1, sample=seconds)
     return Cost(outcome.cpu_seconds, outcome.bottleneck.received, simulated=outcome.seconds)
 
 
@@ -310,11 +312,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="CPU of the core per packet, request and handshake.")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each workload, of which the best counts")
     parser.add_argument("--workload", choices=[*WORKLOADS], help="only this one")
+    parser.add_argument("--rtt", type=float, default=RTT * 1e3, help="milliseconds, of the paced flow (default: 50)")
     parser.add_argument("--no-split", action="store_true", help="totals only")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     arguments = parser.parse_args()
     found: dict[str, dict[str, object]] = {}
-    for name, workload in WORKLOADS.items():
+    workloads: dict[str, Callable[[], Cost]] = {**WORKLOADS, "flow": partial(paced_flow, rtt=arguments.rtt / 1e3)}
+    for name, workload in workloads.items():
         if arguments.workload not in (None, name):
             continue
         best = min((workload() for _ in range(arguments.repeats)), key=lambda cost: cost.each)
