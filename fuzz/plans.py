@@ -131,6 +131,7 @@ def draw(seed: int) -> Plan:
     if rebinds:
         # The way back is gone until the client sends something, which a keepalive alone may do.
         config = tuple((name, 1.0 if name == "keepalive" else value) for name, value in config)
+    rates = _draw_rates(Random(f"rates {seed}"))
     moments = [random.uniform(0, until) for _ in range(6)]
     return Plan(
         seed=seed,
@@ -142,8 +143,8 @@ def draw(seed: int) -> Plan:
         shared=clients > 1 and chance() < 0.5,
         client=_draw_side(random, budget, until),
         server=_draw_side(random, budget, until),
-        config=config,
-        server_config=_draw_config(random, protection) if chance() < 0.4 else config,
+        config=(*config, *rates),
+        server_config=(*(_draw_config(random, protection) if chance() < 0.4 else config), *rates),
         merging=random.choice((None, None, 0.0, 0.5, 1.0)),
         window=random.choice((0.0, 0.0, 0.0005, 0.005)),
         rebinds=tuple(sorted(moments[: random.randint(1, 3)])) if rebinds else (),
@@ -204,6 +205,12 @@ def _draw_config(random: Random, protection: str) -> tuple[tuple[str, Any], ...]
     if drawn["max_datagram_size"] == 8000:
         drawn["datagram_size_limit"] = 8000
     return tuple(drawn.items())
+
+
+def _draw_rates(random: Random) -> tuple[tuple[str, Any], ...]:
+    """How fast streams may be opened and reset, by chance of their own: seeds of before draw what they drew."""
+    opens, resets = random.choice(((30_000, 1000), (30_000, 1000), (300, 100), (40, 10)))
+    return ("max_stream_opens", opens), ("max_stream_resets", resets)
 
 
 def simpler(plan: Plan) -> Iterator[Plan]:
