@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from hypothesis import given, settings
@@ -210,6 +210,83 @@ def test_pieces_at_once_are_each_of_them_one_after_the_other(
         assert reads == 0 or together.read(unit * reads) == singly.read(unit * reads)
     start = together.read_offset
     assert read_all(together) == content[start : together.contiguous]
+
+
+def outcome(buffer: ReceiveBuffer, offsets: list[int], pieces: list[bytes], *, at_once: bool) -> str:
+    """Put in pieces; what was raised, if anything was."""
+    try:
+        if at_once:
+            buffer.insert_all(offsets, pieces, [at + len(piece) for at, piece in zip(offsets, pieces, strict=True)])
+        else:
+            for at, piece in zip(offsets, pieces, strict=True):
+                buffer.insert(at, piece, False)
+    except (ProtocolError, BufferFull) as error:
+        return type(error).__name__
+    return ""
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_pieces_at_once_leave_what_they_leave_one_by_one(seed: int) -> None:
+    """Beside gaps that are filled from the front, with an end that is known, after discarding, beyond the room."""
+    draw = random.Random(seed)
+    unit = TINY_CHUNK
+    content = b"".join(i.to_bytes(4, "big") for i in range(400 * unit // 4))
+    space = draw.choice((1 << 40, 1 << 40, 0))
+    twins = [ReceiveBuffer(draw.choice((0, 1 << 20)), FragmentSpace(space)) for _ in range(2)]
+    twins[1].window = twins[0].window
+    if seed % 3 == 0:
+        # So much is held elsewhere that a few more meet the bound.
+        for twin in twins:
+            twin._shared.held = FEW_FRAGMENTS - draw.choice((0, 5)) if twin is twins[0] else twins[0]._shared.held
+    for step in range(30):
+        if step == 20 and seed % 4 == 1:
+            for twin in twins:
+                with suppress(BufferFull):
+                    twin.insert(330 * unit, content[330 * unit : 340 * unit], True)
+        if step == 25 and seed % 4 == 2:
+            assert twins[0].discard() == twins[1].discard()
+        at, places = draw.choice((twins[0].contiguous // unit, draw.randrange(300))), []
+        for _ in range(draw.randrange(1, 9)):
+            size = draw.randrange(1, 4)
+            places.append((at, size))
+            at += size + draw.choice((0, 1, 1, 2, 5)) if draw.random() < 0.95 else -min(at, 3)
+        offsets = [at * unit for at, _ in places]
+        pieces = [content[at * unit : (at + size) * unit] for at, size in places]
+        whole = outcome(twins[0], offsets, pieces, at_once=True)
+        assert whole == outcome(twins[1], offsets, pieces, at_once=False)
+        one, other = twins
+        for twin in twins:
+            assert [*twin._offsets[twin._fragments_head :]] == [*other._offsets[other._fragments_head :]]
+            assert [*twin._fragments[twin._fragments_head :]] == [*other._fragments[other._fragments_head :]]
+        assert (one.contiguous, one.highest, one._shared.held) == (other.contiguous, other.highest, other._shared.held)
+        if draw.random() < 0.3 and not one.is_discarded:
+            assert one.read(10 * unit) == other.read(10 * unit)
+
+
+@pytest.mark.parametrize("where", ["first", "front", "behind", "between", "crowded", "drained"])
+def test_pieces_at_once_cost_a_part_of_what_they_cost_one_by_one(where: str) -> None:
+    def filled() -> ReceiveBuffer:
+        buffer = ReceiveBuffer(1 << 30, FragmentSpace(1 << 30))
+        if where != "first":
+            for i in range(300):
+                buffer.insert((1 + i if where == "drained" else 4 * i + 1) * TINY_CHUNK, bytes(TINY_CHUNK), False)
+        if where == "crowded":
+            buffer._shared.held += FEW_FRAGMENTS
+        return buffer
+
+    first = {"first": 1, "front": 0, "between": 3, "drained": 0}.get(where, 5000)
+    offsets = [(first + 4 * i) * TINY_CHUNK for i in range(200)]
+    pieces = [bytes(TINY_CHUNK)] * 200
+    stops = [offset + TINY_CHUNK for offset in offsets]
+    if where == "drained":
+        offsets, stops = [0, *(o + 2000 * TINY_CHUNK for o in offsets[1:])], [TINY_CHUNK, *stops[1:]]
+        stops = [offset + TINY_CHUNK for offset in offsets]
+    together, singly = filled(), filled()
+    at_once = steps(lambda: together.insert_all(offsets, pieces, stops))
+    one_by_one = steps(lambda: outcome(singly, offsets, pieces, at_once=False))
+    assert together.fragments == singly.fragments
+    assert together.contiguous == singly.contiguous
+    assert at_once * 1.5 < one_by_one
 
 
 def test_pieces_beyond_the_room_are_refused_as_one_by_one() -> None:
