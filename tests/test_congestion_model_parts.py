@@ -151,6 +151,25 @@ def test_windows_meet_within_a_hundred_round_trips(windows: list[float], rounds:
     assert 2_000.0 <= sum(found) <= 2_200.0, found
 
 
+def test_windows_as_start_ups_leave_them_meet_within_fifty_round_trips() -> None:
+    """At 100 Mbit/s and 200 ms the second of two flows that start half a second apart comes to a fifth of the link."""
+    found, _ = settle([1_650.0, 400.0], 50)
+    assert sum(found) ** 2 / 2 / sum(window * window for window in found) > 0.95, found
+
+
+def test_rounds_without_a_queue_are_not_what_is_usual() -> None:
+    """Or all who have just started would take the link for theirs, as what they then send shows two rounds later."""
+    law = DelayLaw()
+    for _ in range(3):
+        law.step(500.0, 0.0, 0.2, 0.2)
+    assert law.mean == 0.0
+    law.step(500.0, 0.006, 0.206, 0.2)
+    before = law.mean
+    assert before > 0.0
+    law.step(500.0, 0.0, 0.2, 0.2)
+    assert law.mean == before
+
+
 @pytest.mark.parametrize(("link", "base", "drains"), [(10_000.0, 0.2, 18), (10_000.0, 0.05, 60), (1_000.0, 0.2, 18)])
 def test_equal_windows_do_not_swing(link: float, base: float, drains: int) -> None:
     """A queue that is short of the RTT is soon over- and undershot, as what is told is a round old."""

@@ -20,8 +20,9 @@ So two things are kept apart:
     one. What all do alike of this moves the queue, the other term and the slow mean hold that still.
 
 Flows share only if they mean the same by "of late", and a slow mean remembers for a hundred long round trips what one
-of them met and another didn't. So it begins as an average of the first rounds, and at each drain, which all make
-together, it goes half of the way to what the last rounds saw.
+of them met and another didn't. So it begins as an average of the first rounds that show a queue, which are the same to
+all who begin to share it, and at each drain, which all make together, it goes half of the way to what the last rounds
+saw.
 
 Sources: FAST TCP (Wei, Jin, Low and Hegde 2006), Swift (SIGCOMM 2020: a target that falls with the rate), O. J. Smith
 1957 (the predictor). Own: to keep the mean apart, and to agree on it.
@@ -51,12 +52,12 @@ MEAN: Final = 0.5
 MEAN_MOST: Final = 0.25
 """Weight of a round in the mean, times the share of the RTT that is to be queued, and at most."""
 YOUNG: Final = 8
-"""Rounds of which a new mean is the average."""
+"""Rounds of which a new mean is the average. One without a queue isn't counted: it would make all want more at once."""
 LATE: Final = 1 / 4
 AGREE: Final = 0.5
-AGREE_MOST: Final = 0.15
+AGREE_MOST: Final = 1 / 6
 """Weight of a round in what the last rounds saw, and how far the mean goes there at a drain: half of the way, and a
-seventh of itself at most, or all together swing from drain to drain."""
+sixth of itself at most, or all together swing from drain to drain."""
 MEAN_ABOVE: Final = 1.5
 """The mean in parts of what is wanted, at most, or it would take long to come down again."""
 RATIO_LEAST: Final = 0.7
@@ -142,6 +143,8 @@ class DelayLaw:
         """Take a round's queue; return the queue of late, which is above 0."""
         weight = min(MEAN * wanted / rtt, MEAN_MOST)
         if self._rounds < YOUNG:
+            if queue < EMPTY * wanted:
+                return self._mean or wanted
             self._rounds += 1
             weight = max(weight, 1.0 / (1.0 + self._rounds))
         mean = self._mean or wanted
