@@ -351,3 +351,38 @@ def test_a_gap_in_the_numbers_is_passed_whatever_the_sizes_of_trains_before_it(s
         sent.add(stream_train(first, count))
     assert numbers(sent.take_all([(12, 15), (0, 1)])) == [(0, 1), (13, 15)]
     assert numbers(sent) == [(1, 2), (2, 10), (10, 10 + size)]
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_a_cut_of_a_train_of_scattered_packets_leaves_each_what_it_carried(at: int) -> None:
+    offsets = (1000, 3000, 4000, 9000, 11_000, 12_000)
+
+    def scattered() -> SentTrain:
+        return SentTrain(
+            10, 6, 1.0, 1200, 1200, True, True,
+            stream_id=0, offset=1000, payload_size=1000, end_offset=13_000, offsets=offsets,
+        )  # fmt: skip
+
+    def carried(train: SentTrain) -> list[int]:
+        return [place for start, stop, _ in train.ranges() for place in range(start, stop, 1000)]
+
+    lower = scattered()
+    upper = lower.split(10 + at)
+    assert carried(lower) == list(offsets[:at])
+    assert carried(upper) == list(offsets[at:])
+    assert (lower.offset, lower.end_offset) == (offsets[0], offsets[at - 1] + 1000)
+    assert (upper.offset, upper.end_offset) == (offsets[at], 13_000)
+    assert carried(scattered().piece(10, 10 + at)) == list(offsets[:at])
+    assert carried(scattered().piece(10 + at, 16)) == list(offsets[at:])
+    for single in (scattered().piece(10 + at, 11 + at), upper.piece(10 + at, 11 + at)):
+        assert single.ranges() == [(offsets[at], offsets[at] + 1000, False)]
+        assert single.offsets == ()
+    assert lower.offsets == (offsets[:at] if at > 1 else ())
+    assert upper.offsets == (offsets[at:] if at < 5 else ())
+    for wrong in (10, 16):
+        with pytest.raises(AssertionError):
+            scattered().split(wrong)
+
+
+def test_who_follows_one_another_needs_no_places() -> None:
+    assert SentTrain(0, 1, 1.0, 1200, 1200, True, True).offsets == ()
