@@ -37,6 +37,13 @@ def test_what_was_lost_left_the_path() -> None:
     assert lossy.rate == lossless.rate > 0.0
 
 
+def test_no_more_loss_counts_than_a_path_may_have_by_itself() -> None:
+    peak = PeakRate()
+    for tick in range(20):
+        peak.add(sample(1.0 + 0.005 * tick, PACKET, 0, lost_bytes=99 * PACKET))
+    assert peak.rate == pytest.approx(PACKET / 0.005 / 0.6, rel=0.01)
+
+
 def test_the_window_grows_by_what_left_the_path_and_is_bounded_by_what_it_showed() -> None:
     start = StartUp()
     window = start.grow(10.0 * PACKET, sample(1.0, 2 * PACKET, 0, lost_bytes=PACKET), 0.1)
@@ -87,3 +94,16 @@ def test_the_link_is_full_within_three_round_trips_of_doubling(rate: float, rtt:
     row = measure(Cell("model", rate, rtt, loss, 1.0, seconds=4.0, steady_from=3.0))
     missed = [text for text in goals_missed(row) if "start-up" in text or "never full" in text]
     assert not missed, row
+
+
+@pytest.mark.parametrize("loss", [0.0, 1.0])
+@pytest.mark.parametrize(("rate", "rtt", "queue"), [(10.0, 200.0, 0.06), (10.0, 100.0, 0.12), (100.0, 100.0, 0.06)])
+def test_a_queue_too_short_to_be_seen_is_not_flooded(rate: float, rtt: float, queue: float, loss: float) -> None:
+    """A policer has next to none. The start sent up to forty times what the link carried, and later 20 to 30 % was
+    lost for good, as what had overflowed was taken for the path's own loss.
+    """
+    row = measure(Cell("model", rate, rtt, loss, queue))
+    assert row.start_up_lost is not None
+    assert row.start_up_lost < 0.4
+    assert row.retransmitted < 0.08
+    assert row.share > 0.85

@@ -21,9 +21,9 @@ Random loss plays no role in that. What makes it back off, besides the queue:
   - persistent congestion: the minimum window, and all but the RTT is forgotten
 
 The background is measured in rounds that could not overflow a queue: whose RTTs are those of an empty one, and which
-were sent by half a flight, while the rate still doubled, after a cut that took delivery down with it, with no more than
-half of a queue that was there before, or after cuts to less than half that left the loss as it was. Every call costs
-O(1).
+were sent by half a flight, while the rate still doubled and less than a third was lost, after a cut that took delivery
+down with it, with no more than half of a queue that was there before, or after cuts to less than half that left the
+loss as it was. Every call costs O(1).
 
 Sources: FAST TCP (Wei, Jin, Low and Hegde 2006: the law), Vegas (Brakmo 1994), Copa (NSDI 2018), Swift (SIGCOMM 2020:
 a target that falls with the root of the window), draft-ietf-ccwg-bbr (rounds, STARTUP, PROBE_RTT), RFC 9002, RFC 9438,
@@ -326,7 +326,7 @@ class Model(CongestionController):
             self._drained = False
             self._raise_ceiling()
         elif self.phase is Phase.STARTUP:
-            if told.marked or (self._startup.is_still and self._exceeds(TOLERANCE, DEVIATIONS)):
+            if told.marked or self._exceeds(OVERLOAD) or (self._startup.is_still and self._exceeds(TOLERANCE)):
                 self._startup.stop()
         elif self.phase is Phase.STEADY and not self._skip:
             self._answer_loss(now)
@@ -337,7 +337,7 @@ class Model(CongestionController):
         if told.rtt_min > base * CALM_RTT + GRAIN:
             return False
         if self.phase is Phase.STARTUP:
-            return self._startup.has_grown_to(told.rate)
+            return self._startup.has_grown_to(told.rate) and not self._exceeds(OVERLOAD)
         if not self._deep_queue_seen():
             return self._drained
         if self._drained or told.rtt_max - base < SHALLOW * self._deepest:
@@ -354,11 +354,11 @@ class Model(CongestionController):
                 self._competition.loss_window.cut(now)
                 self._window = self._competition.loss_window.window * self.max_datagram_size
                 self._skip = 2
-        elif self._exceeds(OVERLOAD, DEVIATIONS):
+        elif self._exceeds(OVERLOAD):
             self._cut_peak, self._cut_rate = self._round_peak, told.rate
             self._window = max(told.rate * self._base.value, self.minimum_window)
             self._skip = 2
-        elif told.marked or self._exceeds(TOLERANCE, DEVIATIONS):
+        elif told.marked or self._exceeds(TOLERANCE):
             self._clean = 0
             self._law.overflowed(told.rtt_max - self._base.value)
             # Of several cuts one after another the least lost counts, as some lose more by chance.
@@ -392,7 +392,7 @@ class Model(CongestionController):
         self.ceiling = INFINITY
         self._vain_from = 0.0, 0.0
 
-    def _exceeds(self, tolerance: float, deviations: float) -> bool:
+    def _exceeds(self, tolerance: float, deviations: float = DEVIATIONS) -> bool:
         told = self._round
         lost = told.lost
         if not self._competition.is_on:
