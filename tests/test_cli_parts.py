@@ -19,6 +19,7 @@ from rudp.cli.bare import BareResult, send_bare
 from rudp.cli.common import (
     Failure,
     address_text,
+    counted,
     host_and_port,
     printable,
     probability,
@@ -78,10 +79,21 @@ def test_addresses_are_read(text: str, address: tuple[str, int]) -> None:
     assert host_and_port(text) == address
 
 
-@pytest.mark.parametrize("text", ["", ":5", "host:", "host:0", "host:65536", "host:http", "[::1]:x", "host:-1"])
+@pytest.mark.parametrize("text", ["", ":5", "host:", "host:http", "[::1]:x", "host:-1"])
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is no HOST:PORT"):
         host_and_port(text)
+
+
+@pytest.mark.parametrize("port", ["0", "00000", "65536", "99999", "9" * 5000])
+def test_a_port_that_there_is_not_is_named(port: str) -> None:
+    with pytest.raises(click.BadParameter, match=rf"^port {port[:17]}(\.\.\.)?.* is not from 1 to 65535$"):
+        host_and_port(f"host:{port}")
+    assert host_and_port("[::1]:0000080") == ("::1", 80)
+
+
+def test_one_is_not_told_as_several() -> None:
+    assert [counted(n, "cell") for n in (0, 1, 2, 1000)] == ["0 cells", "1 cell", "2 cells", "1,000 cells"]
 
 
 def test_addresses_sizes_and_times_are_written_for_people() -> None:

@@ -61,6 +61,7 @@ def _package() -> str:
 
 bench = Found(
     "bench",
+    short_help="Measure rudp: simulated, beside others, its own costs.",
     help="Measure rudp: on simulated networks, beside other transports, its own costs.\n\n"
     "Tables go to the terminal, --json writes all figures, --plot draws them. What is simulated (loss, fairness, "
     "windows) gives the same figures on any machine by the same seed.",

@@ -7,6 +7,7 @@ addresses, sizes and rates are written and read. Refuses to know: any command.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import socket
@@ -25,13 +26,16 @@ __all__ = [
     "Failure",
     "address_text",
     "any_host",
+    "counted",
     "explained",
     "host_and_port",
+    "listening",
     "printable",
     "probability",
     "rate_text",
     "rate_value",
     "reason",
+    "refused",
     "run",
     "shut",
     "size_text",
@@ -92,6 +96,33 @@ def explained(doing: str) -> Iterator[None]:
         raise Failure(f"{doing}: {reason(error)}") from error
 
 
+@contextmanager
+def listening(address: Any, kind: str = "") -> Iterator[None]:
+    """What fails while a socket is bound, as a Failure that says what to do about a port that is taken."""
+    where = address_text(address) + (f" ({kind})" if kind else "")
+    try:
+        with explained(f"cannot listen on {where}"):
+            yield
+    except Failure as failure:
+        cause = failure.__cause__
+        if isinstance(cause, RudpError) or _number(cause) != errno.EADDRINUSE:  # rudp's own words say what to do
+            raise
+        raise Failure(f"{failure}; end what has that port, or choose another by --port") from cause
+
+
+def refused(error: BaseException | None) -> bool:
+    """Whether nobody listens there."""
+    return isinstance(error, ConnectionRefusedError) or _number(error) == errno.ECONNREFUSED
+
+
+def _number(error: BaseException | None) -> int:
+    """The system's number of an error, 0 if it has none."""
+    if not isinstance(error, OSError):
+        return 0
+    # asyncio wraps several attempts in one error that keeps their numbers only in its text.
+    return error.errno or int((_ERRNO.search(str(error)) or ["", "0"])[1])
+
+
 def reason(error: BaseException) -> str:
     """Why it failed, for people."""
     if isinstance(error, socket.gaierror):
@@ -102,12 +133,9 @@ def reason(error: BaseException) -> str:
         return "the peer ended in mid-message"
     if isinstance(error, RudpError):
         return getattr(error, "strerror", None) or str(error) or type(error).__name__
-    if isinstance(error, OSError):
-        # asyncio wraps several attempts in one error that keeps their numbers only in its text.
-        number = error.errno or int((_ERRNO.search(str(error)) or ["", "0"])[1])
-        if number:
-            text = os.strerror(number)
-            return text[0].lower() + text[1:]
+    if number := _number(error):
+        text = os.strerror(number)
+        return text[0].lower() + text[1:]
     if isinstance(error, TimeoutError) and not str(error):
         return "timed out"
     return str(error) or type(error).__name__
@@ -132,6 +160,11 @@ def address_text(address: Any) -> str:
     if host.lower().startswith("::ffff:") and "." in host:
         host = host[7:]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def counted(number: int, what: str) -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def size_text(size: float) -> str:
@@ -195,7 +228,9 @@ def host_and_port(text: str) -> tuple[str, int]:
         host, port = text.strip().split(":")
     else:
         host, port = text.strip(), None
-    number = DEFAULT_PORT if port is None else int(port) if port.isascii() and port.isdigit() else 0
-    if not host or not 1 <= number <= 65535:
+    if not host or (port is not None and not (port.isascii() and port.isdigit())):
         raise click.BadParameter(f"{text!r} is no HOST:PORT; IPv6 goes in brackets, as in [::1]:10000")
+    number = DEFAULT_PORT if port is None else int(port.lstrip("0")[:6] or "0")  # as few digits as tell
+    if not 1 <= number <= 65535:
+        raise click.BadParameter(f"port {printable(str(port), 20)} is not from 1 to 65535")
     return host, number

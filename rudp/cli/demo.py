@@ -21,6 +21,7 @@ import rudp
 from rudp import protection
 from rudp.cli.bare import BareResult, send_bare
 from rudp.cli.common import (
+    counted,
     explained,
     probability,
     rate_text,
@@ -73,6 +74,7 @@ class Outcome:
     sent_digest: str = ""
     received_digest: str = ""
     stats: Stats | None = None
+    server_duplicates: int = 0
     closed: bool = False
     problem: str = ""
     bare: BareResult | None = None
@@ -87,6 +89,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.received = 0
+        self.duplicates = 0  # packets that came a second time, when all had arrived
 
     async def __call__(self, connection: rudp.Connection) -> None:
         """Serve one connection until the client has closed its side; how it ends is the client's to tell."""
@@ -96,6 +99,7 @@ class Receiver:
                 while data := await stream.receive(4 * CHUNK):
                     digest.update(data)
                     self.received += len(data)
+                self.duplicates = connection.stats().packets_duplicate
                 await stream.send(digest.hexdigest().encode())
                 await stream.send_eof()
 
@@ -172,6 +176,7 @@ class Show:
             outcome.transfer_seconds = self._loop.time() - start
             outcome.received_digest = answer.decode("ascii", "replace")
             outcome.stats = connection.stats()
+            outcome.server_duplicates = receiver.duplicates
             self._witness.watch_closing()
             start = self._loop.time()
             async with asyncio.timeout(CLOSE_SECONDS):
@@ -268,7 +273,9 @@ def _summary(plan: Plan, relay_counts: str, outcome: Outcome) -> None:
         lost = f"{stats.packets_lost:,} found lost, {stats.packets_spurious:,} of them wrongly"
         _row("packets", f"{stats.packets_sent:,} sent, {lost}")
         again = f"{size_text(stats.stream_bytes_retransmitted)} in {stats.packets_retransmitted:,} packets"
-        _row("sent again", f"{again}; {stats.packets_duplicate:,} packets came twice")
+        _row("sent again", again)
+        twice = counted(outcome.server_duplicates, "packet")
+        _row("came twice", f"{twice} at the server, {stats.packets_duplicate:,} at the client")
         least, mean = stats.min_rtt * 1000, stats.smoothed_rtt * 1000
         _row("round trip", f"{least:.1f} ms at least, {mean:.1f} ms on average")
     _row("close", "both sides, in good order" if outcome.closed else "not in good order")

@@ -11,14 +11,27 @@ import asyncio
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import click
 
 import rudp
-from rudp.cli.common import DEFAULT_PORT, PORT, Failure, address_text, explained, run, shut, time_text, warn
+from rudp.cli.common import (
+    DEFAULT_PORT,
+    PORT,
+    Failure,
+    address_text,
+    counted,
+    explained,
+    listening,
+    refused,
+    run,
+    shut,
+    time_text,
+    warn,
+)
 from rudp.cli.stdin import StandardInput
 
 __all__ = ["echo", "echo_server"]
@@ -54,7 +67,7 @@ async def _echo_back(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 async def _serve_streams(front: Any, host: str, port: int, name: str, workers: int | None) -> None:
     options = {"workers": workers} if workers is not None else {}
-    with explained(f"cannot listen on {address_text((host, port))} ({name})"):
+    with listening((host, port), name):
         server = await front.start_server(_echo_back, host, port, **options)
     try:
         suffix = f", {workers} workers" if workers is not None else ""
@@ -75,7 +88,7 @@ class _EchoDatagrams(asyncio.DatagramProtocol):
 
 async def _serve_datagrams(host: str, port: int) -> None:
     loop = asyncio.get_running_loop()
-    with explained(f"cannot listen on {address_text((host, port))} (udp)"):
+    with listening((host, port), "udp"):
         transport, _ = await loop.create_datagram_endpoint(_EchoDatagrams, local_addr=(host, port))
     try:
         _announce([transport.get_extra_info("sockname")], "udp")
@@ -156,13 +169,33 @@ class _DatagramClient(_Client, asyncio.DatagramProtocol):
         self._transport.close()
 
 
-async def _open(transport: str, host: str, port: int) -> _Client:
+async def _open(transport: str, host: str, port: int, timeout: float) -> _Client:
     if transport == "udp":
         loop = asyncio.get_running_loop()
         _, client = await loop.create_datagram_endpoint(_DatagramClient, remote_addr=(host, port))
         return client
-    front: Any = asyncio if transport == "tcp" else rudp
-    return _StreamClient(*await front.open_connection(host, port))
+    if transport == "tcp":
+        return _StreamClient(*await asyncio.wait_for(asyncio.open_connection(host, port), timeout))
+    # By its own clock it says how often it tried.
+    config = rudp.Config(connect_timeout=timeout)
+    return _StreamClient(*await rudp.open_connection(host, port, config=config))
+
+
+@contextmanager
+def _advised(doing: str, transport: str) -> Iterator[None]:
+    """As `explained`, with what to look for where nobody answers; rudp's own words name that when it is silence."""
+    try:
+        with explained(doing):
+            yield
+    except Failure as failure:
+        cause = failure.__cause__
+        silent = isinstance(cause, TimeoutError) and not isinstance(cause, rudp.RudpError)
+        if not silent and not refused(cause):
+            raise
+        advice = f"is `rudp echo-server --transport {transport}` running there?"
+        if silent and transport == "udp":
+            advice = f"UDP sends nothing again, and cannot tell why; {advice}"
+        raise Failure(f"{failure}; {advice}") from cause
 
 
 async def _messages(words: tuple[str, ...]) -> AsyncIterator[bytes]:
@@ -185,18 +218,13 @@ async def _echo(transport: str, host: str, port: int, timeout: float, words: tup
     out = sys.stdout.buffer
     count = size = 0
     waited = 0.0
-    with explained(f"cannot connect to {where}"):
-        client = await asyncio.wait_for(_open(transport, host, port), timeout)
+    with _advised(f"cannot connect to {where}", transport):
+        client = await _open(transport, host, port, timeout)
     try:
         async for message in _messages(words):
             start = loop.time()
-            try:
-                with explained(f"no echo from {where}"):
-                    answer = await asyncio.wait_for(client.exchange(message), timeout)
-            except Failure as failure:
-                if transport == "udp" and isinstance(failure.__cause__, TimeoutError):
-                    raise Failure(f"{failure}; UDP sends nothing again, and cannot tell why") from None
-                raise
+            with _advised(f"no echo from {where}", transport):
+                answer = await asyncio.wait_for(client.exchange(message), timeout)
             waited += loop.time() - start
             count, size = count + 1, size + len(message)
             out.write(answer)
@@ -205,8 +233,7 @@ async def _echo(transport: str, host: str, port: int, timeout: float, words: tup
         await client.close()
     if count:
         each = time_text(waited / count)
-        messages = "1 message" if count == 1 else f"{count} messages"
-        warn(f"{messages}, {size} bytes echoed by {where}, {each} each")
+        warn(f"{counted(count, 'message')}, {size} bytes echoed by {where}, {each} each")
     return 0
 
 
@@ -231,7 +258,7 @@ def echo_server(host: str, port: int, transport: str, workers: int | None) -> No
 @click.argument("text", nargs=-1)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where the server is.")
 @click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True)
-@click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds.")
+@click.option("--timeout", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds.")
 @_transport_option
 def echo(*, text: tuple[str, ...], host: str, port: int, timeout: float, transport: str) -> None:
     """Send text and print what comes back.

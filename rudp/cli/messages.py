@@ -21,12 +21,21 @@ from typing import Any, Final
 import rudp
 from rudp.cli.common import Failure, printable
 
-__all__ = ["PIECE", "PROTOCOL", "Channel", "check_offset", "check_text"]
+__all__ = ["PIECE", "PROTOCOL", "Channel", "StrangePeer", "check_offset", "check_text"]
 
 PROTOCOL: Final = "rudp-file/1"
 PIECE: Final = 262_144
 LONGEST_MESSAGE: Final = 16_384
 LARGEST_SIZE: Final = 2**62
+NOT_SPOKEN: Final = "does not speak the protocol of rudp send and receive"
+
+
+class StrangePeer(Failure):
+    """The peer does not speak this protocol; `did` is what shows it, as a verb and what follows."""
+
+    def __init__(self, did: str) -> None:
+        super().__init__(f"the peer {did}")
+        self.did = did
 
 
 class Channel:
@@ -48,7 +57,7 @@ class Channel:
         except ValueError:
             message = None
         if not isinstance(message, dict):
-            raise Failure("the peer does not speak the protocol of rudp send and receive")
+            raise StrangePeer(NOT_SPOKEN)
         if "error" in message:
             raise Failure(f"the peer says: {printable(str(message['error']), 300)}")
         return message
@@ -70,7 +79,7 @@ class Channel:
     async def _receive_block(self, limit: int) -> bytes:
         size = int.from_bytes(await self._stream.receive_exactly(4), "big")
         if size > limit:
-            raise Failure("the peer does not speak the protocol of rudp send and receive")
+            raise StrangePeer(NOT_SPOKEN)
         return await self._stream.receive_exactly(size) if size else b""
 
 
@@ -78,7 +87,7 @@ def check_offset(message: dict[str, Any], key: str) -> int:
     """A number of bytes out of a peer's message."""
     value = message.get(key)
     if type(value) is not int or not 0 <= value <= LARGEST_SIZE:
-        raise Failure(f"the peer sent no valid {key}")
+        raise StrangePeer(f"sent no valid {key}")
     return value
 
 
@@ -86,5 +95,5 @@ def check_text(message: dict[str, Any], key: str) -> str:
     """A text out of a peer's message."""
     value = message.get(key)
     if not isinstance(value, str):
-        raise Failure(f"the peer sent no valid {key}")
+        raise StrangePeer(f"sent no valid {key}")
     return value

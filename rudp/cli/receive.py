@@ -22,7 +22,7 @@ from rudp.cli.common import (
     Failure,
     address_text,
     any_host,
-    explained,
+    listening,
     rate_text,
     reason,
     run,
@@ -146,7 +146,7 @@ async def receive_files(
     """Receive one file, or more if `keep`; returns the exit status. Raises Failure."""
     config = rudp.Config(application_protocol=PROTOCOL, keepalive=KEEPALIVE)
     receiving = Receiving(folder, overwrite=overwrite, keep=keep)
-    with explained(f"cannot listen on {address_text((host, port))}"):
+    with listening((host, port)):
         server: Any = await rudp.serve(receiving, host, port, config=config)
     try:
         ready([sock.getsockname() for sock in server.sockets])

@@ -27,7 +27,7 @@ from rudp.cli.common import (
     time_text,
 )
 from rudp.cli.incoming import hash_prefix
-from rudp.cli.messages import PIECE, PROTOCOL, Channel, check_offset, check_text
+from rudp.cli.messages import PIECE, PROTOCOL, Channel, StrangePeer, check_offset, check_text
 from rudp.cli.meter import Meter
 from rudp.cli.stdin import StandardInput
 
@@ -113,8 +113,9 @@ class StandardInputSource:
 class Sending:
     """One transfer on one stream."""
 
-    def __init__(self, source: Source, channel: Channel) -> None:
+    def __init__(self, source: Source, channel: Channel, where: str) -> None:
         self._source = source
+        self._where = where
         self._channel = channel
         self._digest = hashlib.sha256()
         self.offset = 0
@@ -124,8 +125,11 @@ class Sending:
         """Send everything; return the name under which the receiver saved it."""
         source, channel = self._source, self._channel
         await channel.send({"name": source.name, "size": source.size, "resumable": source.size is not None})
-        offer = await channel.receive()
-        there, hexdigest = check_offset(offer, "offset"), check_text(offer, "sha256")
+        try:
+            offer = await channel.receive()
+            there, hexdigest = check_offset(offer, "offset"), check_text(offer, "sha256")
+        except StrangePeer as strange:
+            raise Failure(f"what answers at {self._where} is not `rudp receive` (it {strange.did})") from strange
         self.offset, self._digest = await source.skip(there, hexdigest)
         self.sent = self.offset
         await channel.send({"offset": self.offset})
@@ -170,7 +174,7 @@ async def send_source(source: Source, host: str, port: int, timeout: float) -> i
         with explained(f"cannot connect to {where}"):
             connection = await rudp.connect(host, port, config=config)
         try:
-            sending = Sending(source, Channel(await connection.open_stream()))
+            sending = Sending(source, Channel(await connection.open_stream()), where)
             start = loop.time()
             with explained(f"{source.name} was not sent whole to {where}"):
                 saved = await sending.run()
@@ -201,8 +205,8 @@ async def send_source(source: Source, host: str, port: int, timeout: float) -> i
 def send(*, file: str, to: tuple[str, int], name: str | None, timeout: float) -> None:
     """Send a file to a `rudp receive`.
 
-    FILE may be - for standard input. An interrupted transfer goes on where it stopped when it is started
-    again. The exit status is 0 when the receiver has confirmed the file's SHA-256.
+    FILE may be - for standard input, and HOST alone stands for HOST:10000. An interrupted transfer goes on where it
+    stopped when it is started again. The exit status is 0 when the receiver has confirmed the file's SHA-256.
     """
 
     async def work() -> int:
