@@ -22,7 +22,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from rudp.cli.common import INTERRUPTED, reason, warn
+from rudp.cli.common import INTERRUPTED, counted, reason, warn
 
 from . import cells, fairness, loss, report, sweep, tables, windows
 
@@ -38,6 +38,9 @@ COMMANDS: Final = {
     "show": ("commands", "show_command"),
 }
 """Command: module of this package, name in it."""
+
+SHOWN_ELSEWHERE: Final = {"costs": "costs_command", "peers": "peers.command"}
+"""Benchmark: module of this package whose `show_again` shows its files, and ends the command."""
 
 
 class Bench(click.Group):
@@ -290,20 +293,20 @@ def windows_command(  # noqa: PLR0917
     _run("windows", list(chosen), seed, **options)
 
 
-@click.command("show")
+@click.command("show", short_help="Show, draw or check again what --json has written.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--plot", "plot_folder", metavar="FOLDER", type=click.Path(file_okay=False, path_type=Path))
 @check_option
 def show_command(file: Path, plot_folder: Path | None, check: bool) -> None:
-    """Show, draw or check again what --json has written.
+    """Show, draw or check again what --json of loss, fairness, windows, costs or peers has written.
 
     \b
     rudp bench show loss.json --plot .
     """
     try:
         content = report.read(file)
-        if content["benchmark"] == "costs":
-            import_module(f"{__package__}.costs_command").show_again(content, plot_folder, check)
+        if elsewhere := SHOWN_ELSEWHERE.get(content["benchmark"]):
+            import_module(f"{__package__}.{elsewhere}").show_again(content, plot_folder, check)
         benchmark = BENCHMARKS[content["benchmark"]]
         rows = [benchmark.row(row) for row in content["rows"]]
     except (ValueError, KeyError, TypeError) as error:
@@ -322,7 +325,8 @@ def show_command(file: Path, plot_folder: Path | None, check: bool) -> None:
 def kernel_command(arguments: Sequence[str]) -> None:
     """rudp beside the kernel's TCP over one emulated link, on Linux as root."""
     try:
-        status = import_module(f"{__package__}.kernel.__main__").main(arguments)
+        called = click.get_current_context().command_path
+        status = import_module(f"{__package__}.kernel.__main__").main(arguments, called)
     except ModuleNotFoundError as error:
         # Its modules know each other by the checkout's name.
         if error.name != "bench":
@@ -361,7 +365,7 @@ def _run(
     except (sweep.MissingExtra, OSError) as error:
         fail(reason(error))
     except KeyboardInterrupt:
-        warn("interrupted")
+        warn(f"interrupted: of {counted(len(chosen), 'cell')} none had finished")
         raise SystemExit(INTERRUPTED) from None
     rows = outcome.rows
     finished = not outcome.left_out and not outcome.failed
@@ -371,7 +375,8 @@ def _run(
     for cell, problem in outcome.failed:
         warn(f"failed: {cell}: {type(problem).__name__}: {problem}")
     if outcome.interrupted:
-        warn(f"interrupted: {len(outcome.left_out)} of {len(chosen)} cells are missing")
+        some = f"{len(rows)} had finished" if rows else "none had finished"
+        warn(f"interrupted: of {counted(len(chosen), 'cell')} {some}")
         raise SystemExit(INTERRUPTED)
     missed = _check(benchmark, rows) if check else 0
     raise SystemExit(1 if outcome.failed else missed)
@@ -379,9 +384,9 @@ def _run(
 
 def _sweep(benchmark: Benchmark, chosen: list[Any], jobs: int | None, dask: str | None) -> sweep.Outcome[Any, Any]:
     console = Console(stderr=True)
-    console.print(f"{len(chosen)} cells; {cells.config_text()}", highlight=False)
+    console.print(f"{counted(len(chosen), 'cell')}; {cells.config_text()}", highlight=False)
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[ended]}/{task.fields[cells]} cells"),
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[ended]}/{task.fields[cells]}"),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     # A bar for the cells' costs tells the time that is left; cells differ a hundredfold.
@@ -426,11 +431,12 @@ def _tell(
 def _check(benchmark: Benchmark, rows: list[Any]) -> int:
     if benchmark.goals_missed is None:
         return 0
-    counted = [row for row in rows if benchmark.name != "loss" or row.cell.queue == 1]
-    missed = [(row.cell, text) for row in counted for text in benchmark.goals_missed(row)]
+    judged = [row for row in rows if benchmark.name != "loss" or row.cell.queue == 1]
+    missed = [(row.cell, text) for row in judged for text in benchmark.goals_missed(row)]
     for cell, text in missed:
         click.echo(f"{_cell_text(cell)}: {text}")
-    click.echo(f"{len(missed)} goals missed in {len({cell for cell, _ in missed})} of {len(counted)} cells")
+    found = len({cell for cell, _ in missed})
+    click.echo(f"{counted(len(missed), 'goal')} missed in {found} of {counted(len(judged), 'cell')}")
     return 1 if missed else 0
 
 

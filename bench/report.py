@@ -13,13 +13,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rudp._version import __version__
 
 from .cells import config_text
 
-__all__ = ["document", "read", "text"]
+__all__ = ["SHOWN", "document", "read", "text"]
+
+SHOWN: Final = ("loss", "fairness", "windows", "costs", "peers")
+"""The benchmarks whose files `rudp bench show` reads."""
+# No command that writes: it would be given the name of a file that is kept.
+NOT_SHOWN: Final = f"show reads what bench {', '.join(SHOWN[:-1])} and {SHOWN[-1]} wrote"
 
 
 def document(benchmark: str, rows: Sequence[dict[str, Any]], *, seed: int, finished: bool) -> dict[str, Any]:
@@ -42,11 +47,15 @@ def text(content: dict[str, Any]) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a file holds. Raises OSError, and ValueError for one that is not a benchmark's."""
+    """What a file holds. Raises OSError, and ValueError for one that can't be shown, with what to do instead."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} holds no JSON: {error}") from None
-    if not isinstance(content, dict) or not isinstance(content.get("rows"), list) or "benchmark" not in content:
-        raise ValueError(f"{path} is no benchmark's result; write one by: rudp bench loss --json {path}")
+        raise ValueError(f"it holds no JSON ({error}); {NOT_SHOWN}") from None
+    if not isinstance(content, dict):
+        raise ValueError(NOT_SHOWN)
+    if "benchmark" not in content and "validation" in content:
+        raise ValueError(f"it is of the kernel's benchmark; use rudp bench kernel --redraw {path}")
+    if content.get("benchmark") not in SHOWN or not isinstance(content.get("rows"), list):
+        raise ValueError(NOT_SHOWN)
     return content

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import rudp
+from rudp.cli.common import counted
 
 from .machine import machine
 
@@ -244,7 +245,8 @@ def table(report: dict[str, Any]) -> str:
         "openings": ("open and close", "a second", "us each", 1.0, 1e6),
         "bulk": (f"{report['clients']} clients x {BULK} connections, sent to the server", "MB/s", "s/GB", 1e-6, 1e9),
     }
-    lines = [f"{report['cores']} cores, {report['clients']} client processes, median of {report['rounds']} rounds"]
+    rounds = counted(report["rounds"], "round")
+    lines = [f"{report['cores']} cores, {report['clients']} client processes, median of {rounds}"]
     for work, (title, unit, cost_unit, scale, cost_scale) in heads.items():
         lines += ["", title]
         lines.append(

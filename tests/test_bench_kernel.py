@@ -224,6 +224,17 @@ def test_the_page_shows_the_figures_that_are_kept() -> None:
         put_into("nothing", made)
 
 
+def test_help_names_the_command_as_it_was_called(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--help"])
+    assert "usage: python -m bench.kernel " in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        command.main(["--help"], "rudp bench kernel")
+    told = capsys.readouterr().out
+    assert "usage: rudp bench kernel " in told
+    assert "bench.kernel" not in told
+
+
 def test_the_cells_of_the_table() -> None:
     assert [table.title(spec) for spec in command._cells("100/50/0.1,20/100/20")] == [
         "100 Mbit/s x 50 ms, loss 0.1 %",

@@ -152,6 +152,7 @@ def test_a_peer_that_is_missing_is_named_and_left_out(monkeypatch: pytest.Monkey
     result = CliRunner().invoke(cli, ["bench", "peers", *arguments])
     assert result.exit_code == 0
     assert "missing: aioquic: " in result.stdout
+    assert "pip install 'rudp-transport[bench]', in a clone '.[bench]'" in result.stdout
     assert "bare-udp" in result.stdout
 
 
@@ -172,7 +173,9 @@ def test_a_peer_that_fails_is_named_and_the_others_go_on(monkeypatch: pytest.Mon
     document = plan.sweep(found, {"nobody": "not there"}, options, ("", ""), lambda _: None)
     assert asked == ["tcp-streams", *["rudp-none", "bare-gso"] * 3]
     assert document["failures"] == [{"work": "bulk", "contender": "tcp-streams", "error": "it broke"}]
-    assert list(show.notes(document)) == ["missing: nobody: not there", "failed: tcp-streams, bulk: it broke"]
+    assert list(show.notes(document)) == [
+        "missing: nobody: not there", show.INSTALL, "failed: tcp-streams, bulk: it broke",
+    ]  # fmt: skip
     assert len(list(show.tables(document))) == 2, "figures, and what the contenders are"
     found_cells = summarize(document["rows"])["bulk"]
     assert found_cells["rudp-none"]["seconds"] == (4, 2, 6)
@@ -248,6 +251,18 @@ def test_wrong_options_are_told(arguments: list[str], text: str) -> None:
     result = CliRunner().invoke(cli, ["bench", "peers", *arguments])
     assert result.exit_code == 2
     assert text in result.stderr
+
+
+def test_what_was_measured_is_shown_by_show_as_by_from() -> None:
+    shown = CliRunner().invoke(cli, ["bench", "show", str(KEPT)])
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout == CliRunner().invoke(cli, ["bench", "peers", "--from", str(KEPT)]).stdout
+
+
+def test_lists_of_numbers_are_called_numbers() -> None:
+    helped = CliRunner().invoke(cli, ["bench", "peers", "--help"]).stdout
+    assert "--depths NUMBERS" in helped
+    assert "--idle NUMBERS" in helped
 
 
 def test_the_short_form_does_all_works_and_few_runs() -> None:

@@ -187,6 +187,23 @@ def test_a_file_that_is_no_result_is_refused_in_one_line(content: str, tmp_path:
     result = bench("show", str(file))
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
+    assert "can't be shown: " in result.stderr
+    assert "--json" not in result.stderr  # a command that would write over the file
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RESULTS.glob("*.json")))
+def test_a_kept_result_is_shown_or_it_is_said_what_to_do_instead(name: str) -> None:
+    path = RESULTS / f"{name}.json"
+    result = bench("show", str(path))
+    if name.partition("-")[0] in report.SHOWN:
+        assert result.exit_code == 0, result.output
+        assert result.stdout
+    else:
+        kernel = name.startswith("kernel")
+        instead = f"use rudp bench kernel --redraw {path}" if kernel else "show reads what bench loss, fairness, "
+        assert result.exit_code == 1
+        assert instead in result.stderr
+        assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -219,10 +236,18 @@ def test_an_interrupted_sweep_is_shown_and_written_as_far_as_it_came(
     monkeypatch.setattr(sweep, "executor", lambda *_: nullcontext(Recording(interrupt_at=1)))
     result = bench("loss", *SMALL, "--json", str(file))
     assert result.exit_code == 130
-    assert "interrupted: 1 of 2 cells are missing" in result.stderr
+    assert "interrupted: of 2 cells 1 had finished" in result.stderr
     content = report.read(file)
     assert (content["finished"], len(content["rows"])) == (False, 1)
     assert "10 Mbit/s, RTT 10 ms" in result.stdout
+
+
+def test_an_interrupt_before_the_first_cell_says_that_none_had_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "executor", lambda *_: nullcontext(Recording(interrupt_at=0)))
+    result = bench("loss", *SMALL, "--loss", "0")
+    assert result.exit_code == 130
+    assert "interrupted: of 1 cell none had finished" in result.stderr
+    assert "\n1 cell; protection" in f"\n{result.stderr}"
 
 
 def test_ctrl_c_ends_the_workers() -> None:

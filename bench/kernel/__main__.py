@@ -8,14 +8,14 @@ from collections.abc import Sequence
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the status to end with."""
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m bench.kernel") -> int:
+    """The command line, called as `prog`; the status to end with."""
     if not sys.platform.startswith("linux"):
         print(f"bench.kernel can't run here: it needs Linux's network namespaces, and this is {sys.platform}")
         return 0
     from . import command  # noqa: PLC0415 (can't be imported elsewhere)
 
-    return command.main(arguments)
+    return command.main(arguments, prog)
 
 
 if __name__ == "__main__":

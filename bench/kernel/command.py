@@ -24,7 +24,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from .contenders import missing
 from .link import LinkSpec
@@ -34,6 +34,8 @@ from .show import checks_as_text, plot, put_into, report, rows_as_text
 from .table import CELLS, CONTENDERS, SETTLED, Row, from_json, rows, run
 
 __all__ = ["main"]
+
+PROG: Final = "python -m bench.kernel"
 
 
 def _cells(text: str) -> tuple[LinkSpec, ...]:
@@ -50,10 +52,10 @@ def _cells(text: str) -> tuple[LinkSpec, ...]:
     return tuple(cells)
 
 
-def _parser() -> argparse.ArgumentParser:
-    paragraphs = (__doc__ or "").split("\n\n", 1)
+def _parser(prog: str) -> argparse.ArgumentParser:
+    paragraphs = (__doc__ or "").replace(PROG, prog).split("\n\n", 1)
     parser = argparse.ArgumentParser(
-        prog="python -m bench.kernel",
+        prog=prog,
         description=paragraphs[0],
         epilog=paragraphs[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -108,9 +110,9 @@ def _chosen(names: str, parser: argparse.ArgumentParser) -> tuple[list[str], dic
     return chosen, left_out
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the status to end with."""
-    parser = _parser()
+def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
+    """The command line, called as `prog`; the status to end with."""
+    parser = _parser(prog)
     options = parser.parse_args(arguments)
     if options.redraw:
         data = json.loads(options.redraw.read_text())

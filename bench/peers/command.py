@@ -12,7 +12,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -26,9 +26,24 @@ from .contenders import NAMES, there
 from .goals import judge
 from .summary import summarize
 
-__all__ = ["peers_command"]
+__all__ = ["peers_command", "show_again"]
 
 DEFAULT = plan.Options()
+
+
+# The exit status of a run that was measured or is shown again.
+def _status(document: dict[str, Any], check: bool) -> NoReturn:
+    if not document["finished"]:
+        warn("interrupted")
+        raise SystemExit(INTERRUPTED)
+    failed = any(failure["contender"].startswith("rudp") for failure in document["failures"])
+    raise SystemExit(failed or (check and not all(one.met for one in judge(summarize(document["rows"])))))
+
+
+def show_again(document: dict[str, Any], plot_folder: Path | None, check: bool) -> NoReturn:
+    """Show, draw and check what --json has written; KeyError and TypeError if it is something else."""
+    _tell(document, None, plot_folder)
+    _status(document, check)
 
 
 def _whole_numbers(text: str) -> tuple[int, ...]:
@@ -63,8 +78,12 @@ def _known(chosen: Sequence[str], known: Sequence[str], what: str) -> tuple[str,
     "--seconds", type=click.FloatRange(0.05, 600), default=DEFAULT.seconds, show_default=True,
     help="Of each measurement of requests or handshakes.",
 )
-@click.option("--depths", type=_whole_numbers, default="1,100", show_default=True, help="Requests at a time.")
-@click.option("--idle", type=_whole_numbers, default="1000,10000", show_default=True, help="Idle connections.")
+@click.option(
+    "--depths", type=_whole_numbers, metavar="NUMBERS", default="1,100", show_default=True, help="Requests at a time."
+)
+@click.option(
+    "--idle", type=_whole_numbers, metavar="NUMBERS", default="1000,10000", show_default=True, help="Idle connections."
+)
 @click.option(
     "--limit", type=click.FloatRange(1, 3600), default=DEFAULT.limit, show_default=True,
     help="Seconds that a run may take, twice as long with many connections.",
@@ -100,11 +119,7 @@ def peers_command(  # noqa: PLR0917 (click passes all by name)
         wanted = _known(chosen or NAMES, NAMES, "contender")
         document = _measure(wanted, options.smoke() if smoke else options)
     _tell(document, json_path, plot_folder)
-    if not document["finished"]:
-        warn("interrupted")
-        raise SystemExit(INTERRUPTED)
-    failed = any(failure["contender"].startswith("rudp") for failure in document["failures"])
-    raise SystemExit(failed or (check and not all(one.met for one in judge(summarize(document["rows"])))))
+    _status(document, check)
 
 
 def _measure(wanted: Sequence[str], options: plan.Options) -> dict[str, Any]:
@@ -151,7 +166,7 @@ def _tell(document: dict[str, Any], json_path: Path | None, plot_folder: Path | 
             for table in tables:
                 console.print(table)
             for line in show.notes(document):
-                console.print(line)
+                console.print(line, markup=False)
             if json_path is not None:
                 json_path.write_text(_text(document), encoding="utf-8")
         if plot_folder is not None and document["rows"]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from rudp.cli.common import counted
+
 from ..plots import INK, QUIET, require
 from .summary import Cell, summarize
 
@@ -104,8 +106,8 @@ def draw(document: dict[str, Any], folder: Path) -> Path:
     figure.legend(handles, [label for _, label in KINDS], loc="upper right", ncols=len(KINDS), frameon=False)
     figure.suptitle(
         f"rudp beside its peers over loopback, two processes, {options['datagram']:,}-byte datagrams where they can be "
-        f"chosen\nmedians of {options['rounds']} rounds, lines from least to most; CPython {document['python']}, "
-        f"{document['cores']} cores, {document['system']}",
+        f"chosen\nmedians of {counted(options['rounds'], 'round')}, lines from least to most; "
+        f"CPython {document['python']}, {document['cores']} cores, {document['system']}",
         x=0.01, ha="left", fontsize=11,
     )  # fmt: skip
     figure.tight_layout(rect=(0, 0, 1, 0.98), h_pad=2.0, w_pad=2.5)

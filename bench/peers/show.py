@@ -12,6 +12,8 @@ from rich import box
 from rich.console import JustifyMethod
 from rich.table import Table
 
+from rudp.cli.common import counted
+
 from .goals import judge
 from .summary import REFERENCE, Cell, summarize
 
@@ -19,6 +21,8 @@ __all__ = ["WIDTH", "goals", "notes", "tables"]
 
 # No table is wider: what belongs together is told in several rather than side by side.
 WIDTH: Final = 80
+
+INSTALL: Final = "  to be had: pip install 'rudp-transport[bench]', in a clone '.[bench]'"
 
 
 class Column(NamedTuple):
@@ -98,7 +102,7 @@ def _plain(title: str, found: dict[str, dict[str, Cell]], columns: tuple[Column,
 
 def _bulk(document: dict[str, Any], found: dict[str, dict[str, Cell]]) -> Table:
     size, rounds = document["options"]["size"], document["options"]["rounds"]
-    table = _new(f"Bulk, one stream: {size / 1e6:,.0f} MB, {rounds} rounds in turns")
+    table = _new(f"Bulk, one stream: {size / 1e6:,.0f} MB, {counted(rounds, 'round')} in turns")
     table.add_column("", no_wrap=True)
     for heading in ("MB/s\n\nmedian", "\n\nleast", "\n\nmost", "\nof\nrudp", *(column.heading for column in BULK)):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -172,6 +176,8 @@ def notes(document: dict[str, Any]) -> Iterator[str]:
     """Who was left out of what, and who failed."""
     for name, why in document["missing"].items():
         yield f"missing: {name}: {why}"
+    if document["missing"]:
+        yield INSTALL
     for failure in document["failures"]:
         yield f"failed: {failure['contender']}, {failure['work']}: {failure['error']}"
     reasons: dict[tuple[str, str], list[str]] = {}
