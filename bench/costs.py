@@ -156,8 +156,9 @@ class Row(NamedTuple):
 
     @classmethod
     def from_dict(cls, row: dict[str, Any]) -> Row:
-        """The same from JSON."""
-        return cls(**row)
+        """The same from JSON, which has four digits of a size."""
+        exact = (size for size in CURVES[row["curve"]].sizes if rounded(size) == row["size"])
+        return cls(**row | {"size": next(exact, row["size"])})
 
 
 def brief(curve: Curve) -> Curve:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from .sweep import MissingExtra
 from .windows import Row as WindowsRow
 
-__all__ = ["INK", "QUIET", "colour", "draw", "label_ends", "marker", "require", "save", "subplots", "title"]
+__all__ = ["INK", "QUIET", "colour", "draw", "label_ends", "marker", "require", "save", "subplots", "title", "whose"]
 
 COLOURS: Final = {"model": "#0072B2", "bbr": "#009E73", "cubic": "#D55E00", "new_reno": "#AA4499"}
 MARKERS: Final = {"model": "o", "bbr": "^", "cubic": "s", "new_reno": "D"}
@@ -91,6 +91,15 @@ def title(figure: Any, first: str, second: str = "") -> None:
     figure.text(0.012, 1 - 0.45 / height, "\n".join(lines), fontsize=9.5, color="#555555", va="top", linespacing=1.35)
 
 
+def whose(controllers: Sequence[str]) -> str:
+    """Whose the controllers are, for the second line of a title; "" if there is one only."""
+    if len(controllers) < 2:
+        return ""
+    every = {2: "both", 3: "all three", 4: "all four"}.get(len(controllers), "all")
+    default = "model is rudp's default; " if "model" in controllers else ""
+    return f"; {default}{every} are rudp's own controllers"
+
+
 def label_ends(panel: Any, ends: Iterable[tuple[float, str, str]], x: float, *, gap: float) -> None:
     """Names beside the ends of lines, (y, name, colour), moved apart to `gap` in units of the y axis."""
     placed = sorted(ends)
@@ -115,7 +124,9 @@ def save(figure: Any, path: Path) -> Path:
     full = io.BytesIO()
     figure.savefig(full, dpi=DPI, facecolor="white", format="png")
     require().close(figure)
-    image.open(full).convert("RGB").quantize(192).save(path, optimize=True)
+    # By its coverage of colours, not of pixels: what is written in a colour of its own has few of them.
+    palette = image.open(full).convert("RGB").quantize(192, method=image.Quantize.MAXCOVERAGE)
+    palette.save(path, optimize=True)
     return path
 
 
@@ -173,6 +184,6 @@ def windows_picture(rows: Sequence[WindowsRow]) -> Any:
         figure,
         "Congestion window (line) and queue (grey area) over time, one flow alone",
         f"{first.rate:g} Mbit/s, RTT {first.rtt:g} ms, drop-tail queue of {first.queue:g} BDP; in parts of a BDP, "
-        "above which (dashed) a window only fills the queue",
+        f"above which (dashed) a window only fills the queue{whose(controllers)}",
     )
     return figure

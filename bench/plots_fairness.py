@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from .fairness import FAIR, SCENARIOS, STEP, Row
-from .plots import INK, QUIET, colour, marker, subplots, title
+from .plots import INK, QUIET, colour, marker, subplots, title, whose
 
 __all__ = ["late_pictures", "scenarios_picture"]
 
@@ -17,7 +17,7 @@ BY_SHARE: Final = {"rtts": ("short RTT", "long RTT"), "cubic": ("this flow", "CU
 
 
 def _link(row: Row) -> str:
-    return f"{row.cell.rate:g} M x {row.cell.rtt:g} ms"
+    return f"{row.cell.rate:g} Mbit/s x {row.cell.rtt:g} ms"
 
 
 def scenarios_picture(rows: Sequence[Row]) -> Any:
@@ -37,7 +37,7 @@ def scenarios_picture(rows: Sequence[Row]) -> Any:
     for panel in [panels[i // columns][i % columns] for i in range(len(scenarios), lines * columns)]:
         panel.set_visible(False)
     for line in panels:
-        line[0].set_yticks(range(len(links)), [f"{rate:g} M x {rtt:g} ms" for rate, rtt in links])
+        line[0].set_yticks(range(len(links)), [f"{rate:g} Mbit/s x {rtt:g} ms" for rate, rtt in links])
         line[0].set_ylim(-0.6, len(links) - 0.4)
     title(
         figure,
@@ -45,7 +45,8 @@ def scenarios_picture(rows: Sequence[Row]) -> Any:
         f"Jain's index over 5 s windows: mark the mean, line down to the least, dashed the goal, {FAIR}; with unequal "
         f"flows each one's share in parts of an equal one. Drop-tail queue of {first.queue:g} BDP"
         + (f", random loss {first.loss:g} %" if first.loss else "")
-        + "; from max(30 RTT, 10 s) after the last arrival on",
+        + "; from max(30 RTT, 10 s) after the last arrival on"
+        + whose(names),
     )
     x = 0.988
     for name in reversed(names):
@@ -74,7 +75,7 @@ def _scenario(
         full, hollow = BY_SHARE[scenario]
         panel.set_xlim(0, 2)
         panel.axvline(1, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
-        panel.set_xlabel(f"share: full {full}, hollow {hollow}", fontsize=9)
+        panel.set_xlabel(f"share: filled {full}, hollow {hollow}", fontsize=9)
     else:
         panel.set_xlim(min([0.6, *(row.jain_least - 0.03 for row in rows)]), 1.005)
         panel.axvline(FAIR, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
@@ -112,15 +113,17 @@ def late_pictures(rows: Sequence[Row]) -> Any:
         figure,
         "Goodput of two flows in one bottleneck over time",
         "; ".join(f"{SCENARIOS[row.cell.scenario].title}: {_link(row)}" for row in shown)
-        + f"; drop-tail queue of {shown[0].cell.queue:g} BDP; means over {STEP:g} s, dashed an equal share",
+        + f"; drop-tail queue of {shown[0].cell.queue:g} BDP; means over {STEP:g} s, dashed an equal share"
+        + whose(names),
     )
     return figure
 
 
 def _over_time(panel: Any, row: Row, scenario: str) -> None:
     name = row.cell.controller
-    second = "cubic" if scenario == "cubic" else name
-    shades = (colour(name), colour("cubic") if scenario == "cubic" else INK)
+    beside = scenario == "cubic" and name != "cubic"
+    shades = (colour(name), colour("cubic") if beside else INK)
+    second = "orange: the CUBIC flow" if beside else f"black: the {'late' if scenario == 'late' else 'other'} one"
     times = [STEP * (index + 0.5) for index in range(len(row.series[0]))]
     for series, shade in zip(row.series, shades, strict=True):
         panel.plot(times, series, color=shade, linewidth=1.4)
@@ -128,6 +131,4 @@ def _over_time(panel: Any, row: Row, scenario: str) -> None:
     panel.set_ylim(0, row.cell.rate * 1.15)
     panel.set_xlim(0, times[-1])
     panel.set_title(name, loc="left", fontsize=10.5, color=colour(name), fontweight="bold")
-    panel.set_title(
-        f"with {second}" if scenario == "cubic" else "late one black", loc="right", fontsize=9, color=shades[1]
-    )
+    panel.set_title(second, loc="right", fontsize=9, color=shades[1])

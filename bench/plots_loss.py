@@ -10,7 +10,7 @@ from math import isnan, nan
 from typing import Any, Final
 
 from .loss import SHORT_SECONDS, Row
-from .plots import INK, QUIET, colour, label_ends, marker, subplots, title
+from .plots import INK, QUIET, colour, label_ends, marker, subplots, title, whose
 
 __all__ = ["goodput_picture", "heat_picture", "queue_picture", "times_picture"]
 
@@ -85,7 +85,7 @@ def goodput_picture(rows: Sequence[Row]) -> Any:
         figure,
         "Goodput by random loss, as a share of what the loss leaves of the link",
         f"{_conditions(rows, queue)}; from {rows[0].cell.steady_from:g} s on. C: payload that full packets carry over "
-        "the link",
+        f"the link{whose(_of(rows, 'controller'))}",
     )
     return figure
 
@@ -101,8 +101,10 @@ def queue_picture(rows: Sequence[Row]) -> Any:
         line[0].set_ylabel("% of the RTT")
     title(
         figure,
-        "Queueing delay that 95 % of the time stays below, as a share of the RTT",
-        f"{_conditions(rows, queue)}; from {rows[0].cell.steady_from:g} s on. {queue * 100:g} % is a full queue",
+        "Queueing delay, 95th percentile, as % of the RTT",
+        f"{_conditions(rows, queue)}; from {rows[0].cell.steady_from:g} s on. {queue * 100:g} % is a full queue; "
+        "with loss a low delay of cubic and new_reno means that they leave the link idle, as their goodput shows"
+        f"{whose(_of(rows, 'controller'))}",
     )
     return figure
 
@@ -146,7 +148,8 @@ def times_picture(rows: Sequence[Row]) -> Any:
     title(
         figure,
         f"Time to deliver 100 kB and 10 MB at {rate:g} Mbit/s",
-        f"{_conditions(rows, queue)}; a cross: not delivered in the {SHORT_SECONDS:g} and {longest:g} s that were run",
+        f"{_conditions(rows, queue)}; a cross: not delivered in the {SHORT_SECONDS:g} and {longest:g} s that were run"
+        + whose(_of(rows, "controller")),
     )
     return figure
 
@@ -191,10 +194,14 @@ def heat_picture(rows: Sequence[Row]) -> Any:
         for y in range(1, len(links)):
             if links[y][:2] != links[y - 1][:2]:
                 panel.axhline(y - 0.5, color="white", linewidth=2.5 if links[y][0] == links[y - 1][0] else 5)
-    panels[0][0].set_yticks(range(len(links)), [f"{rate:g} M, {rtt:g} ms, {queue:g}" for rate, rtt, queue in links])
+    queues = _of(rows, "queue")
+    alike = f" with queue {queues[0]:g} BDP" if len(queues) == 1 else ""
+    names = [f"{rate:g} Mbit/s, {rtt:g} ms" + ("" if alike else f", {queue:g}") for rate, rtt, queue in links]
+    panels[0][0].set_yticks(range(len(links)), names)
     title(
         figure,
-        "Goodput in every cell, as % of what the loss leaves of the link, (1 - p) C",
-        f"Down: link in Mbit/s, RTT, queue in BDP. One flow alone; from {rows[0].cell.steady_from:g} s on",
+        f"Goodput in every cell{alike}, as % of (1 - p) C",
+        f"(1 - p) C: what the loss leaves of the link. Down: rate, RTT{'' if alike else ', queue in BDP'}. "
+        f"One flow alone; from {rows[0].cell.steady_from:g} s on{whose(controllers)}",
     )
     return figure

@@ -163,6 +163,26 @@ def test_the_command_shows_writes_and_draws(tmp_path: Path) -> None:
     assert "1 of 1 are over" in again.output
 
 
+@pytest.mark.parametrize("curve", CURVES.values(), ids=lambda curve: curve.name)
+def test_a_row_comes_back_from_json_with_its_size(curve: Curve) -> None:
+    for size in curve.sizes:
+        row = Row(curve.name, size, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, None)
+        assert Row.from_dict(json.loads(json.dumps(row.as_dict()))) == row
+
+
+def test_kept_curves_are_drawn_with_no_bar_cut_off(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra rudp-transport[plot]")
+    from bench import plots_costs  # noqa: PLC0415
+
+    kept = json.loads((Path(__file__).parent.parent / "bench/results/costs.json").read_text(encoding="utf-8"))["rows"]
+    figure = plots_costs.picture([Row.from_dict(row) for row in kept])
+    panels = [panel for panel in figure.axes if panel.get_visible()]
+    assert len(panels) == len(CURVES)
+    for panel in panels:
+        assert panel.get_ylabel() in {"us a packet", "us a write"}
+        assert max(max(line.get_ydata()) for line in panel.lines) < panel.get_ylim()[1]
+
+
 def test_a_curve_that_there_is_not_is_named() -> None:
     done = bench("costs", "--only", "queued,tides")
     assert done.exit_code == 2

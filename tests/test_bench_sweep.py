@@ -332,8 +332,15 @@ def test_a_flow_of_a_size_ends_there_and_what_is_kept_of_it_is_bounded() -> None
 # The pictures.
 
 
+def near(one: str, other: str) -> bool:
+    """Whether two colours, as #RRGGBB, are hard to tell apart."""
+    return all(abs(int(one[at : at + 2], 16) - int(other[at : at + 2], 16)) <= 12 for at in (1, 3, 5))
+
+
 def test_every_picture_is_drawn_and_small(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs the extra rudp-transport[plot]")
+    from PIL import Image as image  # noqa: N813, PLC0415
+
     from bench import plots  # noqa: PLC0415
 
     row = loss.Row(loss.Cell("model", 10.0, 50.0, 0.0, 1.0), 0.9, 0.8, 0.1, 5.0, 9.0, 0.3, None, 4.0, 5.0, 0.01)
@@ -348,6 +355,9 @@ def test_every_picture_is_drawn_and_small(tmp_path: Path) -> None:
     series = [0.5 + index % 7 / 7 for index in range(400)]
     window = [windows.Row(cell, 1.0, list(map(float, range(400))), series, series, series)
               for cell in windows.grid(cells.CONTROLLERS)]  # fmt: skip
+    assert plots.whose(cells.CONTROLLERS) == "; model is rudp's default; all four are rudp's own controllers"
+    assert plots.whose(["cubic", "bbr"]) == "; both are rudp's own controllers"
+    assert not plots.whose(["model"])
     drawn = [
         path
         for name, rows in (("loss", lossy), ("fairness", fair), ("windows", window))
@@ -359,4 +369,8 @@ def test_every_picture_is_drawn_and_small(tmp_path: Path) -> None:
     for path in drawn:
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size < 150_000, path
+    heat = image.open(tmp_path / "loss-all.png").convert("RGB")
+    seen = {f"#{red:02X}{green:02X}{blue:02X}" for _, (red, green, blue) in heat.getcolors(1 << 20)}
+    for name in cells.CONTROLLERS:
+        assert any(near(one, plots.colour(name)) for one in seen), f"{name} is written in another colour"
     assert list(plots.draw("loss", [row], tmp_path)) == []  # one cell makes no picture
