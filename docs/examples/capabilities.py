@@ -8,6 +8,7 @@ from __future__ import annotations
 import select
 from dataclasses import asdict
 
+from rudp import Config
 from rudp.train import Train
 from rudp.udp import UdpSocket, segments_per_call
 
@@ -17,7 +18,7 @@ def show(offload: bool | None) -> None:
 
     Without offload they arrive one by one, and the socket merges those that wait behind the first.
     """
-    sock = UdpSocket.open(("127.0.0.1", 0), offload=offload)
+    sock = UdpSocket.open(("127.0.0.1", 0), offload=offload, buffer_size=Config().socket_buffer)
     print("offload", "as the machine has it" if offload is None else "switched off")
     print("  can:", ", ".join(name for name, able in asdict(sock.capabilities).items() if able))
     print(f"  buffers asked for {sock.buffer_sizes.asked}, granted {sock.buffer_sizes.receive} to receive")
