@@ -183,14 +183,14 @@ async def _open(transport: str, host: str, port: int, timeout: float) -> _Client
 
 @contextmanager
 def _advised(doing: str, transport: str) -> Iterator[None]:
-    """As `explained`, with what to look for where nobody answers; rudp's own words name that when it is silence."""
+    """As `explained`, with what to look for where nobody answers, as rudp's own words do by themselves."""
     try:
         with explained(doing):
             yield
     except Failure as failure:
         cause = failure.__cause__
-        silent = isinstance(cause, TimeoutError) and not isinstance(cause, rudp.RudpError)
-        if not silent and not refused(cause):
+        silent = isinstance(cause, TimeoutError)
+        if isinstance(cause, rudp.RudpError) or not (silent or refused(cause)):
             raise
         advice = f"is `rudp echo-server --transport {transport}` running there?"
         if silent and transport == "udp":
