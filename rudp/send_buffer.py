@@ -302,14 +302,16 @@ class SendBuffer:
         if len(ranges) == 1:
             self.on_acked(*ranges[0])
             return
+        for item in ranges:
+            if item[2]:
+                self.on_acked(*item)
         prefix = self.acked_up_to
-        news = [item for item in ranges if item[1] > prefix or item[2]]
+        # None of them empty, as a bare fin is.
+        news = [item for item in ranges if prefix < item[1] > item[0] and not item[2]]
         if self.is_reset or not news:
             return
-        for offset, stop, fin in news:
-            if fin:
-                self.on_acked(offset, stop, fin)
-            elif self._lost_size:
+        if self._lost_size:
+            for offset, stop, _ in news:
                 self._take_off_lost(offset, stop)
         starts, stops, _ = map(list, zip(*news, strict=True))
         assert max(stops) <= self.sent_up_to, "only what was sent can be acknowledged"

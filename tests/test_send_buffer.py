@@ -7,7 +7,7 @@ import sys
 from itertools import takewhile
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -200,6 +200,9 @@ class AgainstBytes(RuleBasedStateMachine):
         assert buffer.buffered == len(states.lstrip(ACKED))
         assert buffer.acked_up_to == len(states) - len(states.lstrip(ACKED))
         assert buffer.fin_pending == self.fin_pending
+        assert buffer.pieces == len(re.findall(LOST + b"+", states)) + (NEW in states)
+        assert list(buffer._lost) == [match.span() for match in re.finditer(LOST + b"+", states)]
+        assert all(buffer.acked_up_to < start < stop for start, stop in buffer._acked)
         all_acked = states.count(ACKED) == len(states)
         assert buffer.finished == (self.fin_acked and all_acked and not self.is_reset)
 
@@ -629,3 +632,209 @@ def test_a_stream_that_is_never_empty_keeps_no_trace_of_what_was_acknowledged() 
         if i:
             buffer.on_acked((i - 1) * SMALL_WRITE, i * SMALL_WRITE, False)
     assert len(buffer._chunks) <= 4
+
+
+def flying(packets: int, size: int = 10, *, fin: bool = False) -> SendBuffer:
+    """A stream of `packets` packets, all of them sent, and `size` bytes that were not."""
+    buffer = SendBuffer()
+    buffer.write(pattern(0, packets * size))
+    if fin:
+        buffer.finish()
+    assert buffer.next_range(packets * size, NO_LIMIT) == (0, packets * size, fin)
+    if not fin:
+        buffer.write(pattern(packets * size, size))
+    return buffer
+
+
+def described(buffer: SendBuffer) -> tuple[object, ...]:
+    told = (buffer.acked_up_to, buffer.lost, buffer.pending, buffer.pieces, buffer.fin_pending, buffer.finished)
+    return (*told, list(buffer._lost), list(buffer._acked))
+
+
+@given(data=st.data(), fin=st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_ranges_at_once_change_what_they_change_one_by_one(data: st.DataObject, fin: bool) -> None:
+    """Whatever overlaps, is repeated, is empty, or was resolved before."""
+    one_by_one, at_once = flying(8, 3, fin=fin), flying(8, 3, fin=fin)
+    offsets = st.integers(0, 24)
+    ranges = st.tuples(offsets, offsets, st.booleans()).map(
+        lambda drawn: (min(drawn[:2]), max(drawn[:2]), fin and drawn[2] and max(drawn[:2]) == 24)
+    )
+    for lost, some in data.draw(st.lists(st.tuples(st.booleans(), st.lists(ranges, max_size=6)), max_size=6)):
+        for item in some:
+            (one_by_one.on_lost if lost else one_by_one.on_acked)(*item)
+        (at_once.on_lost_all if lost else at_once.on_acked_all)(some)
+        assert described(at_once) == described(one_by_one)
+    assert send_all(at_once) == send_all(one_by_one)
+
+
+def test_ranges_acknowledged_at_once_close_gaps_and_are_not_sent_again() -> None:
+    buffer = flying(6)
+    buffer.on_lost_all([(0, 10, False), (20, 30, False), (40, 50, False)])
+    assert (buffer.lost, buffer.pieces) == (30, 4)
+    buffer.on_acked_all([(20, 30, False), (40, 50, False)])
+    assert (buffer.acked_up_to, buffer.lost, list(buffer._acked)) == (0, 10, [(20, 30), (40, 50)])
+    buffer.on_acked_all([(0, 10, False), (10, 20, False), (50, 60, False)])
+    assert (buffer.acked_up_to, buffer.lost, list(buffer._acked)) == (30, 0, [(40, 60)])
+    buffer.on_acked_all([(30, 40, False), (0, 10, False)])
+    assert (buffer.acked_up_to, buffer.buffered, list(buffer._acked)) == (60, 10, [])
+    assert buffer.next_range(PACKET, NO_LIMIT) == (60, 10, False)
+
+
+def test_what_follows_a_range_behind_a_gap_joins_it_and_each_is_news_once() -> None:
+    buffer = flying(6)
+    assert [buffer.on_acked(at, at + 10, False) for at in (20, 30, 0, 10, 40, 40)] == [10, 10, 10, 10, 10, 0]
+    buffer = flying(6)
+    for at in (20, 30):
+        buffer.on_acked(at, at + 10, False)
+    assert list(buffer._acked) == [(20, 40)]
+
+
+def test_a_stream_that_was_all_acknowledged_goes_on() -> None:
+    buffer = SendBuffer()
+    for at in range(0, 200, 20):
+        for offset in (at, at + 10):
+            buffer.write(pattern(offset, 10))
+            assert buffer.next_range(PACKET, NO_LIMIT) == (offset, 10, False)
+        assert b"".join(buffer.slices(at, 20, 7)) == pattern(at, 20)
+        assert list(map(bytes, buffer.payloads([at + 5, at + 12], 7))) == [pattern(at + 5, 7), pattern(at + 12, 7)]
+        buffer.on_acked(at, at + 20, False)
+        assert buffer.buffered == 0
+
+
+def test_packets_that_end_with_their_chunks_are_all_views_and_there_is_no_empty_one() -> None:
+    writes = [pattern(at, SMALL_WRITE) for at in range(0, 3 * SMALL_WRITE, SMALL_WRITE)]
+    buffer = queue_all(writes)
+    payloads = buffer.slices(0, 3 * SMALL_WRITE, 1024)
+    assert [len(payload) for payload in payloads] == [1024] * (3 * SMALL_WRITE // 1024)
+    assert all(any(memoryview(payload).obj is data for data in writes) for payload in payloads)
+
+
+def test_a_bare_fin_among_ranges_acknowledged_at_once_is_no_range() -> None:
+    buffer = flying(3)
+    buffer.finish()
+    assert buffer.next_range(PACKET, NO_LIMIT) == (30, 10, True)
+    buffer.on_acked_all([(10, 20, False), (40, 40, True)])
+    assert (list(buffer._acked), buffer.fin_acked, buffer.finished) == ([(10, 20)], True, False)
+    buffer.on_acked_all([(0, 10, False), (20, 40, False)])
+    assert buffer.finished
+    buffer.on_acked_all([(20, 40, False), (40, 40, True)])
+    assert buffer.finished
+
+
+def test_only_what_was_sent_can_be_resolved_one_by_one_or_at_once() -> None:
+    good = (0, 10, False)
+    for wrong in ((20, 31, False), (40, 50, False)):
+        for ranges in ([wrong], [good, wrong], [wrong, good]):
+            for resolve in (SendBuffer.on_acked_all, SendBuffer.on_lost_all):
+                with pytest.raises(AssertionError):
+                    resolve(flying(3), ranges)
+    for resolve_one in (SendBuffer.on_acked, SendBuffer.on_lost):
+        with pytest.raises(AssertionError):
+            resolve_one(flying(3), 20, 10, False)
+        with pytest.raises(AssertionError, match="the fin was never sent"):
+            resolve_one(flying(3), 20, 30, True)
+        resolve_one(flying(3), 30, 30, False)
+
+
+def test_ranges_of_a_reset_stream_change_nothing() -> None:
+    for ranges in ([(0, 10, False), (20, 30, False)], [(0, 10, False)], [(20, 30, False), (30, 30, True)]):
+        buffer = flying(3)
+        buffer.reset()
+        before = described(buffer)
+        buffer.on_lost_all(ranges)
+        buffer.on_acked_all(ranges)
+        assert described(buffer) == before == (30, 0, 0, 0, False, False, [], [])
+
+
+def test_what_is_acknowledged_is_no_more_lost_at_once_than_one_by_one() -> None:
+    buffer = flying(6)
+    buffer.on_acked_all([(0, 10, False), (24, 26, False)])
+    buffer.on_lost_all([(5, 15, False), (20, 30, False), (50, 60, False)])
+    assert list(buffer._lost) == [(10, 15), (20, 24), (26, 30), (50, 60)]
+    assert buffer.lost == 23
+
+
+def test_scattered_packets_go_lowest_first_and_no_more_than_asked() -> None:
+    buffer = flying(12)
+    buffer.on_lost_all([(80, 110, False), (0, 10, False), (30, 50, False)])
+    assert buffer.next_scattered(10, 0) == []
+    assert buffer.next_scattered(10, 2) == [0, 30]
+    assert (buffer.lost, list(buffer._lost)) == (40, [(40, 50), (80, 110)])
+    assert buffer.next_scattered(10, 3) == [40, 80, 90]
+    assert (buffer.lost, list(buffer._lost)) == (10, [(100, 110)])
+    # A single range is a run, as any other.
+    assert buffer.next_scattered(10, 3) == []
+    assert buffer.next_range(PACKET, 0) == (100, 10, False)
+    assert not buffer.lost
+
+
+def test_of_scattered_ranges_all_may_go() -> None:
+    buffer = flying(6)
+    buffer.on_lost_all([(0, 10, False), (20, 40, False)])
+    assert buffer.next_scattered(10, 3) == [0, 20, 30]
+    assert (buffer.lost, buffer.pieces) == (0, 1)
+    assert buffer.next_scattered(10, 3) == []
+
+
+def test_a_range_that_is_no_whole_packets_ends_the_scattered_ones() -> None:
+    buffer = flying(9)
+    buffer.on_lost_all([(0, 10, False), (20, 35, False), (50, 60, False)])
+    assert buffer.next_scattered(10, 9) == [0]
+    assert buffer.next_scattered(10, 9) == []
+    assert buffer.next_range(10, 0) == (20, 10, False)
+    assert buffer.next_range(10, 0) == (30, 5, False)
+    assert buffer.next_range(10, 0) == (50, 10, False)
+    assert buffer.next_range(10, 0) is None
+
+
+def test_the_fin_rides_on_no_scattered_packet() -> None:
+    buffer = flying(5, fin=True)
+    buffer.on_lost_all([(0, 10, False), (20, 30, False), (40, 50, True)])
+    assert buffer.next_scattered(10, 9) == [0, 20]
+    assert buffer.next_range(10, 0) == (40, 10, True)
+    # Lost without the fin, which is on its way, the last packet is as any other.
+    buffer.on_lost_all([(0, 10, False), (40, 50, False)])
+    assert buffer.next_scattered(10, 9) == [0, 40]
+    assert not buffer.fin_pending
+
+
+def test_scattered_packets_are_views_but_where_they_straddle_chunks() -> None:
+    """From a chunk's first byte, to its last one, and across one, two and three ends."""
+    sizes = (SMALL_WRITE, SMALL_WRITE + 1, 5, SMALL_WRITE)
+    writes = [pattern(100_000 * i, size) for i, size in enumerate(sizes)]
+    buffer = SendBuffer()
+    for data in writes:
+        buffer.write(data)
+    assert len(send_all(buffer, NO_LIMIT)) == 1
+    whole = b"".join(writes)
+    first, second, third = SMALL_WRITE, 2 * SMALL_WRITE + 1, 2 * SMALL_WRITE + 6
+    offsets = [0, 100, first - 20, first - 10, first, first + 10, first + 25, second - 3, third, third + 12]
+    payloads = buffer.payloads(offsets, 10)
+    assert list(map(bytes, payloads)) == [whole[at : at + 10] for at in offsets]
+    owners = [memoryview(payload).obj for payload in payloads]
+    sources = [[data is owner for data in writes] for owner in owners]
+    assert [source.index(True) for source in sources if any(source)] == [0] * 4 + [1] * 3 + [3] * 2
+    offsets = [first - 9, first + 1, second - 1]
+    assert list(map(bytes, buffer.payloads(offsets, 10))) == [whole[at : at + 10] for at in offsets]
+    # When earlier chunks are gone.
+    buffer.on_acked(0, first + 30, False)
+    offsets = [first + 30, second - 5, third + 10]
+    assert list(map(bytes, buffer.payloads(offsets, 10))) == [whole[at : at + 10] for at in offsets]
+    assert buffer.payloads([], 10) == []
+
+
+def test_cost_of_ranges_at_once_is_a_few_lines_each() -> None:
+    def per_range(count: int) -> int:
+        buffer = flying(2 * count)
+        ranges = [(at, at + 10, False) for at in range(10, 20 * count, 20)]
+
+        def work() -> None:
+            buffer.on_lost_all(ranges)
+            assert len(buffer.next_scattered(10, count)) == count
+            buffer.on_acked_all(ranges)
+
+        return steps(work)
+
+    few, many = per_range(100), per_range(1_100)
+    assert many - few <= 1_000 * 15
