@@ -98,3 +98,18 @@ def test_a_loss_among_many_requests_is_a_small_share() -> None:
     model.on_ack(quiet(now, delivered + 400 * SIZE, lost_bytes=SIZE))
     assert model.congestion_window >= 0.9 * before
     assert model.ceiling == float("inf")
+
+
+def test_few_packets_that_are_nearly_all_lost_at_most_halve_the_window() -> None:
+    """As while a gap, or the peer's credit, holds back all but probes: what they deliver is not the path's rate."""
+    model, now, delivered = settled()
+    before = model.congestion_window
+    lowest = before
+    for number in range(1, 4):
+        now += 0.06
+        lost = LossEvent(now, 21 * PACKET, now - 0.06, 0, 22 * PACKET, 21 * PACKET, 22 * PACKET, True)
+        model.on_loss(lost)
+        told = delivered + number * SIZE
+        model.on_ack(quiet(now, told, lost_bytes=21 * PACKET, delivery_rate=None, prior_delivered=told - SIZE))
+        lowest = min(lowest, model.congestion_window)
+    assert 0.4 * before <= lowest < before, "half of it, and of what the peer held back nothing"

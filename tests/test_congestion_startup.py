@@ -29,6 +29,18 @@ def test_a_first_ack_shows_no_rate() -> None:
     assert peak.rate == 0.0, "a whole round trip apart: the sender paused in between"
 
 
+def test_where_acks_are_lost_the_rate_of_whole_round_trips_is_the_least() -> None:
+    """One ACK a round trip makes no span; the bound stood still, and the start with it, for a dozen round trips."""
+    peak = PeakRate()
+    peak.add(sample(1.0, PACKET, 0, delivery_rate=10.0 * PACKET))
+    assert peak.rate == 0.0, "before a span there is no bound"
+    for tick in range(1, 20):
+        peak.add(sample(1.0 + 0.005 * tick, PACKET, 0, delivery_rate=10.0 * PACKET))
+    before = peak.rate
+    peak.add(sample(1.5, PACKET, 0, delivery_rate=2 * before))
+    assert peak.rate == 2 * before
+
+
 def test_what_was_lost_left_the_path() -> None:
     lossless, lossy = PeakRate(), PeakRate()
     for tick in range(20):

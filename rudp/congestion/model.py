@@ -46,7 +46,7 @@ from rudp.congestion.startup import PACE as STARTUP_PACE
 from rudp.congestion.startup import StartUp
 
 STEP_DOWN: Final = 0.5
-"""What is left of a window at least after a round in which delay alone took away."""
+"""What is left of a window at least after a round in which delay alone took away, or the application held back."""
 WINDOW_GAIN: Final = 2.0
 BACKGROUND_TRUSTED: Final = 0.4
 """No window is above twice what was delivered in an RTT and the background made up for, up to 40 % of it."""
@@ -356,8 +356,8 @@ class Model(CongestionController):
                 self._skip = 2
         elif self._exceeds(OVERLOAD):
             self._cut_peak, self._cut_rate = self._round_peak, told.rate
-            self._window = max(told.rate * self._base.value, self.minimum_window)
-            self._skip = 2
+            least = STEP_DOWN * self._window if told.is_app_limited else 0.0  # its rate tells nothing
+            self._window, self._skip = max(told.rate * self._base.value, least, self.minimum_window), 2
         elif told.marked or self._exceeds(TOLERANCE):
             self._clean = 0
             self._law.overflowed(told.rtt_max - self._base.value)

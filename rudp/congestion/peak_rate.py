@@ -54,5 +54,7 @@ class PeakRate:
         if span <= elapsed <= SPAN_MOST * span:
             acked = self._acked - acked
             self.rate = max(self.rate, (acked + min(self._lost - lost, LOST_MOST * acked)) / elapsed)
+        if self.rate and sample.delivery_rate is not None:
+            self.rate = max(self.rate, sample.delivery_rate)  # where ACKs are lost no later span may be whole
         if sample.now - self._new[0] >= span / 2:
             self._old, self._new = self._new, (sample.now, self._acked, self._lost)
