@@ -64,7 +64,6 @@ MAX_UNTOLD_RANGES: Final = MAX_ACK_RANGES // 2
 # sender with all of them. To tell all that may be told, every time, was a tenth of what 10 % of loss costs both sides.
 TELLINGS: Final = 4
 LEAST_RANGES: Final = 32
-_NOTHING_TOLD: Final[tuple[int, ...]] = ()
 
 
 class ReceivedPackets:
@@ -116,10 +115,9 @@ class ReceivedPackets:
         self._urgent = False
         self._gap_seen = False
         self._last_sent = _NEVER_YET
-        # From which number on an ACK would tell news, and so each of the last ones did; these only while there are
-        # gaps.
+        # From which number on an ACK would tell news, and so each of the last ones did.
         self._lowest_new = 0
-        self._latest_told = _NOTHING_TOLD
+        self._latest_told: tuple[int, ...] = ()
         # When a buffer last brought something to acknowledge; whether that waits though something else is sent.
         self._last_buffer = _NEVER_YET
         self._patient = False
@@ -268,8 +266,8 @@ class ReceivedPackets:
             ranges: tuple[tuple[int, int], ...] = ((starts[0], stops[0]),)
         else:
             most = min(most, MAX_ACK_RANGES)
-            if self._latest_told and self._changed and most > LEAST_RANGES:
-                news = len(stops) - bisect_right(stops, min(self._lowest_new, *self._latest_told))
+            if self._changed and most > LEAST_RANGES:
+                news = len(stops) - bisect_right(stops, min((self._lowest_new, *self._latest_told)))
                 most = min(most, max(news, LEAST_RANGES))
             newest = slice(None, -most - 1, -1)
             ranges = tuple(zip(starts[newest], stops[newest], strict=True))
@@ -288,10 +286,7 @@ class ReceivedPackets:
         self.deadline = None
         self._last_sent = now
         self._largest_acked = self.largest
-        if len(self.ranges.starts) > 1:
-            self._latest_told = (*self._latest_told[2 - TELLINGS :], self._lowest_new)
-        else:
-            self._latest_told = _NOTHING_TOLD
+        self._latest_told = (*self._latest_told[2 - TELLINGS :], self._lowest_new)
         self._lowest_new = self.largest + 1
 
     def on_ack_acked(self, largest: int) -> None:

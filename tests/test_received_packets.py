@@ -362,6 +362,44 @@ def test_a_range_is_told_by_several_acks_and_no_more_often_than_that() -> None:
     assert {number for number in late if number < 5_500} <= told.keys()
 
 
+@pytest.mark.parametrize("joined", [0, 1])
+def test_four_acks_tell_of_each_range(joined: int) -> None:
+    """Twenty at a time, each by itself, or the first with the last one told: that is news as well."""
+    receiver, ranges = Receiver(), []
+    receiver.receive(0, 2)
+    receiver.ack()
+    for _ in range(10):
+        first = receiver.received.largest + 2 - joined
+        for number in range(first, first + 40, 2):
+            receiver.receive(number, number + 1)
+        ranges.append(len(receiver.ack().ranges))
+    assert ranges[:3] == [21 - joined, 41 - 2 * joined, 61 - 3 * joined]
+    assert set(ranges[3:]) == {80 - 3 * joined}
+
+
+def test_however_few_are_news_an_ack_has_thirty_two_ranges(receiver: Receiver) -> None:
+    for number in range(0, 200, 2):
+        receiver.receive(number, number + 1)
+        ranges = receiver.ack().ranges
+    assert len(ranges) == 32
+
+
+def test_what_came_before_the_first_gap_is_told_as_often() -> None:
+    """Though an ACK without a gap tells all, it may be lost, and the ACKs after it have many ranges."""
+    for quiet in range(3):
+        receiver = Receiver()
+        receiver.receive(0, 100)
+        receiver.ack()
+        at = 101
+        told = []
+        for count in [1] * quiet + [40] * (5 - quiet):
+            for number in range(at, at + 2 * count, 2):
+                receiver.receive(number, number + 1)
+            at += 2 * count
+            told.append(receiver.ack().ranges[-1] == (0, 100))
+        assert told == [True] * (TELLINGS - 1) + [False] * 2
+
+
 def test_until_a_sender_asks_for_few_acknowledgements_every_gap_is_told_at_once(settled: Receiver) -> None:
     for number in range(201, 240, 2):
         settled.receive(number, number + 1)
@@ -423,6 +461,24 @@ def test_ack_delay_counts_from_the_largest(receiver: Receiver) -> None:
     assert ack.largest_acknowledged == 7
     assert ack.ranges == ((0, 8),)
     assert ack.ecn is None
+
+
+def test_one_that_comes_right_after_the_next_is_not_the_largest(receiver: Receiver) -> None:
+    receiver.receive(0, 5)
+    receiver.receive(6, 7)
+    receiver.now += 0.003
+    receiver.receive(5, 6)
+    ack = receiver.ack()
+    assert (ack.largest_acknowledged, ack.ack_delay) == (6, pytest.approx(0.003))
+    assert receiver.received.largest == 6
+
+
+def test_packets_behind_a_gap_count_among_the_first_hundred(receiver: Receiver) -> None:
+    receiver.receive(0, 60)
+    receiver.receive(61, 110)
+    receiver.ack()
+    receiver.receive(110, 112)
+    receiver.want_due_in(RTT / 4)
 
 
 def test_ecn_marks_are_counted_by_the_packet(receiver: Receiver) -> None:
