@@ -384,6 +384,15 @@ def test_however_few_are_news_an_ack_has_thirty_two_ranges(receiver: Receiver) -
     assert len(ranges) == 32
 
 
+def test_a_repeated_ack_tells_all(receiver: Receiver) -> None:
+    for first in range(0, 200, 20):
+        for number in range(first, first + 20, 2):
+            receiver.receive(number, number + 1)
+        few = receiver.ack().ranges
+    assert len(few) == 10 * TELLINGS
+    assert receiver.ack().ranges == tuple((number, number + 1) for number in range(198, -1, -2))
+
+
 def test_what_came_before_the_first_gap_is_told_as_often() -> None:
     """Though an ACK without a gap tells all, it may be lost, and the ACKs after it have many ranges."""
     for quiet in range(3):
