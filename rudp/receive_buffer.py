@@ -173,7 +173,10 @@ class ReceiveBuffer:
             self.final_size = stop
 
     def insert_all(self, offsets: Sequence[int], pieces: Sequence[bytes], stops: Sequence[int]) -> None:
-        """`insert` of several pieces without fin, each of which ends at its place in `stops`."""
+        """`insert` of several pieces without fin, each of which ends at its place in `stops`.
+
+        Raises as that does; those before the one that it concerns have been put in then.
+        """
         held, fragments, head = self._offsets, self._fragments, self._fragments_head
         number = len(fragments) - head
         # What is sent again comes before the end of what is held, and new data of the same train behind it.

@@ -142,7 +142,7 @@ class Streams:
     def on_stream_data(self, stream_id: int, offset: int, data: bytes, fin: bool, pieces: Pieces | None = None) -> None:
         """A STREAM frame, or a run of them, arrived; instead of `data` there may be `pieces` with gaps between them.
 
-        Raises ProtocolError (limits, final size, credit) and BufferFull, before any change of the accounts.
+        Raises ProtocolError (limits, final size, credit) and BufferFull; the accounts have what was taken before that.
         """
         stream = self._streams.get(stream_id) or self._lookup_untrusted(stream_id)
         if stream is None:
@@ -157,14 +157,16 @@ class Streams:
         if growth > 0 and (stop > window.max_data or self._sum_of_highest + growth > whole.max_data):
             window.check(stop)
             whole.check(self._sum_of_highest + growth)
-        before = receive.contiguous
-        if pieces:
-            receive.insert_all(*pieces)
-        else:
-            receive.insert(offset, data, fin)
-        if growth > 0:
-            self._sum_of_highest += growth
-        self._sum_of_contiguous += receive.contiguous - before
+        before, highest = receive.contiguous, receive.highest
+        try:
+            if pieces:
+                receive.insert_all(*pieces)
+            else:
+                receive.insert(offset, data, fin)
+        finally:
+            # Of pieces that there is no room for, the first have been taken.
+            self._sum_of_highest += receive.highest - highest
+            self._sum_of_contiguous += receive.contiguous - before
         if stream.discarding:
             self._drop(stream, receive, growth)
         elif stream.readable_armed and not receive.contiguous == receive.read_offset != receive.final_size:

@@ -107,6 +107,30 @@ class TestBufferFull:
         assert len(read_all(pair.server, 0)) == highest
         pair.check()
 
+    def test_of_a_run_with_gaps_what_there_was_room_for_is_counted(self) -> None:
+        """Credit and the end of the connection are reckoned from these sums, of what one packet after the other left.
+        """
+        pair = Pair()
+        others = [pair.client.open_stream() for _ in range(2)]
+        pair.flush()
+        most = LEAST_FRAGMENT_SPACE // FRAGMENT_OVERHEAD + 1
+        pair.server._streams._fragments.window = 0
+        for index in range(most):
+            inject(pair, wire.encode_frame(wire.Stream(others[index % 2], index | 1, b"x", False)), 10 + index)
+        before = pair.server._streams.received_highest
+        # The first goes on where nothing is missing; behind it is a gap, for which there is no room.
+        size, first = 600, 10 + most
+        packets = bytearray()
+        for number, offset in ((first, 0), (first + 1, 10 * size)):
+            head = wire.canonical_headers(pair.server.id, number, 1, 0, offset, size, False)[0]
+            packets += head + bytes(size)
+        view = memoryview(packets)
+        pair.endpoints["server"].receive(view, len(packets) // 2, CLIENT, SERVER, 0, pair.now)
+        assert pair.server._received.ranges.contains(first)
+        assert not pair.server._received.ranges.contains(first + 1)
+        assert pair.server._streams.received_total == size
+        assert pair.server._streams.received_highest == before + size
+
 
 class TestAnySplitOfABuffer:
     @pytest.mark.parametrize("seed", range(10))
