@@ -80,3 +80,34 @@ def test_what_only_the_main_stream_knows_outlives_the_connection():
             assert caught.value.code == 7
 
     run(main())
+
+
+def test_what_a_receiver_had_taken_outlives_the_connection_that_ends_before_it_is_told():
+    """From within a task another one is told in the loop's next turn."""
+    accepted: list[rudp.Connection] = []
+    taken: list[bytes] = []
+
+    async def handler(connection: rudp.Connection) -> None:
+        accepted.append(connection)
+        with pytest.raises(rudp.ConnectionAborted):
+            await connection.main_stream.receive_exactly(100)
+        try:
+            taken.append(await connection.main_stream.receive())
+        except rudp.ConnectionAborted:
+            taken.append(b"")
+
+    async def main():
+        async with await rudp.serve(handler, HOST) as server, await rudp.connect(
+            HOST, server.local_address[1]
+        ) as connection:
+            await connection.main_stream.send(bytes(50))
+            while not (accepted and accepted[0].stats().stream_bytes_received):
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            accepted[0].driver.abort("the endpoint was closed")
+            while not taken:
+                await asyncio.sleep(0)
+            connection.abort()
+
+    run(main())
+    assert taken == [bytes(50)]

@@ -146,6 +146,11 @@ class Connection:
                 self._streams = {key: one for key, one in self._streams.items() if self.core.has_stream(key)}
             self._streams[stream_id] = sink
 
+    def keep(self, stream: Stream) -> None:
+        """Have a stream with bytes that nobody got found again, though the connection may have let go of it."""
+        if self._sink(stream.id) is None:
+            self._put(stream.id, stream)
+
     def _stream(self, stream_id: int) -> Stream:
         stream = self._sink(stream_id)
         if stream is None:

@@ -105,7 +105,7 @@ class Stream:
     def reset(self, code: int = 0) -> None:
         """Give up sending: what has not arrived is dropped, the peer's reader gets StreamReset with `code`.
 
-        A peer bears 1,000 resets a second that it didn't ask for by `stop_sending`, and ends the connection at more.
+        A peer that didn't ask for it by `stop_sending` admits further streams in place of 1,000 such a second.
         """
         self._eof_sent = True
         self._connection.core.reset_stream(self.id, code)
@@ -166,6 +166,7 @@ class Stream:
                 data = await self.receive(missing)
             except BaseException:
                 self._held = b"".join(parts)
+                self._connection.keep(self)
                 raise
             if not data:
                 raise asyncio.IncompleteReadError(b"".join(parts), n)
