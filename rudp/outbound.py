@@ -219,7 +219,8 @@ class Outbound:
         """
         closing, streams = self._closing, self._streams
         if closing.finished and not (closing.fin_queued or streams.turns.unsent or streams.resets_unacknowledged):
-            closing.fin_queued = self._recovery.winding_up = True
+            closing.fin_queued = True
+            self._recovery.winding_up = not streams.turns.mends
             bidi, uni = streams.limits.opened_by_me
             self._control.put(wire.Fin(bidi, uni, streams.turns.send_window.used))
 

@@ -122,7 +122,7 @@ class Recovery:
         self._idle_since: float | None = None
         # Whether `on_app_limited` has said so since anything was sent or resolved: again would change nothing.
         self.app_limited = False
-        # The application has written all it will, and all of that was sent once.
+        # The application has written all it will, all of that was sent once, and nothing of it waits to be sent again.
         self.winding_up = False
 
     def on_train_sent(self, train: SentTrain, now: float) -> None:
@@ -394,6 +394,7 @@ class Recovery:
 
     def _on_lost(self, lost: list[SentTrain], prior_in_flight: int, now: float) -> int:
         """Tell the controller, remember what may yet be acknowledged, return the bytes lost in flight."""
+        self.winding_up = False
         if self._persistent is None:
             self._persistent = PersistentCongestion()
         persistent = self._persistent.on_lost(lost, self._unresolved.skipped, self.rtt)

@@ -7,7 +7,7 @@ to send, who may open one, packets: whoever fills packets says when a turn is ov
 Turns rotate, over streams that can send only: 10,000 idle streams cost nothing. Trains differ in size, so a turn is
 a number of bytes, what is taken beyond it is owed (deficit round robin), and equals share equally. Every operation is
 O(1), but for `end_turn`, O(1) amortised over the bytes taken, `raise_limit`, O(streams that the new credit will do
-for), and `prefer`, O(streams that wait) in C.
+for), `prefer`, O(streams that wait) in C, and `mends`, O(streams that wait).
 
 Source: Shreedhar and Varghese, "Efficient Fair Queuing using Deficit Round Robin" (SIGCOMM 1995).
 """
@@ -138,6 +138,11 @@ class Turns:
     def ready_count(self) -> int:
         """Streams that wait for a turn."""
         return len(self.ready) if self.ready else 0
+
+    @property
+    def mends(self) -> bool:
+        """Whether anything waits to be sent again; O(streams that wait for a turn)."""
+        return any(stream.send is not None and stream.send.lost for stream in self.ready or ())
 
     @property
     def flow_blocked(self) -> bool:

@@ -338,3 +338,33 @@ class TestSeveralTrains:
         (last,) = endpoint.datagrams_to_send(pair.now)
         (close,) = Datagram(pair.now, "client", b"".join(last.buffers)).frames()
         assert isinstance(close, wire.Close)
+
+
+@pytest.mark.parametrize("loses", [False, True])
+def test_a_close_with_losses_to_mend_is_not_the_end(loses: bool) -> None:
+    """Recovery is told that nothing follows what is in flight only if nothing does."""
+    pair = Pair()
+    usual, sent = pair.fate, []
+
+    def fate(datagram: Datagram) -> list[tuple[float, bytes]]:
+        if datagram.sender == "client":
+            sent.append(datagram)
+        return [] if loses and len(sent) == 1 else usual(datagram)
+
+    pair.fate = fate
+    pair.client.send(0, bytes(8_000), fin=True)
+    pair.flush()
+    stream: Any = pair.client._streams.find(0)
+    while not (stream.send.lost if loses else stream.send.acked_up_to):
+        instant = pair.next_instant()
+        assert instant is not None
+        pair.now = instant
+        pair._arrive()
+        if not stream.send.lost:
+            pair.flush()
+    pair.client.close()
+    pair.flush()
+    assert pair.client._closing.fin_queued
+    assert pair.client._recovery.winding_up is not loses
+    pair.run(1.0)
+    assert len(read_all(pair.server, 0)) == 8_000

@@ -324,3 +324,22 @@ def test_nobody_is_told_of_what_ends_it_all(sender: Sender) -> None:
     sender.ack((0, again.stop))
     sender.want_acked((again.first, again.stop))
     assert sender.recovery.sent_packets.bytes_in_flight == 0
+
+
+def test_once_something_was_lost_it_is_not_the_end(sender: Sender) -> None:
+    """Or a window that is sent in one go is never told of what arrives, and stays as small as the loss left it."""
+    sender.send(6)
+    sender.recovery.winding_up = True
+    told = len(sender.recorder.samples)
+    sender.advance(RTT)
+    sender.ack((4, 7), (0, 1))
+    sender.want_acked((4, 7))
+    sender.want_lost((1, 4))
+    assert not sender.recovery.sent_packets.bytes_in_flight
+    assert len(sender.recorder.samples) == told + 1
+    again = sender.send(2)
+    sender.advance(RTT)
+    sender.ack((4, again.stop), (0, 1))
+    sender.want_acked((again.first, again.stop))
+    assert not sender.recovery.sent_packets.bytes_in_flight
+    assert len(sender.recorder.samples) == told + 2

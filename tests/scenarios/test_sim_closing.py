@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rudp import wire
-from tests.core_pair import Datagram, Pair
+from tests.core_pair import Datagram, Pair, read_all
 
 
 def test_a_probe_carries_what_has_been_received_so_far() -> None:
@@ -26,3 +28,23 @@ def test_a_probe_carries_what_has_been_received_so_far() -> None:
     for probe in probes[1:]:
         frames = probe.frames(pair.overhead)
         assert any(isinstance(frame, wire.Ack) for frame in frames), frames
+
+
+@pytest.mark.parametrize("closes_after", [0.0, 3.5])
+def test_a_window_grows_again_though_all_was_sent_once(closes_after: float) -> None:
+    """Of a connection that is closed, or is yet to be when its last flight is lost: that is sent as fast as any other.
+
+    A small window is acknowledged as a whole. Its ACKs were taken for the last one, of which nobody is told, so that
+    every two packets took a round trip.
+    """
+    pair = Pair(delay=0.1)
+    pair.client.send(0, bytes(200_000))
+    pair.run(4.0)
+    read_all(pair.server, 0)
+    usual, back = pair.fate, pair.now + 3.0
+    pair.fate = lambda datagram: [] if datagram.sender == "client" and pair.now < back else usual(datagram)
+    pair.client.send(0, bytes(170_000), fin=True)
+    pair.run(closes_after)
+    pair.client.close()
+    pair.until(lambda: pair.server._streams.received_total == 370_000)
+    assert pair.now < back + 2.0
