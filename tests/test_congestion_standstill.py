@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.scenarios import measure
+from rudp.congestion import LossEvent
+from rudp.congestion.model import Model, Phase
 from rudp.congestion.standstill import Standstill
 from tests.test_congestion_interface import sample
 
@@ -58,6 +60,36 @@ def test_a_pause_shows_neither_rtt_nor_rate() -> None:
     assert told == late._replace(latest_rtt=None, delivery_rate=None)
     usual = sample(1.3, PACKET, 0, newest_time_sent=1.2, oldest_time_sent=1.2)
     assert path.without_pause(usual) is usual
+
+
+@pytest.mark.parametrize(("share", "left"), [(0.6, 0.45), (0.1, 0.75)])
+def test_what_a_pause_lost_leaves_a_window_though_it_shows_no_rate_and_no_queue(share: float, left: float) -> None:
+    """A round of ACKs that all waited: its rate counted as 0, the window as four packets, and the queue as below none.
+
+    So a millisecond of queue was too much from then on, for hundreds of rounds.
+    """
+    model = Model(PACKET)
+    now, delivered, held = 1.0, 0, 100 * PACKET
+    model.on_sent(held, 0, now)
+
+    def ack(acked: int, waited: float = 0.0) -> None:
+        nonlocal delivered
+        delivered += acked
+        sent = now - 0.1 - waited
+        told = sample(now, acked, delivered, newest_time_sent=sent, oldest_time_sent=sent, latest_rtt=0.1 + waited)
+        model.on_ack(told._replace(bytes_in_flight=held, prior_delivered=delivered))
+
+    while model.phase is not Phase.STEADY or model._skip:
+        now += 0.1
+        model.on_sent(PACKET, held, now)
+        ack(held)
+    before, wanted = model._window, model._law.target(1_000.0, 0.1)
+    now += 0.4
+    ack(held, 0.3)
+    model.on_loss(LossEvent(now, int(held * share / (1 - share)), now - 0.4, held, held))
+    ack(PACKET, 0.3)
+    assert left * before < model._window < before
+    assert model._law.target(1_000.0, 0.1) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3])

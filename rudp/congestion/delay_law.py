@@ -103,8 +103,9 @@ class DelayLaw:
         return min(float(TARGET * ((base + NEAR) / rate) ** TARGET_ROOT), self._bound) if rate else 0.0
 
     def overflowed(self, queue: float) -> None:
-        """Note that a queue of so many seconds was too long."""
-        self._bound = max(BOUND * queue, BOUND_LEAST)
+        """Note that a queue of so many seconds was too long; one below 0 was never seen, and says nothing."""
+        if queue >= 0.0:
+            self._bound = max(BOUND * queue, BOUND_LEAST)
 
     def start(self) -> None:
         """Take the queue of late for the one to hold."""

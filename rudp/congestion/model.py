@@ -15,7 +15,7 @@ Random loss plays no role in that. What makes it back off, besides the queue:
 
   - a round that loses significantly more than the background, or has CE marks: a ceiling, 0.85 of the window, which
     rises slowly while rounds are clean
-  - a round that loses 30 % more: the window becomes what was delivered
+  - a round that loses 30 % more: the window becomes what was delivered, or half where no rate was told
   - a queue that never gets short from one drain to the next: others fill it, and it behaves as one CUBIC flow
     (`competition`)
   - persistent congestion: the minimum window, and all but the RTT is forgotten
@@ -46,7 +46,7 @@ from rudp.congestion.startup import PACE as STARTUP_PACE
 from rudp.congestion.startup import StartUp
 
 STEP_DOWN: Final = 0.5
-"""What is left of a window at least after a round in which delay alone took away, or the application held back."""
+"""What is left of a window at least after a round in which delay alone took away, or which tells of no rate."""
 WINDOW_GAIN: Final = 2.0
 BACKGROUND_TRUSTED: Final = 0.4
 """No window is above twice what was delivered in an RTT and the background made up for, up to 40 % of it."""
@@ -356,7 +356,7 @@ class Model(CongestionController):
                 self._skip = 2
         elif self._exceeds(OVERLOAD):
             self._cut_peak, self._cut_rate = self._round_peak, told.rate
-            least = STEP_DOWN * self._window if told.is_app_limited else 0.0  # its rate tells nothing
+            least = 0.0 if told.rate and not told.is_app_limited else STEP_DOWN * self._window  # or it tells nothing
             self._window, self._skip = max(told.rate * self._base.value, least, self.minimum_window), 2
         elif told.marked or self._exceeds(TOLERANCE):
             self._clean = 0
