@@ -158,6 +158,48 @@ def test_a_socket_closed_while_datagrams_gather_ends_its_connections() -> None:
     assert len(ends) == 1
 
 
+def test_what_came_before_an_error_is_answered_all_the_same() -> None:
+    """In the loop's next turn, as if nothing had been: not when a timer of old happens to be due."""
+    network, server, client = line()
+    fails: list[bool] = []
+    reported: list[str] = []
+
+    def may_fail(driver: Driver) -> None:
+        core: Any = driver.core
+        usual = core.receive
+
+        def receive(*arguments: Any) -> None:
+            usual(*arguments)
+            if fails:
+                raise RuntimeError(f"mistake {fails.pop()}")
+
+        core.receive = receive
+
+    async def echo(connection: rudp.Connection) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(str(context["exception"])))
+        may_fail(connection.driver)
+        while piece := await connection.main_stream.receive():
+            await connection.main_stream.send(piece)
+
+    async def main() -> None:
+        running = await server.run(rudp.serve(echo, "", 7))
+        took = []
+        async with rudp.connect("server", 7) as connection:
+            for fault in (False, False, True):
+                fails.extend([True] * fault)
+                start = connection.loop.time()
+                await connection.main_stream.send(b"x")
+                await connection.main_stream.receive()
+                took.append(connection.loop.time() - start)
+        running.close()
+        await server.run(running.wait_closed())
+        assert took[2] == pytest.approx(took[1], rel=0.01)
+
+    run(main(), network=network, on=client)
+    assert reported == ["mistake True"]
+
+
 def test_an_error_while_datagrams_gather_leaves_the_socket_with_a_reader() -> None:
     """A mistake of ours: the loop reports it, and what comes next is read as ever."""
     network, server, client = line()

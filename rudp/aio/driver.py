@@ -165,6 +165,8 @@ class Driver:
             if gathering.active:
                 gathering.stop()
                 self.loop.add_reader(self._fd, self._on_readable)
+            # What had come before that is answered.
+            self.wake()
             raise
         if (size >= LEAST or gathering.silent or gathering.active) and self._watcher is None:
             self._gather(size, now)
