@@ -84,7 +84,7 @@ class SentTrain:
         return self.packet_size * (self.count - 1) + self.last_size
 
     def piece(self, first: int, stop: int) -> SentTrain:
-        """Return packets [first, stop) of this train as a train of their own; O(1)."""
+        """Return packets [first, stop) of this train as a train of their own; O(1), O(packets) of scattered ones."""
         assert self.first <= first < stop <= self.stop, f"[{first}, {stop}) of [{self.first}, {self.stop})"
         has_last = stop == self.stop
         offsets = self.offsets
@@ -122,7 +122,7 @@ class SentTrain:
         )
 
     def split(self, at: int) -> SentTrain:
-        """Keep the packets below number `at` and return the others as a train of their own; O(1)."""
+        """Keep the packets below number `at` and return the others as a train; O(1), O(packets) of scattered ones."""
         kept, offsets, size = at - self.first, self.offsets, self.payload_size
         assert 0 < kept < self.count, f"{at} does not cut [{self.first}, {self.stop})"
         if offsets:
