@@ -58,6 +58,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "state": ("state",),
     "sent_packets": ("sent_packets",),
     "received_packets": ("received_packets",),
+    "cuts": ("cuts",),
     "send_buffer": ("send_buffer",),
     "receive_buffer": ("receive_buffer",),
     "loss_detection": RECOVERY,
@@ -167,6 +168,8 @@ def mutants_of(path: Path) -> list[Mutant]:
 def functions(module: dict[str, Any], name: str) -> Iterator[tuple[str, FunctionType]]:
     """Every function of a module and of its classes by its place."""
     for key, value in module.items():
+        # What a cache stands before.
+        value = getattr(value, "__wrapped__", value)
         if isinstance(value, FunctionType) and value.__module__ == name:
             yield key, value
         elif isinstance(value, type) and value.__module__ == name:
@@ -189,6 +192,8 @@ def apply(module: ModuleType, source: str) -> None:
         original.__kwdefaults__ = function.__kwdefaults__
     for key, value in changed.items():
         kept = getattr(module, key, None)
+        if hasattr(kept, "cache_clear"):
+            kept.cache_clear()
         if isinstance(value, type) and value.__module__ == name:
             for attribute, member in vars(value).items():
                 if member is None and callable(vars(kept).get(attribute)):
