@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from rudp.never import NEVER_YET
 from rudp.path_mtu import PathMtu
 from rudp.train import Address
 
@@ -28,8 +29,6 @@ MAX_CHALLENGES: Final = 5
 # peer that hops between two hosts of its own would be sent one after the other.
 MOVE_PAUSE: Final = 1
 UNLIMITED: Final = 1 << 62
-# One for all connections: each call of float makes another.
-_NEVER_YET: Final = float("-inf")
 
 
 class RandomSource(Protocol):
@@ -120,7 +119,7 @@ class Paths:
         self.mtu = mtu
         self.candidate: Path | None = None
         # When the next move to another host may begin.
-        self._moves_at = _NEVER_YET
+        self._moves_at = NEVER_YET
         # The newest challenge to answer, and where it came from.
         self.response: tuple[Address, Address | None, bytes] | None = None
 

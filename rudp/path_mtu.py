@@ -37,6 +37,7 @@ from math import ceil, log
 from typing import Final
 
 from rudp.config import Config
+from rudp.never import NEVER_YET
 from rudp.sent_packets import SentTrain
 from rudp.train import Address
 
@@ -72,8 +73,6 @@ LOOPBACK_MTU: Final = 65536
 COMMON_MTUS: Final = (
     1280, 1320, 1360, 1380, 1400, 1420, 1440, 1450, 1454, 1460, 1476, 1480, 1492, 1500, 4352, 9000, 16384, 32768, 65535
 )  # fmt: skip
-# One for all connections: each call of float makes another.
-_NEVER_YET: Final = float("-inf")
 
 
 class SearchState(Enum):
@@ -148,7 +147,7 @@ class PathMtu:
         self.black_holes = 0
         self._expected = self._passed = self._suspect_size = self._suspect_number = 0
         self._pause = self._suspect_at = 0.0
-        self._search_at = self._since = self._fell_at = _NEVER_YET
+        self._search_at = self._since = self._fell_at = NEVER_YET
         self._begin(initial)
 
     @classmethod
@@ -170,7 +169,7 @@ class PathMtu:
         if self.state is not SearchState.DISABLED:
             self._bound_by(remote)
             self._since = self._search_at = now
-            self._fell_at = _NEVER_YET
+            self._fell_at = NEVER_YET
             self._begin(BASE_PLPMTU)
         return self.size
 

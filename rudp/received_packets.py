@@ -31,6 +31,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from rudp.ecn import CE, ECT0, ECT1
+from rudp.never import NEVER_YET
 from rudp.ranges import RangeSet
 from rudp.rtt import GRANULARITY, RttEstimator
 from rudp.wire import MAX_ACK_RANGES, UNKNOWN_ACK_DELAY, Ack, AckFrequency
@@ -39,8 +40,6 @@ __all__ = ["ReceivedPackets"]
 
 # Ranges remembered; when there are more, the lowest is forgotten (RFC 9000 section 13.2.3).
 MAX_RANGES: Final = 256
-# One for all connections: each call of float makes another.
-_NEVER_YET: Final = float("-inf")
 # Ack-eliciting packets that bring forth an ACK: as RFC 9000 section 13.2.2 until the sender has had enough
 # ACKs to leave the initial window behind, fewer ACKs afterwards.
 INITIAL_ACK_ELICITING_THRESHOLD: Final = 2
@@ -114,12 +113,12 @@ class ReceivedPackets:
         self._changed = False
         self._urgent = False
         self._gap_seen = False
-        self._last_sent = _NEVER_YET
+        self._last_sent = NEVER_YET
         # From which number on an ACK would tell news, and so each of the last ones did.
         self._lowest_new = 0
         self._latest_told: tuple[int, ...] = ()
         # When a buffer last brought something to acknowledge; whether that waits though something else is sent.
-        self._last_buffer = _NEVER_YET
+        self._last_buffer = NEVER_YET
         self._patient = False
         self.deadline: float | None = None
         self._ack_eliciting_threshold = 0

@@ -27,6 +27,7 @@ from rudp.delivery_rate import DeliveryRate
 from rudp.ecn import EcnValidation
 from rudp.loss_detection import LossDetection
 from rudp.loss_episode import LossEpisode
+from rudp.never import NEVER_YET
 from rudp.pacer import Pacer
 from rudp.persistent_congestion import PersistentCongestion
 from rudp.probe_timeout import PROBES, probe_delay
@@ -58,8 +59,6 @@ class TimeoutResult(NamedTuple):
     probes: int
 
 
-# One for all connections: each call of float makes another.
-_NEVER_YET: Final = float("-inf")
 # Shared by all who have nothing to say: their lists stay empty.
 NOTHING_ACKED: Final = AckResult([], [], [])
 NOTHING_DUE: Final = TimeoutResult([], 0)
@@ -116,7 +115,7 @@ class Recovery:
         self._episode: LossEpisode | None = None
         self._persistent: PersistentCongestion | None = None
         self._path_first = 0
-        self._last_ack_eliciting_sent = _NEVER_YET
+        self._last_ack_eliciting_sent = NEVER_YET
         self._waiting_since = 0.0
         # Since when nothing is in flight; None when nothing ever was, on this path.
         self._idle_since: float | None = None

@@ -123,43 +123,14 @@ class SentTrain:
 
     def split(self, at: int) -> SentTrain:
         """Keep the packets below number `at` and return the others as a train; O(1), O(packets) of scattered ones."""
-        kept, offsets, size = at - self.first, self.offsets, self.payload_size
-        assert 0 < kept < self.count, f"{at} does not cut [{self.first}, {self.stop})"
-        if offsets:
-            offset, end_offset = offsets[kept], offsets[kept - 1] + size
-        else:
-            offset = end_offset = self.offset + kept * size
-        # As `piece` makes it; every gap that an ACK tells of takes two of them.
-        rest = SentTrain(
-            at,
-            self.count - kept,
-            self.time_sent,
-            self.packet_size,
-            self.last_size,
-            self.ack_eliciting,
-            self.in_flight,
-            self.stream_id,
-            offset,
-            size,
-            self.end_offset,
-            self.fin,
-            self.frames,
-            self.ecn,
-            self.mtu_probe,
-            self.delivered,
-            self.delivered_time,
-            self.first_sent_time,
-            self.is_app_limited,
-            self.lost,
-            self.tx_in_flight,
-            self.time_lost,
-        )
-        if offsets:
-            rest.offsets = offsets[kept:] if rest.count > 1 else ()
-            self.offsets = offsets[:kept] if kept > 1 else ()
-        self.count = kept
+        assert 0 < at - self.first < self.count, f"{at} does not cut [{self.first}, {self.stop})"
+        rest = self.piece(at, self.first + self.count)
+        kept = self.count = at - self.first
         self.last_size = self.packet_size
-        self.end_offset = end_offset
+        self.end_offset = rest.offset
+        if self.offsets:
+            self.end_offset = self.offsets[kept - 1] + self.payload_size
+            self.offsets = self.offsets[:kept] if kept > 1 else ()
         self.fin = False
         return rest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -53,6 +54,7 @@ def test_what_is_answered_is_read_at_once() -> None:
 
 RATE = 12_500_000  # bytes a second: a full datagram every 0.1 ms
 DELAY = 0.01
+Handler = Callable[[rudp.Connection], Coroutine[Any, Any, None]]
 
 
 def line() -> tuple[Network, Machine, Machine]:
@@ -63,6 +65,20 @@ def line() -> tuple[Network, Machine, Machine]:
     for source, destination in ((client, server), (server, client)):
         network.add_link(source, destination, [Rate(RATE), Delay(DELAY)])
     return network, server, client
+
+
+def send_all(data: bytes, take: Handler, network: Network, server: Machine, client: Machine) -> None:
+    """Send `data` from client to server, where `take` is the handler, and end in good order."""
+
+    async def main() -> None:
+        running = await server.run(rudp.serve(take, "", 7))
+        async with rudp.connect("server", 7) as connection:
+            await connection.main_stream.send(data)
+            await connection.main_stream.send_eof()
+        running.close()
+        await server.run(running.wait_closed())
+
+    run(main(), network=network, on=client)
 
 
 def test_a_bulk_flow_wakes_its_receiver_seldom_and_arrives_whole() -> None:
@@ -76,15 +92,7 @@ def test_a_bulk_flow_wakes_its_receiver_seldom_and_arrives_whole() -> None:
             arrived.extend(piece)
             wakeups_at.append(asyncio.get_running_loop().time())
 
-    async def main() -> None:
-        running = await server.run(rudp.serve(take, "", 7))
-        async with rudp.connect("server", 7) as connection:
-            await connection.main_stream.send(data)
-            await connection.main_stream.send_eof()
-        running.close()
-        await server.run(running.wait_closed())
-
-    run(main(), network=network, on=client)
+    send_all(data, take, network, server, client)
     assert arrived == data
     datagrams = len(data) // FULL
     assert len(wakeups_at) < datagrams / 4
@@ -226,14 +234,6 @@ def test_an_error_while_datagrams_gather_leaves_the_socket_with_a_reader() -> No
         while piece := await connection.main_stream.receive(1 << 20):
             arrived.extend(piece)
 
-    async def main() -> None:
-        running = await server.run(rudp.serve(take, "", 7))
-        async with rudp.connect("server", 7) as connection:
-            await connection.main_stream.send(data)
-            await connection.main_stream.send_eof()
-        running.close()
-        await server.run(running.wait_closed())
-
-    run(main(), network=network, on=client)
+    send_all(data, take, network, server, client)
     assert reported == ["raised", "a mistake"]
     assert arrived == data

@@ -172,7 +172,7 @@ def test_a_row_comes_back_from_json_with_its_size(curve: Curve) -> None:
 
 def test_kept_curves_are_drawn_with_no_bar_cut_off(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs the extra rudp-transport[plot]")
-    from bench import plots_costs  # noqa: PLC0415
+    from bench import plots_costs  # noqa: PLC0415 (it needs matplotlib)
 
     kept = json.loads((Path(__file__).parent.parent / "bench/results/costs.json").read_text(encoding="utf-8"))["rows"]
     figure = plots_costs.picture([Row.from_dict(row) for row in kept])

@@ -339,7 +339,7 @@ def near(one: str, other: str) -> bool:
 
 def test_every_picture_is_drawn_and_small(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs the extra rudp-transport[plot]")
-    from PIL import Image as image  # noqa: N813, PLC0415
+    from PIL import Image  # noqa: PLC0415 (matplotlib brings it)
 
     from bench import plots  # noqa: PLC0415
 
@@ -369,7 +369,7 @@ def test_every_picture_is_drawn_and_small(tmp_path: Path) -> None:
     for path in drawn:
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size < 150_000, path
-    heat = image.open(tmp_path / "loss-all.png").convert("RGB")
+    heat = Image.open(tmp_path / "loss-all.png").convert("RGB")
     seen = {f"#{red:02X}{green:02X}{blue:02X}" for _, (red, green, blue) in heat.getcolors(1 << 20)}
     for name in cells.CONTROLLERS:
         assert any(near(one, plots.colour(name)) for one in seen), f"{name} is written in another colour"

@@ -162,14 +162,15 @@ def test_no_train_begins_where_a_number_may_be_skipped(skip_at: int) -> None:
 
 
 @given(
-    st.lists(st.integers(1, 300_000), min_size=1, max_size=6),
-    st.lists(st.integers(0, 600_000), min_size=1, max_size=6),
-    st.lists(st.tuples(st.integers(0, 400_000), st.integers(1, 100_000)), max_size=4),
-    st.integers(1, 2000),
-    st.booleans(),
-    st.integers(1, 3),
+    writes=st.lists(st.integers(1, 300_000), min_size=1, max_size=6),
+    allowances=st.lists(st.integers(0, 600_000), min_size=1, max_size=6),
+    losses=st.lists(st.tuples(st.integers(0, 400_000), st.integers(1, 100_000)), max_size=4),
+    first_skip=st.integers(1, 2000),
+    with_ack=st.booleans(),
+    streams=st.integers(1, 3),
 )
-def test_several_trains_are_what_one_call_each_makes(  # noqa: PLR0917
+def test_several_trains_are_what_one_call_each_makes(
+    *,
     writes: list[int],
     allowances: list[int],
     losses: list[tuple[int, int]],

@@ -70,8 +70,8 @@ def test_numbers_far_apart_are_not_of_one_run() -> None:
     changes=st.lists(st.tuples(st.integers(0, 150), st.integers(0, 13), st.integers(1, 255)), max_size=3),
     gaps=st.lists(st.integers(0, 150), max_size=5),
 )
-def test_a_whole_train_is_read_as_any_other_buffer(  # noqa: PLR0917
-    first: int, count: int, size: int, rest: int, changes: list[tuple[int, int, int]], gaps: list[int]
+def test_a_whole_train_is_read_as_any_other_buffer(
+    *, first: int, count: int, size: int, rest: int, changes: list[tuple[int, int, int]], gaps: list[int]
 ) -> None:
     numbers = [first + index + sum(gap <= index for gap in gaps) for index in range(count + 1)]
     headers = [wire.data_header(wire.DATA_CANONICAL, 7, number) for number in numbers]

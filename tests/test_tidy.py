@@ -77,6 +77,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "cuts",
         "ranges",
         "rate_limit",
+        "never",
         "config",
         "events",
         "errors",

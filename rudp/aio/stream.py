@@ -238,7 +238,7 @@ class Stream:
         self._eof_sent = True
         self.on_writable()
 
-    def on_terminated(self, error: Exception | None) -> bool:  # noqa: ARG002
+    def on_terminated(self, error: Exception | None) -> bool:  # noqa: ARG002 (a transport hands it on)
         """The connection ended: whoever waits looks again and finds out how. Whether this knows what a new one
         wouldn't."""
         self.on_readable()

@@ -22,10 +22,8 @@ Sources: RFC 9002 section 7 and appendix B; draft-ietf-ccwg-bbr (delivery-rate s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Final, NamedTuple, Protocol
-
-# One for all connections: each call of float makes another.
-_INFINITY: Final = float("inf")
+from math import inf
+from typing import ClassVar, NamedTuple, Protocol
 
 INITIAL_WINDOW_PACKETS = 10
 """Packets of the initial window (RFC 9002 section 7.2)."""
@@ -130,7 +128,7 @@ class CongestionController(ABC):
     def __init__(self, max_datagram_size: int, random: RandomBits | None = None) -> None:  # noqa: ARG002
         self.max_datagram_size = max_datagram_size
         self.congestion_window = initial_window(max_datagram_size)
-        self.ssthresh = _INFINITY
+        self.ssthresh = inf
         self.pacing_rate = None
 
     @property

@@ -30,7 +30,7 @@ Sources: FAST TCP (Wei, Jin, Low and Hegde 2006), Swift (SIGCOMM 2020: a target 
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp, inf, log
 from typing import Final
 
 TARGET: Final = 0.24
@@ -78,8 +78,6 @@ BOUND_GROWTH: Final = 1.01
 BOUND_LEAST: Final = 0.001
 """Where a queue overflows, three fifths of what it holds are the most to want, a millisecond at least; 1 % more each
 round."""
-# One for all connections: each call of float makes another.
-_INFINITY: Final = float("inf")
 
 
 class DelayLaw:
@@ -91,7 +89,7 @@ class DelayLaw:
         self._mean = self._late = self._step = 0.0
         self._rounds = 0
         self._empty = 0
-        self._bound = _INFINITY
+        self._bound = inf
 
     @property
     def mean(self) -> float:

@@ -18,13 +18,12 @@ from __future__ import annotations
 from typing import Final
 
 from rudp.congestion.controller import AckSample
+from rudp.never import NEVER_YET
 
 PAUSE: Final = 1.5
 """Smoothed RTTs without an ACK, while packets were on the way."""
 PAUSE_LEAST: Final = 0.02
 """Seconds; shorter ones are hosts' timers, and cards that gather packets."""
-# One for all connections: each call of float makes another.
-_NEVER_YET: Final = float("-inf")
 
 
 class Standstill:
@@ -33,7 +32,7 @@ class Standstill:
     __slots__ = ("_believed", "_latest", "_moved")
 
     def __init__(self) -> None:
-        self._latest = self._moved = _NEVER_YET
+        self._latest = self._moved = NEVER_YET
         self._believed = True
 
     def held_back(self, sample: AckSample) -> bool:
