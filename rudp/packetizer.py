@@ -289,7 +289,8 @@ class Packetizer:
             if runs and not self._fills(stream, left):
                 break
             taken = self._take_turn(turns, stream, left, runs)
-            if runs and taken < left:
+            # Behind a short packet nothing follows, were it the last of a whole train: those before the last are full.
+            if runs and (taken < left or runs[-1].record.last_size < self.datagram_size):
                 break
             packets -= taken
         return runs
