@@ -74,10 +74,13 @@ class ControlQueue:
             self.pending = {}
         self.pending[_key(frame)] = frame
 
-    def discard(self, kind: type, stream_id: int = -1) -> None:
-        """Forget the pending frame of this kind and stream, if there is one."""
-        if self.pending:
-            self.pending.pop((kind, stream_id), None)
+    def holds(self, kind: type, stream_id: int = -1) -> bool:
+        """Whether a frame of this kind and stream is pending."""
+        return self.pending is not None and (kind, stream_id) in self.pending
+
+    def discard(self, kind: type, stream_id: int = -1) -> bool:
+        """Forget the pending frame of this kind and stream; whether there was one."""
+        return self.pending is not None and self.pending.pop((kind, stream_id), None) is not None
 
     def take(self, room: int, most: int = wire.MAX_FRAMES) -> list[tuple[Frame, bytes]]:
         """Remove and return, with their encoding, the `most` oldest frames that fit into `room` bytes together."""

@@ -8,12 +8,15 @@ over its streams, kept by the caller; one pair of classes serves both.
     SendWindow      credit granted by the peer, and how much of it is used
 
 Everything is O(1). The receive window is sized as in dynamic right-sizing (Fisk and Feng, 2001): what the
-application reads in one round trip is bandwidth times delay as it is now. When that is more than a quarter of
-the window, the window becomes eight times it: new credit takes a round trip to show, and a sender in slow start
-doubles in that time, and again in the next, so that with less it would wait for credit. So a window ends at four to
-eight times bandwidth times delay. What waits beyond a gap counts as well: where much is lost, a packet is lost again
-when it is repeated, and a window that holds less than some round trips is full while the gap is mended. An
-application that reads slowly gets no larger one, nor does a path that the window doesn't limit.
+application reads in one round trip is bandwidth times delay as it is now. While that is more than a quarter of
+the window, the window doubles: new credit takes a round trip to show, and a sender in slow start doubles in that time,
+and again in the next, so that with less it would wait for credit. So a window ends at four to eight times bandwidth
+times delay. What waits beyond a gap counts as well: where much is lost, a packet is lost again when it is repeated, and
+a window that holds less than some round trips is full while the gap is mended. An application that reads slowly gets no
+larger one, nor does a path that the window doesn't limit.
+
+How many calls bytes come by makes no difference: a path may merge and split what it carries, and a reader take it in
+pieces. So it doubles by what there is in all, not by a call, and a round begins after all that is read at one instant.
 
 Sources: RFC 9000 section 4 (flow control), RFC 9293 section 3.8.6.2.2 (receiver's silly window avoidance).
 """
@@ -41,7 +44,12 @@ class ReceiveWindow:
     behalf. `due_at`: when so much is consumed the peer is to be told of new credit.
     """
 
-    __slots__ = ("_round_consumed", "_round_start", "consumed", "due_at", "max_data", "maximum", "window")
+    # fmt: off
+    __slots__ = (
+        "_next_round", "_round_consumed", "_round_start", "_round_window", "consumed", "due_at", "max_data", "maximum",
+        "window",
+    )
+    # fmt: on
 
     def __init__(self, initial: int, maximum: int) -> None:
         assert 0 <= initial <= maximum, "the first window lies within its bound"
@@ -50,9 +58,12 @@ class ReceiveWindow:
         self.maximum = maximum
         self.consumed = 0
         self._set_due()
-        # When the round being measured began (seconds), None before the first read, and `consumed` then.
+        # When the round being measured began (seconds), None before the first read; `consumed` and `window` then.
         self._round_start: float | None = None
         self._round_consumed = 0
+        self._round_window = initial
+        # The instant after which the next one begins.
+        self._next_round: float | None = None
 
     def check(self, total: int) -> None:
         """Raise ProtocolError(FLOW_CONTROL_ERROR) if `total` exceeds the grant (RFC 9000 section 4.1)."""
@@ -66,11 +77,14 @@ class ReceiveWindow:
 
         `ahead`: bytes that have arrived beyond a gap and so can't be read.
         """
+        begins = self._next_round
+        if begins is not None and now > begins:
+            self._round_start, self._round_consumed, self._round_window = begins, self.consumed, self.window
+            self._next_round = None
         self.consumed += size
         start = self._round_start
         if start is None:
-            self._round_start = now
-            self._round_consumed = self.consumed
+            self._next_round = now
             return
         elapsed = now - start
         least = rtt if rtt > LEAST_ROUND else LEAST_ROUND
@@ -81,12 +95,10 @@ class ReceiveWindow:
         needed: float = self.consumed - self._round_consumed
         if elapsed >= least:
             needed *= least / elapsed
-            self._round_start = now
-            self._round_consumed = self.consumed
+            self._next_round = now
         needed += ahead
         if needed * 4 > self.window:
-            self.window = min(max(int(needed * 8), self.window), self.window * 4, self.maximum)
-            self._set_due()
+            self._grow(needed, self._round_window * 4)
 
     def on_ahead(self, ahead: int) -> bool:
         """So many bytes have arrived beyond a gap, and all before it is read; whether the window grew.
@@ -94,12 +106,19 @@ class ReceiveWindow:
         A sender that doubles each round trip would otherwise stand still until the gap is mended, a round trip or two.
         An application that was given little to read is not known to read: at most 32 times all it has read is granted.
         """
-        if ahead * 4 <= self.window:
+        return ahead * 4 > self.window and self._grow(ahead, self.consumed * 32)
+
+    def _grow(self, needed: float, most: int) -> bool:
+        """Double the window until what is needed is no more than a quarter of it, up to `most`; whether it grew."""
+        before = window = self.window
+        most = min(most, self.maximum)
+        while needed * 4 > window < most:
+            window = min(window * 2, most)
+        if window == before:
             return False
-        before = self.window
-        self.window = max(min(ahead * 8, before * 4, self.consumed * 32, self.maximum), before)
+        self.window = window
         self._set_due()
-        return self.window > before
+        return True
 
     def on_discarded(self, size: int) -> None:
         """`size` bytes were dropped unread: credit for them comes back, and the window doesn't grow by it."""
@@ -108,8 +127,10 @@ class ReceiveWindow:
 
     def update_due(self) -> int | None:
         """The new `max_data` to tell the peer, granted by this call; None while it would be a silly update."""
-        if self.consumed < self.due_at:
-            return None
+        return None if self.consumed < self.due_at else self.grant()
+
+    def grant(self) -> int:
+        """All the credit there is, granted by this call, be it little: for who tells the peer in any case."""
         self.max_data = self.consumed + self.window
         self._set_due()
         return self.max_data

@@ -157,7 +157,7 @@ class Streams:
         if growth > 0 and (stop > window.max_data or self._sum_of_highest + growth > whole.max_data):
             window.check(stop)
             whole.check(self._sum_of_highest + growth)
-        before, highest = receive.contiguous, receive.highest
+        before, highest, ended = receive.contiguous, receive.highest, receive.final_size is not None
         try:
             if pieces:
                 receive.insert_all(*pieces)
@@ -167,13 +167,14 @@ class Streams:
             # Of pieces that there is no room for, the first have been taken.
             self._sum_of_highest += receive.highest - highest
             self._sum_of_contiguous += receive.contiguous - before
-        if stream.discarding:
-            self._drop(stream, receive, growth)
-        elif stream.readable_armed and not receive.contiguous == receive.read_offset != receive.final_size:
-            stream.readable_armed = False
-            self._events.append(StreamReadable(stream_id))
-        elif stream.readable_armed and receive.highest > receive.contiguous:
-            self._on_ahead(stream_id, receive, window)
+            if stream.discarding:
+                self._drop(stream, receive, growth)
+            elif stream.readable_armed:
+                if not receive.contiguous == receive.read_offset != receive.final_size:
+                    stream.readable_armed = False
+                    self._events.append(StreamReadable(stream_id))
+                elif receive.highest > highest:
+                    self._on_ahead(stream_id, receive, window, ended)
 
     def _drop(self, stream: Stream, receive: ReceiveBuffer, growth: int) -> None:
         """Data of a stream that nobody reads any more arrived."""
@@ -183,12 +184,16 @@ class Streams:
             stream.receive_done = True
             self._forget_if_done(stream)
 
-    def _on_ahead(self, stream_id: int, receive: ReceiveBuffer, window: ReceiveWindow) -> None:
-        """A stream that was read up to a gap has data beyond it: credit, before the gap is mended."""
-        if window.on_ahead(receive.highest - receive.contiguous):
+    def _on_ahead(self, stream_id: int, receive: ReceiveBuffer, window: ReceiveWindow, ended: bool) -> None:
+        """A stream that was read up to a gap has more data beyond it: credit, before the gap is mended.
+
+        `ended`: its end was known before, so that it needs none.
+        """
+        grew = not ended and window.on_ahead(receive.highest - receive.contiguous)
+        if grew:
             receive.window = window.window
-            self._announce_stream_credit(stream_id, receive, window)
-        if self.receive_window.on_ahead(self._sum_of_highest - self._sum_of_contiguous):
+            self._announce_stream_credit(stream_id, window)
+        if self.receive_window.on_ahead(self._sum_of_highest - self._sum_of_contiguous) or grew:
             self._fragments.window = self.receive_window.window
             self._announce_credit()
 
@@ -260,12 +265,13 @@ class Streams:
         """The application read so much of a stream: credit for it, the stream's and the connection's."""
         window.on_consumed(size, now, rtt, receive.highest - receive.contiguous)
         receive.window = window.window
-        if window.consumed >= window.due_at:
-            self._announce_stream_credit(stream_id, receive, window)
+        pending = self._control.pending
+        if (window.consumed >= window.due_at or pending) and receive.final_size is None:
+            self._announce_stream_credit(stream_id, window)
         whole = self.receive_window
         whole.on_consumed(size, now, rtt, self._sum_of_highest - self._sum_of_contiguous)
         self._fragments.window = whole.window
-        if whole.consumed >= whole.due_at:
+        if whole.consumed >= whole.due_at or pending:
             self._announce_credit()
 
     def _return_credit(self, count: int) -> None:
@@ -273,12 +279,17 @@ class Streams:
         self.receive_window.on_discarded(count)
         self._announce_credit()
 
-    def _announce_stream_credit(self, stream_id: int, receive: ReceiveBuffer, window: ReceiveWindow) -> None:
-        if receive.final_size is None and (maximum := window.update_due()) is not None:
+    def _announce_stream_credit(self, stream_id: int, window: ReceiveWindow) -> None:
+        """Tell new credit if it is due; all there is if a frame that says less has yet to leave."""
+        maximum = window.grant() if self._control.holds(MaxStreamData, stream_id) else window.update_due()
+        if maximum is not None:
             self._control.put(MaxStreamData(stream_id, maximum))
 
     def _announce_credit(self) -> None:
-        if (maximum := self.receive_window.update_due()) is not None:
+        """The same of the connection's, behind that of streams, whichever was due first."""
+        window = self.receive_window
+        maximum = window.grant() if self._control.discard(MaxData) else window.update_due()
+        if maximum is not None:
             self._control.put(MaxData(maximum))
 
     def at_eof(self, stream_id: int) -> bool:
