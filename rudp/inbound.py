@@ -299,6 +299,7 @@ class Inbound:
 
     def _fin(self, frame: wire.Fin) -> None:
         self._closing.on_fin(frame)
+        self._streams.limits.finish()
         self._received.request_immediate()
 
     def _ack_frequency(self, frame: wire.AckFrequency) -> None:

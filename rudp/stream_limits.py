@@ -8,7 +8,8 @@ A stream costs who opens it a few bytes, and this side a stream, its events and 
 So MAX_STREAMS, which admits another stream for each that has ended, comes no faster than `max_stream_opens` a second:
 beyond that it is owed, and paid in time. A peer that is faster than that is slowed, whatever it means, and none is cut
 off but one that doesn't heed its limit. A stream that the peer resets unasked costs more (CVE-2023-44487, "rapid
-reset", in HTTP/2): as many as there are to one of `max_stream_resets`.
+reset", in HTTP/2): as many as there are to one of `max_stream_resets`. Who has said FIN opens no more, so nothing is
+owed to it.
 
 Sources: RFC 9000 sections 2.1, 4.6, 19.11. Every operation is O(1).
 """
@@ -44,8 +45,8 @@ class StreamLimits:
 
     # fmt: off
     __slots__ = (
-        "_config", "_control", "_limit_met", "_spent", "_spent_at", "due", "max_streams_mine", "max_streams_peer",
-        "opened_by_me", "opened_by_peer", "owed",
+        "_config", "_control", "_finished", "_limit_met", "_spent", "_spent_at", "due", "max_streams_mine",
+        "max_streams_peer", "opened_by_me", "opened_by_peer", "owed",
     )
     # fmt: on
 
@@ -61,6 +62,8 @@ class StreamLimits:
         # Streams' worth of what was granted and not yet made up for by time, as of `_spent_at` (seconds).
         self._spent = 0.0
         self._spent_at = 0.0
+        # The peer opens no more.
+        self._finished = False
 
     # -- this side's -------------------------------------------------------------------------------------------
 
@@ -105,11 +108,18 @@ class StreamLimits:
 
     def on_ended(self, kind: int) -> None:
         """A stream of the peer's has ended: it may open another, now or in time."""
+        if self._finished:
+            return
         if self.due is None and self._spent + 1 <= self._burst:
             self._grant(kind, 1)
         else:
             self.owed = with_kind(self.owed, kind, self.owed[kind] + 1)
             self._note_due()
+
+    def finish(self) -> None:
+        """The peer has said FIN and so opens no more streams: it is admitted no more, nor is any owed."""
+        self._finished = True
+        self.owed, self.due = (0, 0), None
 
     def pay(self, now: float) -> None:
         """Grant what is due of what is owed."""

@@ -215,3 +215,49 @@ def test_streams_that_are_owed_are_paid_in_time_at_any_rate(
         assert (limits.due is None) == (limits.owed == (0, 0))
         most = 2 * max(1.0, opens * stream_limits.BURST) + (now - began) * opens
         assert granted <= most * (1 + 1e-9) + 1
+
+
+# -- the peer's FIN
+
+
+@given(opened=st.integers(1, 40), before=st.integers(0, 40), rate=st.integers(1, 50))
+def test_who_has_said_fin_is_admitted_no_more_streams(opened: int, before: int, rate: int) -> None:
+    limits = limits_of(max_streams_uni=40, max_stream_opens=rate)
+    limits.open_by_peer(UNI, opened)
+    before = min(before, opened)
+    for _ in range(before):
+        limits.on_ended(UNI)
+    admitted = limits.max_streams_mine
+    limits.finish()
+    for _ in range(opened - before):
+        limits.on_ended(UNI)
+    limits.on_reset()
+    limits.pay(1e9)
+    assert limits.max_streams_mine == admitted
+    assert limits.owed == (0, 0)
+    assert limits.due is None
+    assert not limits.open_by_peer(UNI, opened), "what it has opened was admitted"
+
+
+def test_after_the_peer_s_fin_a_stream_s_end_is_answered_by_no_credit_for_another() -> None:
+    """Nor does a timer go on for what was owed: the connection is as quiet as any."""
+    config = Config(max_stream_opens=1, max_streams_uni=10)
+    pair = Pair(client=config, server=config)
+    for _ in range(10):
+        pair.client.send(pair.client.open_stream(unidirectional=True), b"one way", fin=True)
+    pair.run(0.1)
+    streams = [event.stream_id for event in pair.of("server", StreamReadable)]
+    for stream_id in streams[:5]:
+        assert read_all(pair.server, stream_id) == b"one way"
+    pair.check()
+    assert pair.server._streams.limits.due is not None
+    pair.client.send_eof()
+    pair.run(0.1)
+    pair.check()
+    fin_at = pair.now
+    for stream_id in streams[5:]:
+        assert read_all(pair.server, stream_id) == b"one way"
+    pair.run(10.0)
+    pair.check()
+    assert len(streams) == 10
+    assert not pair.sent("server", wire.MaxStreams, fin_at)

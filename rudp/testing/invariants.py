@@ -191,7 +191,7 @@ def _check_bounds(connection: Connection) -> None:
 
 
 def _check_stream_credit(connection: Connection) -> None:
-    """For each stream of the peer's that has ended it may open another, now or in time."""
+    """For each stream of the peer's that has ended it may open another, now or in time, until it has said FIN."""
     streams, config = connection._streams, connection.config
     limits, mine = streams.limits, int(connection.is_client)
     assert all(map(le, limits.opened_by_peer, limits.max_streams_mine)), "more streams than were admitted"
@@ -200,7 +200,12 @@ def _check_stream_credit(connection: Connection) -> None:
     held[0] += not mine and 0 not in streams._streams and not streams._zero_ended
     for kind, most in enumerate((config.max_streams_bidi, config.max_streams_uni)):
         ended = limits.opened_by_peer[kind] - held[kind]
-        assert limits.max_streams_mine[kind] + limits.owed[kind] == most + ended, "streams are counted wrong"
+        admitted = limits.max_streams_mine[kind] + limits.owed[kind]
+        if connection._closing.peer_fin is None:
+            assert admitted == most + ended, "streams are counted wrong"
+        else:
+            assert limits.owed == (0, 0), "streams are owed to who opens no more"
+            assert admitted <= most + ended, "more streams than have ended are admitted"
 
 
 # -- what leaves ------------------------------------------------------------------------------------------------------
