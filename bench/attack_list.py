@@ -67,6 +67,8 @@ class Attack(NamedTuple):
     most_calls: int = 650
     # Datagrams after which its cost is that of all further ones.
     least: int = 0
+    # Datagrams of it that may come in a second: what comes beyond them is another attack.
+    a_second: int = RATE
     # Whether it ends the connection: a row whose attacker is found out by accident measures nothing.
     ends: bool = False
 
@@ -85,6 +87,20 @@ ATTACKS: Final = (
         datagrams(lambda random, _: forged_syn(random.getrandbits(64)), spoof=True),
         per="endpoint",
         least=RATE,
+    ),
+    Attack(
+        "a burst of SYNs that all are held",
+        "off-path",
+        "until its first DATA a client is a handful of objects and no connection",
+        (
+            "test_a_client_half_open_holds_a_fraction_of_what_a_connection_does",
+            "test_a_damaged_first_packet_makes_no_connection_and_the_next_one_does",
+        ),
+        datagrams(lambda random, _: forged_syn(random.getrandbits(64)), spoof=True),
+        lambda: Peer(Config(max_half_open=RATE)),
+        per="endpoint",
+        most_calls=300,
+        a_second=Config().max_half_open,
     ),
     Attack(
         "SYNs repeated under other counters",

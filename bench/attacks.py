@@ -12,7 +12,8 @@ programs only add to it). Figures:
            for attacks on a connection one whose peer has filled its credit while nobody reads, for attacks on the
            endpoint as many clients just connecting as may be half open
   kept     of an honest bulk flow's speed under 20,000 attack datagrams a second, which come in wake-ups of 16 buffers
-           as the asyncio driver takes them: for a flow that takes all of a core, and for one of 1 Gbit/s
+           as the asyncio driver takes them: for a flow that takes all of a core, and for one of 1 Gbit/s. Of a burst
+           that can't go on so many come as can
 
 --write puts the table into docs/SECURITY.md, from what --json wrote last (bench/results/attacks.json).
 """
@@ -188,7 +189,7 @@ def measure(number: int, rounds: int, chosen: Sequence[Attack] = ATTACKS) -> dic
     for attack in chosen:
         bytes_held = attack_memory(attack, number)
         equal = honest_cpu if attack.like is None else like[attack.name]
-        left = max(0.0, 1 - RATE * flood[attack.name])
+        left = max(0.0, 1 - attack.a_second * flood[attack.name])
         rows.append(
             {
                 "attack": attack.name,

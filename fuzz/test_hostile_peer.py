@@ -22,13 +22,14 @@ from fuzz.running import FUZZ, Target
 from rudp import wire
 from rudp.config import Config
 from rudp.connection import Connection
-from rudp.endpoint import MAX_REPLIES, MAX_TIMERS, Endpoint
+from rudp.endpoint import MAX_REPLIES, Endpoint
 from rudp.errors import ConnectionClosed, ConnectionLost, StreamError, StreamLimitReached
 from rudp.events import StreamReadable, Terminated
 from rudp.path import AMPLIFICATION_FACTOR
 from rudp.testing import invariants
 from rudp.testing import strategies as values
 from rudp.testing.story import in_words
+from rudp.timers import MAX_TIMERS
 from rudp.train import Address
 
 HONEST: Final[Address] = ("10.0.0.1", 1111)

@@ -1,6 +1,6 @@
 """Who may connect, and what an endpoint can say without holding state: cookies and tokens for stateless RESET.
 
-Knows: one secret key, the two keyed hashes made from it, what becomes of a SYN from an unknown client.
+Knows: one secret key, the keyed hashes made from it, what becomes of a SYN from an unknown client.
 Refuses to know: connections. Every operation costs one hash of a few hundred bytes (BLAKE2b, RFC 7693, keyed), `judge`
 also a pass over the client's parameters, once a cookie proved its address or while few are half open.
 
@@ -18,7 +18,9 @@ from typing import Final, NamedTuple
 
 from rudp.config import Config
 from rudp.errors import DecodeError, ErrorCode
-from rudp.handshake import refusal
+from rudp.half_open import HalfOpen
+from rudp.handshake import ServerHandshake, chosen_protocol, local_parameters, refusal
+from rudp.path import Path
 from rudp.train import Address
 from rudp.wire import (
     OPENING_SIZE,
@@ -135,6 +137,14 @@ class Admission:
         self.refused += 1
         parameters = Parameters(protection=syn.parameters.protection, refused=problem)
         return encode_opening(SynAck(syn.source_id, 0, syn.try_counter, parameters))
+
+    def admit(self, packet: Syn, connection_id: int, path: Path, now: float) -> HalfOpen:
+        """What is kept of a client until it is heard of again: its SYN was admitted, and we call it `connection_id`."""
+        config = self._config
+        protocol = chosen_protocol(config, packet.parameters.application_protocols)
+        names = (protocol,) if protocol else ()
+        parameters = local_parameters(config, self._secrets.reset_token(connection_id), names)
+        return HalfOpen(connection_id, packet, protocol, ServerHandshake(packet, connection_id, parameters, now), path)
 
 
 def other_version(view: memoryview) -> bytes | None:

@@ -47,8 +47,8 @@ from rudp.train import Address, Source, Train
 
 __all__ = ["Connection"]
 
-_OPENING_STATES: Final = (State.SYN_SENT, State.SYN_RECEIVED)
 # A global is read in half the time of an enumeration's member, and these are for each train.
+_SYN_SENT: Final = State.SYN_SENT
 _SYN_RECEIVED: Final = State.SYN_RECEIVED
 _FIN_WAIT_2: Final = State.FIN_WAIT_2
 
@@ -371,15 +371,9 @@ class Connection:
         self._liveness.on_received(now)
         self._paths.on_received(source[0], source[1], size, newest, now)
 
-    def receive_syn(self, packet: wire.Syn | wire.UnreadSyn, size: int, now: float) -> None:
-        """Server: the client's SYN of `size` bytes, first or again."""
-        self._now = now
-        self._opening.on_syn(packet, size, now)
-        self._wake()
-
-    def accept(self, packet: wire.Syn, protocol: str | None, validated: bool) -> None:
-        """Server: take what the client's SYN states; `validated` says that a cookie proved its address."""
-        self._opening.accept(packet, protocol, validated, self._now)
+    def accept(self, packet: wire.Syn, protocol: str | None) -> None:
+        """Server: take what the client's SYN states, and the application protocol chosen for it."""
+        self._opening.accept(packet, protocol, self._now)
 
     def receive_retry(self, packet: wire.Retry, now: float) -> None:
         """Client: the server wants a cookie."""
@@ -429,7 +423,7 @@ class Connection:
             self._ready[self.id] = self
             return
         self._wake()
-        if self.state in _OPENING_STATES:
+        if self.state is _SYN_SENT:
             if (failure := self._opening.failure(now)) is not None:
                 self._life.end(Ending(None, failure), Input.TIMEOUT)
             return
@@ -478,7 +472,7 @@ class Connection:
         path, words = self._paths.active, self._life.last_words
         if words is not None and len(words) <= path.budget():
             datagram, self._life.last_words = words, None
-        elif state in _OPENING_STATES and (opening := self._opening.next_datagram(now)) is not None:
+        elif state is _SYN_SENT and (opening := self._opening.next_datagram(now)) is not None:
             datagram = opening
         else:
             return None
@@ -491,7 +485,7 @@ class Connection:
         state = self._life.state
         if state in OPEN_STATES:
             return self._deadlines.next(self._now)
-        return self._opening.next_timeout() if state in _OPENING_STATES else None
+        return self._opening.next_timeout() if state is _SYN_SENT else None
 
     def take_events(self) -> list[Event]:
         """What happened since the last call, oldest first; `events` has them until then."""

@@ -1,7 +1,8 @@
 """One UDP socket's worth of connections, sans-IO: which connection a datagram is for, who may connect.
 
-Knows: connection id to Connection, half-open ones by the client's address and id, closed ones' last replies, one heap
-of timers. Refuses to know: sockets, clocks, what goes on inside a connection.
+Knows: connection id to Connection, clients by address and their id, which become connections by their first DATA
+(`half_open`), closed ones' last replies, one heap of timers. Refuses to know: sockets, clocks, what goes on inside a
+connection.
 
     connect(remote, now)                          opens a connection
     receive(data, segment_size, remote, ...)      one received buffer: split into runs of one connection each
@@ -21,16 +22,16 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
 from typing import Final
 
-from rudp import congestion, wire
+from rudp import congestion, protection, wire
 from rudp.admission import Admission, Secrets, other_version
 from rudp.config import Config
 from rudp.connection import Connection
 from rudp.errors import ConnectionRefused, DecodeError
 from rudp.events import Event
-from rudp.handshake import ClientHandshake, ServerHandshake, chosen_protocol, local_parameters
+from rudp.half_open import HalfOpen, HalfOpens
+from rudp.handshake import ClientHandshake, local_parameters
 from rudp.lingering import Lingering
 from rudp.path import Path, RandomSource
 from rudp.rate_limit import RateLimit
@@ -38,6 +39,7 @@ from rudp.runs import read_runs
 from rudp.state import CLOSED_STATES, State
 from rudp.stats import EndpointStats
 from rudp.steering import Stray, Strays
+from rudp.timers import Timers
 from rudp.train import Address, Source, Train
 
 __all__ = ["Endpoint"]
@@ -45,9 +47,6 @@ __all__ = ["Endpoint"]
 # Stateless resets a second, and at once: enough to end a restarted server's old connections, too few to be a weapon.
 RESETS_PER_SECOND: Final = 1000.0
 RESET_BURST: Final = 1000.0
-# Stale heap entries left alone, and the most of one connection: a peer can bring deadlines nearer with each packet.
-STALE_TIMERS: Final = 64
-MAX_TIMERS: Final = 16
 # Answers to strangers that wait to be sent, those that go before any connection, and the bytes of a connection's turn:
 # neither a flood of SYNs nor a connection that may always send takes all that a driver sends at a time.
 MAX_REPLIES: Final = 1024
@@ -75,9 +74,10 @@ class Endpoint:
         self._accept = accept
         self._secrets = Secrets(self._config.reset_key or random.randbytes(32))
         self._connections: dict[int, Connection] = {}
-        # Server connections by who opened them, so that a repeated SYN finds its connection.
-        self._clients: dict[tuple[Address, int], Connection] = {}
-        self._half_open: dict[int, Connection] = {}
+        # By who sent the SYN, so that a repeated one finds what the first made.
+        self._clients: dict[tuple[Address, int], HalfOpen | Connection] = {}
+        self._half_open = HalfOpens(self._config.connect_timeout)
+        self._protection = protection.by_name(self._config.protection)
         # Clients in SYN_SENT, for ICMP errors.
         self._connecting: dict[int, Connection] = {}
         # By a keyed hash of the peer's id and token: how long a look-up takes tells nothing about tokens.
@@ -86,9 +86,7 @@ class Endpoint:
         self._strays = Strays(self._config.worker, workers) if workers > 1 else None
         self._ready: OrderedDict[int, Connection] = OrderedDict()
         self._sending = 0  # whose train was taken last
-        # (when, id). Entries of ended connections are dropped when they come to the top or get to be the most.
-        self._timers: list[tuple[float, int]] = []
-        self._stale_timers = 0
+        self._timers = Timers(self._connections)
         # Not yet taken, oldest first: `next_event`, or by who takes them all.
         self.events: deque[tuple[Connection, Event]] = deque()
         self._replies: deque[Train] = deque()
@@ -105,7 +103,7 @@ class Endpoint:
 
     @property
     def connections(self) -> tuple[Connection, ...]:
-        """All connections that have not ended."""
+        """All connections that have not ended; of a server those whose client has answered."""
         return tuple(self._connections.values())
 
     @property
@@ -116,12 +114,12 @@ class Endpoint:
     @property
     def is_idle(self) -> bool:
         """No connection, and none that ended so lately that its peer is likely to ask: the socket may be closed."""
-        return not self._connections and not self._replies and not self._lingering.needed
+        return not (self._connections or self._half_open or self._replies or self._lingering.needed)
 
     def stats(self) -> EndpointStats:
         """The endpoint's figures."""
         return EndpointStats(
-            connections=len(self._connections),
+            connections=len(self._connections) + len(self._half_open),
             half_open=len(self._half_open),
             lingering=len(self._lingering),
             datagrams_received=self._received,
@@ -156,14 +154,22 @@ class Endpoint:
         return connection
 
     def stop_accepting(self) -> None:
-        """Refuse further SYNs; what is open stays."""
+        """Refuse further SYNs; what is open stays, and so does what is half open."""
         self._accept = False
+
+    def refuse_half_open(self, code: int = 0, reason: str = "") -> None:
+        """Have no connection with clients that were answered and not heard of yet, and tell them so."""
+        while (client := self._half_open.any()) is not None:
+            connection = self._establish(client, client.handshake.started)
+            connection.abort(code, reason)
+            self._collect(connection)
 
     def _new_id(self, config: Config) -> int:
         """An id of our choosing: the worker's index and 56 unpredictable bits."""
         while True:
             connection_id = config.worker << 56 | self._random.getrandbits(56)
-            if connection_id not in self._connections and connection_id not in self._lingering:
+            held = (self._connections, self._half_open, self._lingering)
+            if not any(connection_id in ids for ids in held):
                 return connection_id
 
     # -- inputs -------------------------------------------------------------------------------------------------
@@ -199,8 +205,11 @@ class Endpoint:
             connection_id = ids[start]
             connection = self._connections.get(connection_id)
             if connection is None:
-                self._receive_unknown(view, segment_size, connection_id, source, now)
-                continue
+                client = self._half_open.get(connection_id)
+                if client is None or not client.proved_by(view, segment_size, kind, ranges[0][0], self._protection):
+                    self._receive_unknown(view, segment_size, connection_id, source, now)
+                    continue
+                connection = self._establish(client, now)
             connection.receive_run(view, segment_size, kind, ranges, count, source, now)
             touched[connection_id] = connection
         for connection in touched.values():
@@ -275,52 +284,67 @@ class Endpoint:
     def _receive_syn(self, packet: wire.UnreadSyn, size: int, source: Source, now: float) -> None:
         """A client's first SYN, or a further one. Raises DecodeError for malformed parameters."""
         remote, local, _ = source
-        connection = self._clients.get((remote, packet.source_id))
-        if connection is not None:
-            connection.receive_syn(packet, size, now)
+        held = self._clients.get((remote, packet.source_id))
+        if held is not None:
+            # Of a client that has answered it is an old one.
+            if isinstance(held, HalfOpen):
+                held.on_syn(packet, size, now)
+                self._answer(held, held.next_datagram(now))
             return
         if not self._accept:
             self._dropped += 1
             return
-        half_open, connections = len(self._half_open), len(self._connections)
+        half_open = len(self._half_open)
+        connections = half_open + len(self._connections)
         answer = self._admission.judge(packet, remote, now, half_open=half_open, connections=connections)
         if answer is None:
             self._dropped += 1
         elif isinstance(answer, bytes):
             self._reply(answer, source)
         else:
-            self._open(answer.syn, size, remote, local, answer.proven, now)
+            path = Path(remote, local, validated=answer.proven)
+            client = self._admission.admit(answer.syn, self._new_id(self._config), path, now)
+            client.on_syn(packet, size, now)
+            self._answer(client, client.next_datagram(now))
+            self._clients[client.client] = client
+            self._half_open.add(client)
 
-    def _open(  # noqa: PLR0917
-        self, packet: wire.Syn, size: int, remote: Address, local: Address | None, proven: bool, now: float
-    ) -> None:
-        """Make the connection that a SYN asks for."""
-        config = self._config
-        connection_id = self._new_id(config)
-        protocol = chosen_protocol(config, packet.parameters.application_protocols)
-        parameters = local_parameters(config, self._secrets.reset_token(connection_id), (protocol,) if protocol else ())
+    def _answer(self, client: HalfOpen, datagram: bytes | None) -> None:
+        if datagram is not None:
+            self._reply(datagram, (client.path.remote, client.path.local, 0))
+
+    def _establish(self, client: HalfOpen, now: float) -> Connection:
+        """The connection that a SYN asked for."""
+        self._half_open.remove(client)
         connection = Connection(
-            config,
-            ServerHandshake(packet, connection_id, parameters, now),
-            connection_id=connection_id,
-            path=Path(remote, local),
+            self._config,
+            client.handshake,
+            connection_id=client.id,
+            path=client.path,
             random=self._random,
             ready=self._ready,
             now=now,
         )
-        connection.accept(packet, protocol, proven)
-        connection.receive_syn(packet, size, now)
-        key = (remote, packet.source_id)
-        self._connections[connection_id] = connection
-        self._clients[key] = connection
-        connection.opened_by = key
-        self._half_open[connection_id] = connection
-        self._collect(connection)
+        connection.accept(client.syn, client.protocol)
+        self._connections[client.id] = self._clients[client.client] = connection
+        connection.opened_by = client.client
+        self._know_reset(connection)
+        return connection
+
+    def _know_reset(self, connection: Connection) -> None:
+        """Find a connection by what its peer's RESET will say."""
+        if connection.peer_reset_token is not None:
+            key = self._secrets.fingerprint(connection.peer_id, connection.peer_reset_token)
+            self._by_reset_token[key] = connection
+            connection.reset_by = key
 
     def _receive_unknown(
         self, view: memoryview, segment_size: int, connection_id: int, source: Source, now: float
     ) -> None:
-        """DATA for another worker, or for a connection that has ended or never was: one answer a run at most."""
+        """DATA for another worker, or for a connection that has ended or never was: one answer a run at most.
+
+        Nor is there one when it came damaged, and would have been the first.
+        """
         if self._strays is not None and self._strays.take(view[0], connection_id, view, segment_size, source):
             return
         self._dropped += -(-len(view) // segment_size)
@@ -329,7 +353,7 @@ class Endpoint:
             reply = self._lingering.reply(connection_id, now)
             if reply is not None and len(reply) <= longest * 3:
                 self._reply(reply, source)
-        elif longest > RESET_SIZE and self._reset_limit.allows(now):
+        elif longest > RESET_SIZE and connection_id not in self._half_open and self._reset_limit.allows(now):
             self._resets += 1
             token = self._secrets.reset_token(connection_id)
             self._reply(wire.encode_opening(wire.Reset(connection_id, token)), source)
@@ -353,18 +377,7 @@ class Endpoint:
 
     def handle_timeout(self, now: float) -> None:
         """Act on every timer that is due."""
-        timers = self._timers
-        woken: dict[int, Connection] = {}
-        while timers and timers[0][0] <= now:
-            when, connection_id = heappop(timers)
-            connection = self._connections.get(connection_id)
-            if connection is None or not (entries := connection.timers) or entries[-1] != when:
-                self._stale_timers -= 1
-                continue
-            entries.pop()
-            woken[connection_id] = connection
-        # Once each: of two timers slept through, the first was never acted on, so the second proves nothing.
-        for connection in woken.values():
+        for connection in self._timers.woken(now):
             due = connection.due
             if due is not None and due <= now:
                 # It is among the ready ones now, and armed anew once its trains are out.
@@ -372,7 +385,13 @@ class Endpoint:
                 if connection.events:
                     self._collect(connection)
             else:
-                self._schedule(connection)
+                self._timers.schedule(connection)
+        if self._half_open:
+            repeated, over = self._half_open.due(now)
+            for client, datagram in repeated:
+                self._answer(client, datagram)
+            for client in over:
+                del self._clients[client.client]
         if self._lingering.entries:
             self._lingering.expire(now)
 
@@ -410,7 +429,7 @@ class Endpoint:
             if due is None and connection.state in CLOSED_STATES:
                 self._retire(connection, now)
             elif due is not None and not ((entries := connection.timers) and due >= entries[-1]):
-                self._schedule(connection)
+                self._timers.schedule(connection)
         while replies:
             yield replies.popleft()
 
@@ -420,38 +439,22 @@ class Endpoint:
         if connection is not None and connection.remote_address == train.remote:
             connection.on_datagram_too_big(train.segment_size, now)
 
-    def _schedule(self, connection: Connection) -> None:
-        """See to it that the heap has an entry for `due`. One that is early enough serves, so few are made."""
-        due, entries = connection.due, connection.timers
-        if due is None or (entries and due >= entries[-1]):
-            return
-        if len(entries) == MAX_TIMERS:
-            self._drop_timers(connection)
-        entries.append(due)
-        heappush(self._timers, (due, connection.id))
-
     def _collect(self, connection: Connection) -> None:
         """Move a connection's events to the queue, and keep the indices to its state."""
         for event in connection.events:
             self.events.append((connection, event))
         connection.events.clear()
-        if not (self._half_open or self._connecting):
-            return
-        opening = self._connecting if connection.is_client else self._half_open
-        if connection.id in opening and connection.state not in (State.SYN_SENT, State.SYN_RECEIVED):
-            del opening[connection.id]
-            if connection.is_open and connection.peer_reset_token is not None:
-                key = self._secrets.fingerprint(connection.peer_id, connection.peer_reset_token)
-                self._by_reset_token[key] = connection
-                connection.reset_by = key
+        if self._connecting and connection.id in self._connecting and connection.state is not State.SYN_SENT:
+            del self._connecting[connection.id]
+            if connection.is_open:
+                self._know_reset(connection)
 
     def _retire(self, connection: Connection, now: float) -> None:
         """Forget an ended connection, but for the reply that late packets get."""
         if self._connections.pop(connection.id, None) is None:
             return  # a command after the end
         self._violations += connection.violated
-        self._drop_timers(connection)
-        self._half_open.pop(connection.id, None)
+        self._timers.drop(connection)
         self._connecting.pop(connection.id, None)
         if connection.opened_by is not None:
             del self._clients[connection.opened_by]
@@ -460,26 +463,12 @@ class Endpoint:
         if connection.linger is not None:
             self._lingering.add(connection.id, connection.linger, now)
 
-    def _drop_timers(self, connection: Connection) -> None:
-        """Leave no wake-ups behind, and not more heap entries that are stale than others."""
-        timers, held = self._timers, self._connections
-        self._stale_timers += len(connection.timers)
-        connection.timers.clear()
-        if self._stale_timers > max(STALE_TIMERS, len(timers) // 2):
-            timers[:] = [(when, key) for when, key in timers if key in held and when in held[key].timers]
-            heapify(timers)
-            self._stale_timers = 0
-        while timers and timers[0][1] not in held:
-            heappop(timers)
-            self._stale_timers -= 1
-
     def next_timeout(self) -> float | None:
         """When `handle_timeout` must be called; None: never."""
-        first = self._timers[0][0] if self._timers else None
-        if not self._lingering.entries:
-            return first
-        lingering = self._lingering.next_timeout()
-        return lingering if first is None or (lingering is not None and lingering < first) else first
+        first = self._timers.next()
+        if self._half_open:
+            first = _sooner(first, self._half_open.next_timeout())
+        return _sooner(first, self._lingering.next_timeout()) if self._lingering.entries else first
 
     def next_stray(self) -> Stray | None:
         """The oldest datagrams that another worker is to get; to be asked for each wake-up."""
@@ -490,7 +479,13 @@ class Endpoint:
         return self.events.popleft() if self.events else None
 
     def abort_all(self, reason: str) -> None:
-        """End every connection at once, as when the socket goes away."""
+        """End every connection at once, as when the socket goes away, and refuse those that are half open."""
+        self.refuse_half_open(0, reason)
         for connection in self.connections:
             connection.abort(0, reason)
             self._collect(connection)
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    """The earlier of two times; None is never."""
+    return other if one is None or (other is not None and other < one) else one

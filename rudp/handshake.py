@@ -4,7 +4,7 @@ Knows: the tries, when the next is due, the cookie, the parameters both sides st
 Refuses to know: what the connection does with the outcome; sockets, states, packets with numbers.
 
     ClientHandshake.next_packet(now) -> Syn | None     on_retry(packet)     on_syn_ack(packet, now) -> RTT sample | None
-    ServerHandshake.next_packet(now) -> SynAck | None  on_syn(packet)     rtt_sample(now) -> float | None
+    ServerHandshake.next_packet(now) -> SynAck | None  on_syn(packet)     rtt_sample(now)    postpone(now)
     local_parameters(config, ...) -> Parameters        refusal(config, parameters) -> Refusal | None
 
 Sources: RFC 9293 section 3.5; RFC 6298 sections 2 (backoff) and 3 (Karn's rule, for the server's RTT sample).
@@ -200,6 +200,10 @@ class ServerHandshake:
         # Only the first answer to a SYN tells the round trip; a repetition waited for its timer.
         counter, self._answered = LAST_TRY if self._answered else self._try, True
         return SynAck(self._client_id, self._server_id, counter, self._parameters)
+
+    def postpone(self, now: float) -> None:
+        """What is due must not go to an address that has sent so little; a further SYN is answered at once."""
+        self.due = now + LONGEST_RETRY
 
     def refusing(self, refusal: Refusal) -> SynAck:
         """The SYN_ACK that ends the opening from this side."""

@@ -99,8 +99,6 @@ class Lifecycle:
             # RFC 9293 section 3.10.4: what was queued ends in an error.
             lost = aborted(0, "closed before the opening was complete, so nothing was sent")
             self._terminate(lost.error if self._streams.buffered else None)
-        elif self.state is State.SYN_RECEIVED:
-            self.abort(aborted(0, "closed before the opening was complete"))
         elif self.state in OPEN_STATES:
             self._closing.receiving_ended = farewell is None
             self.finish()

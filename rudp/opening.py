@@ -1,7 +1,8 @@
 """The opening half of a connection: what SYN, SYN_ACK, RETRY, VERSION and the first DATA do to its parts.
 
-Knows: the handshake while it lasts, and which part takes which of the peer's parameters.
-Refuses to know: the connection's state (it reports, the connection moves), how a try is timed (handshake).
+Knows: the handshake while it lasts, and which part takes which of the peer's parameters. Refuses to know: the
+connection's state (it reports, the connection moves), how a try is timed (handshake), a server's tries (`half_open`:
+there is no connection before the first DATA, but to be refused).
 
 Every operation is O(1). Sources: RFC 9293 section 3.5, RFC 9000 section 8.1.
 """
@@ -19,7 +20,7 @@ from rudp.path import Paths
 from rudp.recovery import Recovery
 from rudp.streams import Streams
 from rudp.train import Address
-from rudp.wire import VERSION_1, Parameters, Refusal, Retry, Syn, SynAck, UnreadSyn, Version
+from rudp.wire import VERSION_1, Parameters, Refusal, Retry, Syn, SynAck, Version
 
 __all__ = ["Opening"]
 
@@ -68,17 +69,10 @@ class Opening:
 
     # -- server -------------------------------------------------------------------------------------------------
 
-    def on_syn(self, packet: Syn | UnreadSyn, size: int, now: float) -> None:
-        """The client's SYN of `size` bytes, first or again."""
-        self._paths.active.bytes_received += size
-        if isinstance(self.handshake, ServerHandshake):
-            self.handshake.on_syn(packet, now)
-
-    def accept(self, packet: Syn, protocol: str | None, validated: bool, now: float) -> None:
-        """Take what the client states; `validated` says that a cookie proved its address."""
+    def accept(self, packet: Syn, protocol: str | None, now: float) -> None:
+        """Take what the client states, and the application protocol chosen for it."""
         self._take_parameters(packet.parameters, packet.source_id, now)
         self.application_protocol = protocol
-        self._paths.active.validated = validated
 
     def on_first_data(self, now: float) -> None:
         """Accepted DATA with the server's id acknowledges SYN_ACK and proves the client's address."""
@@ -139,15 +133,13 @@ class Opening:
         self.handshake = None
 
     def next_datagram(self, now: float) -> bytes | None:
-        """The SYN or SYN_ACK to send now, if one is due and may go."""
-        handshake = self.handshake
-        if handshake is None or self._paths.active.budget() < wire.OPENING_SIZE:
-            return None
-        packet = handshake.next_packet(now)
+        """Client: the SYN to send now, if one is due."""
+        assert isinstance(self.handshake, ClientHandshake)
+        packet = self.handshake.next_packet(now)
         return None if packet is None else wire.encode_opening(packet)
 
     def failure(self, now: float) -> Exception | None:
-        """The error with which the opening ends now for want of an answer."""
+        """Client: the error with which the opening ends now for want of an answer."""
         handshake = self.handshake
         assert handshake is not None
         if now < handshake.started + self._config.connect_timeout:
@@ -155,9 +147,6 @@ class Opening:
         return connect_timeout(self._paths.active.remote, handshake.tries, now - handshake.started)
 
     def next_timeout(self) -> float | None:
-        """When the next try is due, or the end of trying."""
-        handshake = self.handshake
-        if handshake is None:
-            return None
-        end = handshake.started + self._config.connect_timeout
-        return end if self._paths.active.budget() < wire.OPENING_SIZE else min(end, handshake.due)
+        """Client: when the next try is due, or the end of trying."""
+        assert self.handshake is not None
+        return min(self.handshake.started + self._config.connect_timeout, self.handshake.due)

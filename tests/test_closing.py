@@ -368,7 +368,7 @@ def test_a_server_that_aborts_half_open_refuses() -> None:
     pair = Pair(opened=False)
     pair.drop(lambda p: p.kind == "SYN_ACK", times=1)
     pair.run(0.06)
-    pair.server.abort(9, "not today")
+    pair.endpoints["s"].refuse_half_open(9, "not today")
     pair.until(pair.ended)
     error = pair.ends("c")[0]
     assert isinstance(error, ConnectionRefused)
@@ -381,7 +381,7 @@ def test_a_server_that_aborts_half_open_reaches_a_client_that_is_connected() -> 
     pair.drop(is_data, times=1)
     pair.run(0.12)
     assert pair.client.state is State.ESTABLISHED
-    pair.server.abort(9, "not today")
+    pair.endpoints["s"].refuse_half_open(9, "not today")
     pair.until(pair.ended)
     error = pair.ends("c")[0]
     assert isinstance(error, ConnectionReset)

@@ -39,12 +39,6 @@ def states() -> dict[str, Callable[[], tuple[Pair, Connection]]]:
         pair = Pair(opened=False)
         return pair, pair.client
 
-    def syn_received() -> tuple[Pair, Connection]:
-        pair = Pair(opened=False)
-        pair.drop(lambda p: p.kind == "SYN_ACK")
-        pair.run(0.06)
-        return pair, pair.server
-
     def established() -> tuple[Pair, Connection]:
         pair = Pair()
         return pair, pair.client
@@ -69,7 +63,6 @@ def states() -> dict[str, Callable[[], tuple[Pair, Connection]]]:
 
     return {
         "SYN-SENT": syn_sent,
-        "SYN-RECEIVED": syn_received,
         "ESTABLISHED": established,
         "FIN-WAIT-2": fin_wait,
         "CLOSE-WAIT": close_wait,

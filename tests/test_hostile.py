@@ -17,13 +17,14 @@ from rudp.aio.driver import BUFFERS_PER_WAKEUP, TRAINS_PER_WAKEUP
 from rudp.config import Config
 from rudp.congestion import RandomBits
 from rudp.congestion.new_reno import NewReno
-from rudp.endpoint import MAX_REPLIES, STALE_TIMERS, TURN_SIZE
+from rudp.endpoint import MAX_REPLIES, TURN_SIZE
 from rudp.errors import ErrorCode
 from rudp.events import Terminated
 from rudp.lingering import KEPT_SECONDS
 from rudp.opening import MAX_ACK_DELAY
 from rudp.receive_buffer import FRAGMENT_OVERHEAD, LEAST_FRAGMENT_SPACE
 from rudp.state import State
+from rudp.timers import STALE_TIMERS
 from rudp.train import Address
 from rudp.turns import UNACKNOWLEDGED_WINDOWS
 from tests.pair import Pair

@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__",),
     ("aio", "blocking", "testing"),
     ("sim", "udp", "udp_errors", "udp_group", "udp_options"),
-    ("endpoint", "admission", "steering"),
+    ("endpoint", "admission", "steering", "timers"),
     ("connection", "deadlines", "inbound", "outbound", "runs", "stats"),
     (
         "handshake",
@@ -53,6 +53,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "turns",
         "closing",
         "lifecycle",
+        "half_open",
         "lingering",
         "opening",
         "liveness",

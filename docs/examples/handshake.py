@@ -28,7 +28,8 @@ def show(arrow: str) -> Callable[[float, Datagram], None]:
         for accepted in server_endpoint.connections:
             connections["server"] = accepted
         client = connections["client"].state.value
-        server = connections["server"].state.value if "server" in connections else "LISTEN"
+        waiting = "SYN-RECEIVED" if server_endpoint.stats().half_open else "LISTEN"
+        server = connections["server"].state.value if "server" in connections else waiting
         line = f"{now * 1000:5.0f} ms  {client:11} {arrow} {server:12} {len(datagram.data):5} bytes  "
         print(line + in_words(datagram.data))
 

@@ -237,12 +237,14 @@ class Server:
 
     def abort_clients(self) -> None:
         """End every connection at once."""
+        self._driver.core.refuse_half_open(0, "the server shut down")
         for core in self._driver.core.connections:
             core.abort(0, "the server shut down")
         self._driver.wake()
 
     def close_clients(self) -> None:
         """Close every connection in good order."""
+        self._driver.core.refuse_half_open(0, "the server shut down")
         for core in self._driver.core.connections:
             core.close()
         self._driver.wake()
