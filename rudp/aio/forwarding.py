@@ -3,9 +3,10 @@
 Knows: the sockets to every worker of a group, the form of a message, how many came and went.
 Refuses to know: which worker a datagram is for (`rudp.steering`), processes.
 
-A message is what was received, with its addresses, ECN mark and segment size, so a train stays one. It costs a system
-call and a copy of the bytes at either end. What finds no room is dropped, as a full socket buffer drops: whoever sent
-it finds out as with any loss. The sockets are private to the workers, which run the same Python: so `marshal` serves.
+A message is what was received, with its addresses, ECN mark and segment size, so a train stays one; a buffer that was
+merged of several goes in as many. It costs a system call and a copy of the bytes at either end. What finds no room is
+dropped, as a full socket buffer drops: whoever sent it finds out as with any loss. The sockets are private to the
+workers, which run the same Python: so `marshal` serves.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ __all__ = ["Forwarded", "Forwarding", "ForwardingCounters", "Mailbox", "open_mai
 
 # Bytes that may wait for one worker: as many as its UDP socket may hold by default.
 MAILBOX_SIZE: Final = 8 * 1024 * 1024
-# A received buffer and what goes before it: two addresses and some numbers.
-MESSAGE_SIZE: Final = 65_536 + 1024
+# Bytes of datagrams in a message, as the kernel hands them over, and of what goes before: two addresses, some numbers.
+DATA_SIZE: Final = 65_536
+MESSAGE_SIZE: Final = DATA_SIZE + 1024
 _PREFIX: Final = 2  # bytes of the length of what goes before the data
 
 Mailbox: TypeAlias = tuple[socket.socket, socket.socket]
@@ -78,15 +80,15 @@ class Forwarding:
     def send(self, stray: Stray) -> None:
         """Hand on, to one worker or to all others."""
         head = marshal.dumps(stray[2:])
-        message = [len(head).to_bytes(_PREFIX, "big"), head, stray.data]
-        if stray.worker is not None:
-            self._send(self._outboxes[stray.worker], message)
-            return
-        for index, outbox in enumerate(self._outboxes):
-            if index != self._index:
+        prefix = len(head).to_bytes(_PREFIX, "big") + head
+        data, step = memoryview(stray.data), max(1, DATA_SIZE // stray.segment_size) * stray.segment_size
+        others = [outbox for index, outbox in enumerate(self._outboxes) if index != self._index]
+        for at in range(0, len(data), step):
+            message = (prefix, data[at : at + step])
+            for outbox in others if stray.worker is None else (self._outboxes[stray.worker],):
                 self._send(outbox, message)
 
-    def _send(self, outbox: socket.socket, message: list[bytes]) -> None:
+    def _send(self, outbox: socket.socket, message: tuple[bytes, memoryview]) -> None:
         try:
             outbox.sendmsg(message)
         except OSError:
