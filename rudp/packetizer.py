@@ -40,6 +40,9 @@ MAX_SEGMENTS: Final = 64
 MAX_TRAIN_SIZE: Final = 65507
 # Trains made at once: what else each costs is a tenth by then, and half a megabyte stays in the processor's cache.
 MAX_TRAINS: Final = 8
+# Packets made at once of which no two fit into one call: what the asyncio front end holds for a stream (1 MiB and a
+# large write) goes by one decision.
+LARGE_PACKETS: Final = 32
 # Bytes of PATH_CHALLENGE and PATH_RESPONSE, the smallest of which is sent to an unvalidated address.
 PATH_FRAME_SIZE: Final = len(wire.encode_frame(wire.PathChallenge(bytes(8))))
 
@@ -63,7 +66,8 @@ class Packets(NamedTuple):
     """One train or several, sealed, and the records of what they carry.
 
     `trains` are their buffers; each has as many packets of full size as fit into one, but the last, which may have
-    fewer and end in a shorter packet. `number` packets and `size` bytes are those of all together.
+    fewer and end in a shorter packet. Packets of which no two fit into one call are one train, however many. `number`
+    packets and `size` bytes are those of all together.
     """
 
     trains: list[list[Buffer]]
@@ -111,15 +115,15 @@ class Packetizer:
 
     # fmt: off
     __slots__ = (
-        "_payload_size", "_room", "datagram_size", "destination_id", "next_packet_number", "packets_per_train",
-        "packets_retransmitted", "protection",
+        "_most_trains", "_payload_size", "_room", "datagram_size", "destination_id", "next_packet_number",
+        "packets_per_train", "packets_retransmitted", "protection",
     )
     # fmt: on
 
     datagram_size: int
     """Bytes of a full packet."""
     packets_per_train: int
-    """Full packets that a train holds at most."""
+    """Full packets that a train holds at most; 1 of those of which no two fit into one call."""
 
     def __init__(self, destination_id: int, protection: Protection, datagram_size: int) -> None:
         self.destination_id = destination_id
@@ -133,6 +137,7 @@ class Packetizer:
         """Full packets have `datagram_size` bytes from now on."""
         self.datagram_size = datagram_size
         self.packets_per_train = min(MAX_TRAIN_SIZE // datagram_size, MAX_SEGMENTS)
+        self._most_trains = MAX_TRAINS if self.packets_per_train > 1 else LARGE_PACKETS
         # Of a packet with frames, and of a canonical one.
         self._room = datagram_size - wire.DATA_HEADER_SIZE - self.protection.overhead
         self._payload_size = datagram_size - wire.CANONICAL_HEADER_SIZE - self.protection.overhead
@@ -222,7 +227,7 @@ class Packetizer:
         trains = packets // most
         if skip_at is not None and (before_skip := -((self.next_packet_number - skip_at) // most)) < trains:
             trains = before_skip
-        return most * (trains if trains < MAX_TRAINS else MAX_TRAINS)
+        return most * (trains if trains < self._most_trains else self._most_trains)
 
     def small_fits(self, turns: Turns, control: ControlQueue, allowance: int) -> bool:
         """Whether the last bytes of a window, too few for a whole packet, hold all that waits."""
@@ -397,6 +402,9 @@ class Packetizer:
             number += count
         self.next_packet_number = number
         buffers, count = self.protection.seal(first, headers, payloads), number - first
-        step = self.packets_per_train * (len(buffers) // count)
-        trains = [buffers] if len(buffers) <= step else [buffers[i : i + step] for i in range(0, len(buffers), step)]
+        most = self.packets_per_train
+        if most == 1 or count <= most:
+            return _new_packets(([buffers], count, size, records))
+        step = most * (len(buffers) // count)
+        trains = [buffers[i : i + step] for i in range(0, len(buffers), step)]
         return _new_packets((trains, count, size, records))

@@ -1,4 +1,4 @@
-"""A train: what crosses a socket in one system call.
+"""A train: what crosses a socket in one system call, or in one after another where no two datagrams fit into one.
 
 Knows: a run of datagrams of one size (the last may be shorter) with its addresses and ECN mark.
 Refuses to know: what the bytes mean. A single small datagram is a train of one.
@@ -20,7 +20,10 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class Train(NamedTuple):
-    """Datagrams to send by one call. `b"".join(buffers)` cut every `segment_size` bytes gives the datagrams."""
+    """Datagrams to send by one call. `b"".join(buffers)` cut every `segment_size` bytes gives the datagrams.
+
+    Where that is more than one call takes, datagrams of which no two fit into one, each of them goes by its own.
+    """
 
     buffers: Sequence[Buffer]
     segment_size: int

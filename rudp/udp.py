@@ -51,17 +51,17 @@ from rudp.udp_options import (
     parse_extended_error,
     unpack_ancillary,
 )
+from rudp.udp_pieces import FEW_BUFFERS, Pieces
 
 __all__ = ["PeerError", "Received", "UdpCounters", "UdpSocket", "segments_per_call"]
 
 DEFAULT_BUFFER_SIZE: Final = 4 * 1024 * 1024  # bytes; 64 trains
 RECEIVE_SIZE: Final = 65_536  # bytes that the kernel hands over at a time: it merges no more than fits one IP packet
-MERGED_SIZE: Final = 4 * RECEIVE_SIZE  # bytes of a received buffer
-MAX_CALL_SIZE: Final = 65_507  # bytes; payload of the largest IPv4 datagram, the bound for a whole train too
+# Bytes of a received buffer: what a sender makes at once of large packets comes in two. More, with what is read out of
+# it, no longer stays in the cache of a core.
+MERGED_SIZE: Final = 12 * RECEIVE_SIZE
+MAX_CALL_SIZE: Final = 65_507  # bytes; payload of the largest IPv4 datagram, the bound of a call's, too
 MAX_SEGMENTS: Final = 64  # UDP_MAX_SEGMENTS of the first kernels that had it
-# More buffers than that are joined: handing one to the kernel takes some 80 ns, copying a packet's 25. So there are
-# never more than IOV_MAX either, 1,024 on every system seen.
-FEW_BUFFERS: Final = 8
 _ANCILLARY_SIZE: Final = 256  # bytes; all that is asked for takes 96, a user's own socket may ask for more
 _CACHE_SIZE: Final = 256  # entries; emptied when full
 _CUT_SHORT: Final = getattr(socket, "MSG_TRUNC", 0) | getattr(socket, "MSG_CTRUNC", 0)
@@ -104,23 +104,6 @@ class UdpCounters:
     errors: int = 0  # reported by read_errors, or more than could be kept
 
 
-class _Progress:
-    """A train on its way piece by piece: what is left of it and what has been given up."""
-
-    __slots__ = ("data", "ecn", "local", "offset", "queue_full", "repeats", "reported", "step", "train")
-
-    def __init__(self, train: Train, step: int, local: Address | None) -> None:
-        self.train = train
-        self.data = memoryview(b"".join(train.buffers))
-        self.offset = 0
-        self.step = step
-        self.local = local
-        self.ecn = train.ecn
-        self.repeats = 0
-        self.queue_full = 0
-        self.reported = False
-
-
 class UdpSocket:
     """One non-blocking UDP socket. Made by `open` or `wrap`, which raise SocketError."""
 
@@ -156,7 +139,7 @@ class UdpSocket:
         self._errors: list[PeerError] = []
         self._errors_waiting = False
         self._idle = False
-        self._progress: _Progress | None = None
+        self._progress: Pieces | None = None
         self._closed = False
         has_ancillary = self._capabilities.ancillary
         self._sendmsg: Callable[..., int] = sock.sendmsg if has_ancillary else self._sendto
@@ -270,8 +253,8 @@ class UdpSocket:
         self._progress = None
         if progress is None or progress.train is not train:
             segments = segments_per_call(train.segment_size) if self._gso else 1
-            progress = _Progress(train, train.segment_size * segments, train.local if self._pktinfo else None)
-        size = len(progress.data)
+            progress = Pieces(train, train.segment_size * segments, train.local if self._pktinfo else None)
+        size = train.size
         while progress.offset < size:
             error = error or self._send_pieces(progress)
             if error is not None and not self._pass_over(error, min(progress.step, size - progress.offset), progress):
@@ -280,30 +263,31 @@ class UdpSocket:
             error = None
         return True
 
-    def _send_pieces(self, progress: _Progress) -> OSError | None:
+    def _send_pieces(self, progress: Pieces) -> OSError | None:
         """Send pieces to the end, or until one fails."""
-        train, data, step = progress.train, progress.data, progress.step
-        segment_size, size = train.segment_size, len(progress.data)
+        train, step, begin, send = progress.train, progress.step, progress.offset, self._sendmsg
         remote = None if self._peer else address_to_kernel(train.remote) if self._is_ipv6 else train.remote
-        ancillary = None
+        packed, failure = -1, None
+        ancillary: Ancillary = []
         try:
-            while (left := size - progress.offset) > 0:
-                if ancillary is None or left <= segment_size < step:
-                    together = segment_size if left > segment_size < step else 0
+            for together, buffers in progress.left():
+                if together != packed:
                     key = (together, progress.ecn, progress.local, len(train.remote))
                     ancillary = self._ancillary_cache.get(key) or self._pack(key)
-                self._sendmsg([data[progress.offset : progress.offset + step]], ancillary, 0, remote)
-                if progress.ecn != train.ecn and self._ecn:
-                    # Refused with a mark, taken without: this machine can't mark.
-                    self._ecn = False
-                    self._ancillary_cache.clear()
+                    packed = together
+                send(buffers, ancillary, 0, remote)
                 progress.offset += step
-                progress.repeats = progress.queue_full = 0
         except OSError as error:
-            return error
-        return None
+            failure = error
+        if progress.offset > begin:
+            progress.repeats = progress.queue_full = 0
+            if progress.ecn != train.ecn and self._ecn:
+                # Refused with a mark, taken without: this machine can't mark.
+                self._ecn = False
+                self._ancillary_cache.clear()
+        return failure
 
-    def _pass_over(self, error: OSError, piece_size: int, progress: _Progress) -> bool:
+    def _pass_over(self, error: OSError, piece_size: int, progress: Pieces) -> bool:
         """Decide what becomes of a piece that failed. False: wait; True: go on from `progress.offset`."""
         number = error.errno or 0
         train = progress.train
@@ -333,7 +317,7 @@ class UdpSocket:
             self._drop(error, piece_size, progress)
         return True
 
-    def _drop(self, error: OSError, piece_size: int, progress: _Progress) -> None:
+    def _drop(self, error: OSError, piece_size: int, progress: Pieces) -> None:
         train = progress.train
         if error.errno == errno.EMSGSIZE:
             # The last datagram of a train may be shorter and pass.
@@ -341,12 +325,12 @@ class UdpSocket:
             progress.offset += piece_size
             progress.repeats = 0
         else:
-            left = -(-(len(progress.data) - progress.offset) // train.segment_size)
+            left = -(-(train.size - progress.offset) // train.segment_size)
             if error.errno == errno.ENOBUFS:
                 self.counters.queue_full += left
             else:
                 self.counters.unsendable += left
-            progress.offset = len(progress.data)
+            progress.offset = train.size
         progress.ecn = train.ecn
         if not progress.reported:
             progress.reported = True

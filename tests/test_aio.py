@@ -941,9 +941,9 @@ def test_a_full_socket_buffer_holds_one_train_and_goes_on(factory, monkeypatch):
 
             monkeypatch.setattr(UdpSocket, "send", send_of)
             stream = await connection.open_stream()
-            await stream.send(bytes(500_000))
+            await stream.send(bytes(5_000_000))
             await stream.send_eof()
-            assert sum([len(piece) async for piece in pieces(stream)]) == 500_000
+            assert sum([len(piece) async for piece in pieces(stream)]) == 5_000_000
 
     real_send = UdpSocket.send
     run(main(), factory)

@@ -14,7 +14,7 @@ from rudp import protection, wire
 from rudp.config import Config
 from rudp.control import ControlQueue
 from rudp.events import Event
-from rudp.packetizer import MAX_SEGMENTS, MAX_TRAIN_SIZE, MAX_TRAINS, Packetizer, Packets, StreamRange
+from rudp.packetizer import LARGE_PACKETS, MAX_SEGMENTS, MAX_TRAIN_SIZE, MAX_TRAINS, Packetizer, Packets, StreamRange
 from rudp.streams import Streams
 
 SIZE = 1200
@@ -60,6 +60,9 @@ class Sender:
         assert packets.size == sum(map(len, datagrams))
         assert len(packets.trains) <= MAX_TRAINS
         whole = self.packetizer.packets_per_train * self.packetizer.datagram_size
+        if self.packetizer.packets_per_train == 1:
+            assert len(packets.trains) == 1, "what goes by a call each goes together"
+            whole *= packetizer_module.LARGE_PACKETS
         for buffers in packets.trains:
             size = sum(map(len, buffers))
             assert size == whole if buffers is not packets.trains[-1] else 0 < size <= whole
@@ -108,7 +111,7 @@ def test_bulk_fills_trains_to_the_brim(kind: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["none", "crc32"])
-@pytest.mark.parametrize("size", [1200, 1472, 9000, 65507])
+@pytest.mark.parametrize("size", [1200, 1472, 9000])
 def test_a_stream_alone_gets_several_trains_with_one_record(kind: str, size: int) -> None:
     sender = Sender(kind, size)
     sender.streams.write(0, bytes(3_000_000), False)
@@ -116,6 +119,20 @@ def test_a_stream_alone_gets_several_trains_with_one_record(kind: str, size: int
     assert len(packets.trains) == MAX_TRAINS
     assert [record.count for record in packets.records] == [packets.number]
     assert packets.number == MAX_TRAINS * sender.packetizer.packets_per_train
+
+
+@pytest.mark.parametrize("kind", ["none", "crc32"])
+@pytest.mark.parametrize("size", [32_754, 65_507])
+def test_packets_of_which_no_two_fit_into_one_call_make_one_train(kind: str, size: int) -> None:
+    sender = Sender(kind, size)
+    sender.streams.write(0, bytes(4_000_000), False)
+    packets = sender.train()
+    assert packets.number == LARGE_PACKETS
+    assert [record.count for record in packets.records] == [LARGE_PACKETS]
+    (buffers,) = packets.trains
+    each = len(buffers) // LARGE_PACKETS
+    sizes = [sum(map(len, buffers[at : at + each])) for at in range(0, len(buffers), each)]
+    assert sizes == [size] * LARGE_PACKETS, "each packet lies in buffers of its own"
 
 
 def test_what_would_leave_a_train_begun_waits_for_the_next_call() -> None:
@@ -168,6 +185,7 @@ def test_no_train_begins_where_a_number_may_be_skipped(skip_at: int) -> None:
     first_skip=st.integers(1, 2000),
     with_ack=st.booleans(),
     streams=st.integers(1, 3),
+    large=st.booleans(),
 )
 # What the first stream has left is a whole train but for a few bytes, and another stream has as much.
 @example(writes=[1, 1, 72_290, 61_798], allowances=[9_600, 129_600], losses=[], first_skip=1, with_ack=False, streams=2)
@@ -179,31 +197,35 @@ def test_several_trains_are_what_one_call_each_makes(
     first_skip: int,
     with_ack: bool,
     streams: int,
+    large: bool,
 ) -> None:
     told = []
-    for most in (1, MAX_TRAINS):
-        sender = Sender("crc32")
+    limit, at_once = ("LARGE_PACKETS", LARGE_PACKETS) if large else ("MAX_TRAINS", MAX_TRAINS)
+    for most in (1, at_once):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(packetizer_module, limit, most)
+            sender = Sender("crc32", 33_000 if large else SIZE)
         ids = [0, *[sender.streams.open(True) for _ in range(streams - 1)]]
         for number, size in enumerate(writes):
             sender.streams.write(ids[number % streams], bytes([number]) * size, False)
-        trains, skip_at = [], first_skip
+        trains: list[bytes] = []
+        skip_at = first_skip
         ack = wire.Ack(9, 0.001, ((0, 10),), None) if with_ack else None
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(packetizer_module, "MAX_TRAINS", most)
-            for allowance in allowances:
-                while (packets := sender.fill(allowance, ack=ack, skip_at=skip_at)) is not None:
-                    ack = None
-                    sender.check(packets)
-                    allowance -= packets.size
-                    trains += [b"".join(buffers) for buffers in packets.trains]
-                    while sender.packetizer.next_packet_number >= skip_at:
-                        skip_at += 700
-                if losses:
-                    start, length = losses[0]
-                    sent = sender.streams.sendable(0).send
-                    assert sent is not None
-                    if start < (stop := min(start + length, sent.sent_up_to)):
-                        sender.streams.on_lost(0, [(start, stop, False)])
+        for allowance in allowances:
+            while (packets := sender.fill(allowance, ack=ack, skip_at=skip_at)) is not None:
+                ack = None
+                assert packets.number <= most * sender.packetizer.packets_per_train
+                sender.check(packets)
+                allowance -= packets.size
+                trains += map(bytes, sender.datagrams(packets)) if large else map(b"".join, packets.trains)
+                while sender.packetizer.next_packet_number >= skip_at:
+                    skip_at += 700
+            if losses:
+                start, length = losses[0]
+                sent = sender.streams.sendable(0).send
+                assert sent is not None
+                if start < (stop := min(start + length, sent.sent_up_to)):
+                    sender.streams.on_lost(0, [(start, stop, False)])
         told.append(trains)
     assert told[0] == told[1]
 

@@ -88,6 +88,13 @@ def test_an_empty_datagram_is_one_too() -> None:
     assert list(merge(batch * 2, 1.0, Network(1).random("merge"))) == [Received(bytearray(), 0, A, B, 0)] * 2
 
 
+@pytest.mark.parametrize("size", [32_754, 65_507])
+def test_datagrams_of_which_no_two_fit_into_one_call_go_by_one_each(size: int) -> None:
+    data = bytes(3 * size + 1)
+    batch = split(Train([data], size, len(data), None, B, 0), A, 1.0)
+    assert [len(datagram.data) for _, datagram in batch] == [size, size, size, 1]
+
+
 @pytest.mark.parametrize(
     "train",
     [
@@ -95,6 +102,8 @@ def test_an_empty_datagram_is_one_too() -> None:
         Train([b"abc"], 3, 4, None, B, 0),
         Train([bytes(65)], 1, 65, None, B, 0),
         Train([bytes(65_508)], 1_400, 65_508, None, B, 0),
+        Train([bytes(65_508)], 32_753, 65_508, None, B, 0),
+        Train([bytes(65_508)], 65_508, 65_508, None, B, 0),
     ],
 )
 def test_a_train_no_kernel_would_send_is_refused(train: Train) -> None:

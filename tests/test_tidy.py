@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli", "__main__"),
     ("__init__",),
     ("aio", "blocking", "testing"),
-    ("sim", "udp", "udp_errors", "udp_group", "udp_options"),
+    ("sim", "udp", "udp_errors", "udp_group", "udp_options", "udp_pieces"),
     ("endpoint", "admission", "steering", "timers"),
     ("connection", "deadlines", "inbound", "outbound", "runs", "stats"),
     (

@@ -73,6 +73,7 @@ class Scripted:
         self.receive_script: list[OSError | int | None] = []
         self.always: OSError | None = None
         self.calls: list[tuple[int, Any, Any]] = []
+        self.buffers: list[Any] = []
         self.refused_option: tuple[int, int] | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -80,6 +81,7 @@ class Scripted:
 
     def sendmsg(self, buffers: Any, ancillary: Any = (), flags: int = 0, address: Any = None) -> int:
         self.calls.append((sum(map(len, buffers)), ancillary, address))
+        self.buffers += buffers
         if any((level, option) == self.refused_option for level, option, _ in ancillary):
             raise OSError(errno.EINVAL, "refused")
         failure = self.send_script.pop(0) if self.send_script else self.always
@@ -438,6 +440,16 @@ def test_scope_is_kept_for_link_local_addresses_alone() -> None:
 # --- full buffers ------------------------------------------------------------------------------
 
 
+def apart(data: bytes, segment_size: int, each: int) -> list[bytes]:
+    """Buffers of which each datagram has `each` for itself, as packets have a header, a payload and maybe a trailer."""
+    return [
+        datagram[size * number // each : size * (number + 1) // each]
+        for datagram in datagrams(data, segment_size)
+        for size in [len(datagram)]
+        for number in range(each)
+    ]
+
+
 def passing_failures(script: list[int | None]) -> list[int | None]:
     """`script` without the fourth error in a row, which would be believed, and the ninth full queue."""
     kept: list[int | None] = []
@@ -458,11 +470,12 @@ def passing_failures(script: list[int | None]) -> list[int | None]:
     script=st.lists(
         st.sampled_from([None, errno.EAGAIN, errno.ENOBUFS, errno.ECONNREFUSED, errno.EMSGSIZE]), max_size=30
     ),
+    each=st.integers(0, 3),
 )
 def test_blocked_trains_resume_where_they_stopped(
-    offload: bool | None, sizes: list[int], script: list[int | None]
+    offload: bool | None, sizes: list[int], script: list[int | None], each: int
 ) -> None:
-    """No datagram is lost or sent twice, whichever calls fail for a while."""
+    """No datagram is lost or sent twice, whichever calls fail for a while; each has `each` buffers, or all have one."""
     script = passing_failures(script)
     server, fake = UdpSocket.open(LOOPBACK4, offload=offload), Scripted(bound())
     client = wrapped(fake, offload=offload)
@@ -473,6 +486,8 @@ def test_blocked_trains_resume_where_they_stopped(
         data = bytes([index]) + data[1:]
         expected += datagrams(data, 500)
         one = train(server.local_address, data, 500)
+        if each:
+            one = one._replace(buffers=apart(data, 500, each))
         for _ in range(len(script) + 1):
             if client.send(one):
                 break
@@ -481,6 +496,24 @@ def test_blocked_trains_resume_where_they_stopped(
     assert receive_datagrams(server, len(expected)) == expected
     client.close()
     server.close()
+
+
+@pytest.mark.parametrize("last", [60_000, 1])
+@pytest.mark.parametrize("stopped", [0, 1, 4])
+def test_datagrams_of_which_no_two_fit_into_one_call_leave_as_they_lie(
+    opened: Opened, offload: bool | None, last: int, stopped: int
+) -> None:
+    server, fake = opened(), Scripted(bound())
+    client = opened.wrap(fake, offload=offload)
+    data = pattern(4 * 60_000 + last)
+    buffers = apart(data, 60_000, 2)
+    one = Train(buffers, 60_000, len(data), None, server.local_address, 0)
+    fake.send_script = [*[None] * stopped, BlockingIOError(errno.EAGAIN, "full")]
+    assert not client.send(one)
+    assert client.send(one)
+    assert receive_datagrams(server, 5) == datagrams(data, 60_000)
+    assert len(fake.calls) == 5 + 1
+    assert all(any(sent is given for given in buffers) for sent in fake.buffers), "nothing is copied"
 
 
 def test_abandoned_train_does_not_hold_up_the_next(opened: Opened) -> None:
@@ -702,7 +735,7 @@ def test_no_more_datagrams_are_merged_than_the_kernel_would(opened: Opened) -> N
 @pytest.mark.parametrize("size", [1400, 9000, 50_000])
 def test_merged_datagrams_fit_one_buffer(opened: Opened, size: int) -> None:
     client, server = opened(), opened()
-    sent = [number.to_bytes(2, "big") * (size // 2) for number in range(3 + 400_000 // size)]
+    sent = [number.to_bytes(2, "big") * (size // 2) for number in range(3 + 2 * MERGED_SIZE // size)]
     for data in sent:
         assert client.send(train(server.local_address, data, size))
     buffers = []
@@ -718,7 +751,7 @@ def test_merged_datagrams_fit_one_buffer(opened: Opened, size: int) -> None:
 @pytest.mark.parametrize("last", [1, 0.5])
 def test_trains_that_wait_behind_one_another_are_merged_up_to_a_shorter_packet(opened: Opened, last: float) -> None:
     client, server = opened(), opened()
-    sizes = [46 * 1400] * 7
+    sizes = [46 * 1400] * 15
     sizes[1] = int(sizes[1] - 1400 * (1 - last))
     for number, size in enumerate(sizes):
         assert client.send(train(server.local_address, bytes([number]) * size, 1400))
@@ -726,7 +759,7 @@ def test_trains_that_wait_behind_one_another_are_merged_up_to_a_shorter_packet(o
     while (received := server.receive()) is not None:
         assert received.segment_size == 1400
         found.append(bytes(received.data))
-    assert [len(data) // 64_000 for data in found] == ([4, 3] if last == 1 else [2, 4, 1])
+    assert [len(data) // 64_000 for data in found] == ([12, 3] if last == 1 else [2, 12, 1])
     assert b"".join(found) == b"".join(bytes([number]) * size for number, size in enumerate(sizes))
 
 

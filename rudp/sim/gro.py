@@ -52,7 +52,9 @@ def split(train: Train, source: Address, now: float) -> Batch:
     buffers, size, stated, _, remote, ecn = train
     data = b"".join(buffers)
     total = len(data)
-    if total != stated or total > MAX_PAYLOAD or total > MAX_SEGMENTS * size:
+    # Datagrams of which no two fit into one call go by one each.
+    fits = total <= MAX_PAYLOAD or size * 2 > MAX_PAYLOAD >= size
+    if total != stated or not fits or total > MAX_SEGMENTS * size:
         raise SimulationError(
             f"no kernel sends this train: {total} bytes in {len(buffers)} buffers, stated size {stated}, "
             f"segment size {size} (at most {MAX_SEGMENTS} segments and {MAX_PAYLOAD} bytes)"
