@@ -188,7 +188,15 @@ def test_no_train_begins_where_a_number_may_be_skipped(skip_at: int) -> None:
     large=st.booleans(),
 )
 # What the first stream has left is a whole train but for a few bytes, and another stream has as much.
-@example(writes=[1, 1, 72_290, 61_798], allowances=[9_600, 129_600], losses=[], first_skip=1, with_ack=False, streams=2)
+@example(
+    writes=[1, 1, 72_290, 61_798],
+    allowances=[9_600, 129_600],
+    losses=[],
+    first_skip=1,
+    with_ack=False,
+    streams=2,
+    large=False,
+)
 def test_several_trains_are_what_one_call_each_makes(
     *,
     writes: list[int],
