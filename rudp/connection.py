@@ -324,13 +324,14 @@ class Connection:
         self._now, state = now, self._life.state
         if state not in OPEN_STATES and state is not _SYN_RECEIVED:
             return
-        if kind.epoch or kind.key_phase:
+        key_phase, epoch, canonical = kind
+        if epoch or key_phase:
             self._counters.datagrams_corrupt += count
             return
         for numbers, part in self._inbound.fresh(view, segment_size, ranges, count):
-            self._accept(part, segment_size, kind.canonical, numbers, source)
+            self._accept(part, segment_size, canonical, numbers, source)
         # Plain data only puts off what is due, unless it makes something else due; an ACK is `end_of_buffer`'s.
-        plain = kind.canonical and self._life.state is state is not _SYN_RECEIVED
+        plain = canonical and self._life.state is state is not _SYN_RECEIVED
         if not plain or self._closing.begun or self._outbound.has_work():
             self._wake()
 

@@ -48,6 +48,7 @@ class Inbound:
         "_counters",
         "_events",
         "_now",
+        "_overhead",
         "_paths",
         "_protection",
         "_received",
@@ -71,6 +72,7 @@ class Inbound:
         events: list[Event],
     ) -> None:
         self._protection = protection
+        self._overhead = protection.overhead
         self._streams = streams
         self._control = control
         self._recovery = recovery
@@ -176,13 +178,15 @@ class Inbound:
         return None
 
     def _take_canonical(self, view: memoryview, segment_size: int, numbers: Ranges) -> None:
-        frames = wire.read_canonical(view, segment_size, self._protection.overhead)
+        frames = wire.read_canonical(view, segment_size, self._overhead)
         if len(frames) == 1:
-            self._streams.on_stream_data(*frames[0])
+            stream_id, offset, data, fin = frames[0]
+            self._streams.on_stream_data(stream_id, offset, data, fin)
         else:
             self._take_with_gaps(frames)
         if len(numbers) == 1:
-            self._received.on_received(*numbers[0], self._now, True, self.source[2])
+            first, stop = numbers[0]
+            self._received.on_received(first, stop, self._now, True, self.source[2])
         else:
             self._received.on_received_with_gaps(numbers, self._now, self.source[2])
 
@@ -198,7 +202,7 @@ class Inbound:
 
     def _take_frames(self, packet: memoryview, number: int) -> wire.Close | None:
         ack_eliciting = False
-        stop = len(packet) - self._protection.overhead
+        stop = len(packet) - self._overhead
         frames = wire.decode_frames(packet[wire.DATA_HEADER_SIZE : stop], self._recovery.ack_ranges_wanted)
         for frame in frames:
             kind = type(frame)

@@ -262,23 +262,25 @@ class Outbound:
 
     def _send(self, packets: Packets, path: Path, now: float) -> Train:
         """Account for a train and address it."""
+        trains, number, left, records = packets
         eliciting = False
-        ecn = self._recovery.ecn
-        for record in packets.records:
+        recovery, counters = self._recovery, self._counters
+        ecn = recovery.ecn
+        for record in records:
             record.ecn = ecn
-            self._recovery.on_train_sent(record, now)
+            recovery.on_train_sent(record, now)
             eliciting = eliciting or record.ack_eliciting
-            self._counters.packets_sent += record.count
         if eliciting:
             self._liveness.on_sent(now)
-        self._counters.bytes_sent += packets.size
-        path.bytes_sent += packets.size
-        trains, address = packets.trains, (path.local, path.remote, ecn)
-        if packets.number == 1:
-            return new_train((trains[0], packets.size, packets.size, *address))
-        size, left = self.packetizer.datagram_size, packets.size
+        counters.packets_sent += number
+        counters.bytes_sent += left
+        path.bytes_sent += left
+        if number == 1:
+            return new_train((trains[0], left, left, path.local, path.remote, ecn))
+        size = self.packetizer.datagram_size
         if len(trains) == 1:
-            return new_train((trains[0], size, left, *address))
+            return new_train((trains[0], size, left, path.local, path.remote, ecn))
+        address = (path.local, path.remote, ecn)
         whole = self.packetizer.packets_per_train * size
         made = [new_train((buffers, size, whole, *address)) for buffers in trains[:-1]]
         left -= whole * len(made)

@@ -205,8 +205,9 @@ class Packetizer:
         most = self.packets_per_train
         if packets > most:
             packets = self._whole_trains(packets, most, turns, control, skip_at)
-        goes_on = bool(turns.ready)
-        if goes_on and (head.parts or self._is_shared(turns)):
+        ready = turns.ready
+        goes_on = bool(ready)
+        if ready and (head.parts or (len(ready) > 1 and self._is_shared(ready[0]))):
             before = turns.retransmitted
             goes_on = self._fill_head(head, turns) is not None
             self.packets_retransmitted += turns.retransmitted != before
@@ -241,15 +242,11 @@ class Packetizer:
         size = self.datagram_size - self._room + wire.STREAM_HEADER_SIZE * max(1, send.pieces) + send.pending
         return size <= allowance and send.can_send(window.limit)
 
-    def _is_shared(self, turns: Turns) -> bool:
-        """Whether the data of the stream whose turn it is is small and others wait: one packet carries several."""
-        ready = turns.ready
-        if ready is None or len(ready) < 2:
-            return False
-        send = ready[0].send
-        assert send is not None
+    def _is_shared(self, stream: Stream) -> bool:
+        """Whether the data of the stream whose turn it is, while others wait, is small: one packet carries several."""
+        assert stream.send is not None
         least: int = self._room - wire.STREAM_HEADER_SIZE
-        return send.pending < least
+        return stream.send.pending < least
 
     def _fill_head(self, head: _Head, turns: Turns) -> Stream | None:
         """Fill the first packet with stream data; the stream that filled it to the brim, if it can go on."""
@@ -295,7 +292,7 @@ class Packetizer:
                 break
             taken = self._take_turn(turns, stream, left, runs)
             # Behind a short packet nothing follows, were it the last of a whole train: those before the last are full.
-            if runs and (taken < left or runs[-1].record.last_size < self.datagram_size):
+            if runs and (taken < left or runs[-1][0].last_size < self.datagram_size):
                 break
             packets -= taken
         return runs
@@ -307,14 +304,16 @@ class Packetizer:
     def _take_turn(self, turns: Turns, stream: Stream, packets: int, runs: list[_Run]) -> int:
         """Add up to `packets` packets of the stream whose turn it is to `runs`, and end the turn; how many."""
         left = packets
-        if (scattered := self._take_scattered(turns, stream, left)) is not None:
+        assert stream.send is not None
+        if stream.send.lost and (scattered := self._take_scattered(turns, stream, left)) is not None:
             runs.append(scattered)
             left -= scattered.record.count
         # A stream that has nothing, as it was reset since it was given its turn, leaves the line by being asked.
         while left > 0 and (run := self._take_run(turns, stream, left)) is not None:
             runs.append(run)
-            left -= run.record.count
-            if run.record.last_size < self.datagram_size:
+            record, _ = run
+            left -= record.count
+            if record.last_size < self.datagram_size:
                 break
         if stream.queued:
             turns.end_turn(stream)
@@ -394,8 +393,9 @@ class Packetizer:
             if record.offsets:
                 headers += wire.scattered_headers(to, number, record.stream_id, record.offsets)
             else:
-                where = (record.stream_id, record.offset, record.payload_size, record.fin)
-                headers += wire.canonical_headers(to, number, count, *where)
+                headers += wire.canonical_headers(
+                    to, number, count, record.stream_id, record.offset, record.payload_size, record.fin
+                )
             payloads += run_payloads
             size += record.packet_size * (count - 1) + record.last_size
             records.append(record)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import ClassVar, Final
 from zlib import crc32
@@ -25,6 +25,8 @@ from rudp.train import Buffer
 __all__ = ["Crc32Protection", "NoProtection", "Protection", "by_id", "by_name", "names"]
 
 _CHECKSUM: Final = struct.Struct(">I")
+_pack: Final = _CHECKSUM.pack
+_OVERHEAD: Final = _CHECKSUM.size
 
 
 class Protection(ABC):
@@ -81,24 +83,23 @@ class Crc32Protection(Protection):
 
     name = "crc32"
     id = 1
-    overhead = _CHECKSUM.size
+    overhead = _OVERHEAD
 
     def seal(
         self, first_packet_number: int, headers: Sequence[bytes], payloads: Sequence[Buffer]
     ) -> list[Buffer]:
         del first_packet_number
         assert len(headers) == len(payloads)
-        assert len(headers) == len(payloads)
         buffers: list[Buffer] = [b""] * (3 * len(headers))
         buffers[0::3] = headers
         buffers[1::3] = payloads
-        buffers[2::3] = map(_CHECKSUM.pack, map(crc32, payloads, map(crc32, headers)))
+        buffers[2::3] = map(_pack, map(crc32, payloads, map(crc32, headers)))
         return buffers
 
     def open(self, view: memoryview, segment_size: int, first_packet_number: int) -> tuple[int, ...]:
         del first_packet_number
         size = len(view)
-        overhead = self.overhead
+        overhead = _OVERHEAD
         if overhead <= size <= segment_size:
             end = size - overhead
             return () if crc32(view[:end]) == _CHECKSUM.unpack_from(view, end)[0] else (0,)
@@ -108,7 +109,7 @@ class Crc32Protection(Protection):
         if whole <= MOST_KEPT and segment_size >= overhead:
             checked = whole
             found = tuple(map(crc32, cut(view, segment_size, 0, segment_size - overhead, whole)))
-            told = _checksums(segment_size, whole).unpack_from(view)
+            told = _checksums(segment_size, whole)(view)
             if found == told:
                 if checked * segment_size == size:
                     return ()
@@ -123,8 +124,8 @@ class Crc32Protection(Protection):
 
 
 @lru_cache(maxsize=64)
-def _checksums(segment_size: int, count: int) -> struct.Struct:
-    return struct.Struct(">" + f"{segment_size - _CHECKSUM.size}xI" * count)
+def _checksums(segment_size: int, count: int) -> Callable[[memoryview], tuple[int, ...]]:
+    return struct.Struct(">" + f"{segment_size - _CHECKSUM.size}xI" * count).unpack_from
 
 
 _PROTECTIONS: Final[tuple[Protection, ...]] = (NoProtection(), Crc32Protection())

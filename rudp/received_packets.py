@@ -211,7 +211,7 @@ class ReceivedPackets:
         if self._urgent or self._waiting >= (self._ack_eliciting_threshold or usual):
             self.deadline = now
             return
-        patient = pause < HALF_PATIENCE and most >= GRANULARITY and size < FEW_BYTES
+        patient = size < FEW_BYTES and pause < HALF_PATIENCE and most >= GRANULARITY
         if patient:
             delay = delay if delay >= PATIENCE else PATIENCE if most > PATIENCE else most
         elif delay < GRANULARITY <= most and self._ack_eliciting_threshold:

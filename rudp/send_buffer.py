@@ -43,7 +43,7 @@ class SendBuffer:
 
     `written`: end of what the application wrote. `sent_up_to`: end of what was ever handed out, which is
     the final size of a reset stream. `acked_up_to`: end of the acknowledged prefix. All three are offsets
-    in bytes. `fin_pending`: the fin waits to be handed out.
+    in bytes. `fin_pending`: the fin waits to be handed out. `lost`: bytes that wait to be handed out again.
     """
 
     __slots__ = (
@@ -51,7 +51,6 @@ class SendBuffer:
         "_chunks",
         "_head",
         "_lost",
-        "_lost_size",
         "_starts",
         "_tail",
         "_tail_size",
@@ -60,6 +59,7 @@ class SendBuffer:
         "fin_pending",
         "fin_written",
         "is_reset",
+        "lost",
         "sent_up_to",
         "written",
     )
@@ -73,7 +73,7 @@ class SendBuffer:
         self.fin_acked = False
         self.is_reset = False
         self._lost = RangeSet()
-        self._lost_size = 0
+        self.lost = 0
         # Acknowledged ranges above `acked_up_to`.
         self._acked = RangeSet()
         # chunks[i] holds the bytes from offset starts[i] on; those before `_head` are acknowledged and empty.
@@ -92,17 +92,12 @@ class SendBuffer:
     @property
     def pending(self) -> int:
         """Bytes waiting to be handed out, lost and new, ignoring the peer's credit."""
-        return self.written - self.sent_up_to + self._lost_size
+        return self.written - self.sent_up_to + self.lost
 
     @property
     def pieces(self) -> int:
         """Ranges waiting to be handed out, lost and new."""
         return len(self._lost) + (self.sent_up_to < self.written)
-
-    @property
-    def lost(self) -> int:
-        """Bytes waiting to be handed out again."""
-        return self._lost_size
 
     @property
     def finished(self) -> bool:
@@ -111,7 +106,7 @@ class SendBuffer:
 
     def can_send(self, max_offset: int) -> bool:
         """Whether `next_range` has something to hand out, given the offset the peer's credit reaches to."""
-        if self._lost_size or self.sent_up_to < min(self.written, max_offset):
+        if self.lost or self.sent_up_to < min(self.written, max_offset):
             return True
         return self.fin_pending and self.sent_up_to == self.written
 
@@ -154,7 +149,7 @@ class SendBuffer:
         self.fin_pending = self.fin_acked = False
         self.written = self.acked_up_to = self.sent_up_to
         self._lost = RangeSet()
-        self._lost_size = 0
+        self.lost = 0
         self._acked = RangeSet()
         self._tail = _NOTHING
         self._tail_size = 0
@@ -167,15 +162,15 @@ class SendBuffer:
         all lost or all new: `sent_up_to` grows by the new bytes. A fin needs no credit: (offset, 0, True) is
         a bare one, and with `max_length` 0 nothing else can come.
         """
-        if self._lost_size and max_length > 0:
+        if self.lost and max_length > 0:
             start, stop = self._lost.pop_first(max_length)
-            self._lost_size -= stop - start
+            self.lost -= stop - start
         else:
             start = self.sent_up_to
             stop = start + max_length
             if stop > self.written or stop > max_offset:
                 stop = max(start, min(self.written, max_offset))
-            if start == stop and (self._lost_size or start != self.written or not self.fin_pending):
+            if start == stop and (self.lost or start != self.written or not self.fin_pending):
                 return None
             self.sent_up_to = stop
             if stop > self.written - self._tail_size:
@@ -201,7 +196,7 @@ class SendBuffer:
             offsets += range(start, stop if stop < end else end, size)
         if offsets:
             lost.remove_below(offsets[-1] + size)
-            self._lost_size -= len(offsets) * size
+            self.lost -= len(offsets) * size
         return offsets
 
     def payloads(self, offsets: Sequence[int], size: int) -> list[memoryview | bytes]:
@@ -255,7 +250,7 @@ class SendBuffer:
         offset = offset if offset > prefix else prefix
         if stop <= offset:
             return 0
-        if self._lost_size:
+        if self.lost:
             self._take_off_lost(offset, stop)
         acked = self._acked
         if offset > prefix and (not acked.starts or offset > acked.stops[-1]):
@@ -292,15 +287,16 @@ class SendBuffer:
         prefix = self.acked_up_to
         for low, high in self._acked.missing(offset if offset > prefix else prefix, stop):
             if not lost.stops or low >= lost.stops[-1]:
-                self._lost_size += high - low
+                self.lost += high - low
             else:
-                self._lost_size += sum([b - a for a, b in lost.missing(low, high)])
+                self.lost += sum([b - a for a, b in lost.missing(low, high)])
             lost.add(low, high)
 
     def on_acked_all(self, ranges: Sequence[tuple[int, int, bool]]) -> None:
         """`on_acked` of many ranges, (offset, stop, fin), in one pass."""
         if len(ranges) == 1:
-            self.on_acked(*ranges[0])
+            offset, stop, fin = ranges[0]
+            self.on_acked(offset, stop, fin)
             return
         for item in ranges:
             if item[2]:
@@ -310,7 +306,7 @@ class SendBuffer:
         news = [item for item in ranges if prefix < item[1] > item[0] and not item[2]]
         if self.is_reset or not news:
             return
-        if self._lost_size:
+        if self.lost:
             for offset, stop, _ in news:
                 self._take_off_lost(offset, stop)
         starts, stops, _ = map(list, zip(*news, strict=True))
@@ -338,7 +334,7 @@ class SendBuffer:
             return
         assert max(stops) <= self.sent_up_to, "only what was sent can be lost"
         self._lost.unite(starts, stops)
-        self._lost_size = self._lost.total()
+        self.lost = self._lost.total()
 
     def repeat_first(self, size: int) -> None:
         """The first `size` bytes that are not acknowledged are sent again, if they were sent."""
@@ -347,7 +343,7 @@ class SendBuffer:
     def _take_off_lost(self, offset: int, stop: int) -> None:
         """What arrived after all need not be sent again."""
         for low, high in self._lost.overlap(offset, stop):
-            self._lost_size -= high - low
+            self.lost -= high - low
             self._lost.remove(low, high)
 
     def _close_tail(self) -> None:

@@ -91,7 +91,8 @@ class Stream:
     @property
     def has_pending(self) -> bool:
         """Bytes or a fin wait to be handed out, whatever the credit."""
-        return self.send is not None and (self.send.pending > 0 or self.send.fin_pending)
+        send = self.send
+        return send is not None and (send.sent_up_to < send.written or send.lost > 0 or send.fin_pending)
 
     def finish_sending(self) -> None:
         """The peer knows by the connection's FIN that the stream ends with what was written."""

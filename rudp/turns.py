@@ -171,7 +171,8 @@ class Turns:
         self.unsent -= new
         self.retransmitted += taken[1] - new
         stream.turn_left -= taken[1]
-        if stream.writable_at is not None:
+        low = stream.writable_at
+        if low is not None and send.written - send.sent_up_to <= low:
             self.tell_writable(stream)
         return taken
 
@@ -179,8 +180,6 @@ class Turns:
         """Take what the stream whose turn it is has lost here and there: offsets of at most `most` full packets."""
         send = stream.send
         assert send is not None
-        if not send.lost:
-            return []
         offsets = send.next_scattered(size, most)
         taken = len(offsets) * size
         self.retransmitted += taken

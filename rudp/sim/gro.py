@@ -85,26 +85,20 @@ def _merge(batch: Batch, probability: float, random: Random) -> list[Received]:
     merged: list[Received] = []
     pieces: list[bytes] = []
     segment_size = room = 0
-    # Of what is being merged.
-    _, (_, source, destination, ecn) = batch[0]
-    for _, (data, its_source, its_destination, its_ecn) in batch:
+    flow: tuple[Address, Address, int] | None = None  # addresses and mark of what is being merged
+    for _, datagram in batch:
+        data = datagram[0]
         size = len(data)
-        if (
-            room
-            and 0 < size <= segment_size
-            and its_source == source
-            and its_destination == destination
-            and its_ecn == ecn
-            and (draw is None or draw() < probability)
-        ):
+        if room and 0 < size <= segment_size and datagram[1:] == flow and (draw is None or draw() < probability):
             pieces.append(data)
             room = room - 1 if size == segment_size else 0
             continue
-        if pieces:
-            merged.append(_new_received((bytearray().join(pieces), segment_size, source, destination, ecn)))
-        source, destination, ecn = its_source, its_destination, its_ecn
+        if flow is not None:
+            merged.append(_new_received((bytearray().join(pieces), segment_size, *flow)))
+        flow = datagram[1:]
         pieces = [data]
         segment_size = size
         room = (MAX_SEGMENTS if size <= SMALL else MAX_PAYLOAD // size) - 1 if size else 0
-    merged.append(_new_received((bytearray().join(pieces), segment_size, source, destination, ecn)))
+    assert flow is not None, "a batch is not empty"
+    merged.append(_new_received((bytearray().join(pieces), segment_size, *flow)))
     return merged

@@ -153,11 +153,12 @@ class Host:
         return self._digest.digest()
 
     def _send(self, train: Train, now: float) -> None:
-        batch = split(train, train.local or self.address, now)
+        _, _, size, local, remote, _ = train
+        batch = split(train, local or self.address, now)
         self.trains_sent += 1
         self.datagrams_sent += len(batch)
-        self.bytes_sent += train.size
-        route = self.routes.get(train.remote) or self._machine_route(train.remote)
+        self.bytes_sent += size
+        route = self.routes.get(remote) or self._machine_route(remote)
         if route is None:
             self.unroutable += len(batch)
         else:
@@ -177,7 +178,8 @@ class Host:
                 self.events.append(item)
                 item = next_event()
                 continue
-            on_event(*item)
+            connection, event = item
+            on_event(connection, event)
             item = next_event()
             if item is None:
                 for train in endpoint.datagrams_to_send(now):

@@ -43,6 +43,7 @@ DATA: Final = _DATA_BYTES[DataType(False, 0, False)]
 DATA_CANONICAL: Final = _DATA_BYTES[DataType(False, 0, True)]
 _data_header: Final = Packer(struct_format(DATA_HEADER))
 _canonical_header: Final = Packer(struct_format(DATA_HEADER) + struct_format(STREAM_TO_END)[1:])
+_pack_canonical: Final = _canonical_header.pack
 _stream_to_end: Final = Packer(struct_format(STREAM_TO_END))
 _HEADER_CODES: Final = struct_format(DATA_HEADER)[1:]
 _CANONICAL_CODES: Final = f"{DATA_HEADER_SIZE}x{struct_format(STREAM_TO_END)[1:]}"
@@ -93,7 +94,7 @@ def canonical_headers(  # noqa: PLR0917
     """
     assert count > 0
     assert stride > 0 or count == 1
-    pack = _canonical_header.pack
+    pack = _pack_canonical
     type_byte = DATA_CANONICAL
     if epoch or key_phase:
         type_byte = _DATA_BYTES[DataType(bool(key_phase), epoch, True)]
@@ -124,7 +125,7 @@ def scattered_headers(
     destination_id: int, first_packet_number: int, stream_id: int, offsets: Sequence[int]
 ) -> list[bytes]:
     """Headers of canonical packets whose payloads begin at `offsets`: losses that are sent again."""
-    pack = _canonical_header.pack
+    pack = _pack_canonical
     return [
         pack(DATA_CANONICAL, destination_id, number & 0xFFFF_FFFF, _STREAM, stream_id, offset)
         for number, offset in enumerate(offsets, first_packet_number)
@@ -297,7 +298,10 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
         if kind in (_STREAM, _STREAM_FIN) and offset + len(payload) < POSITION_LIMIT:
             return [_new_stream((stream_id, offset, payload, kind == _STREAM_FIN))]
         return _merge((kind,), (stream_id,), (offset,), (payload,))
-    count, rest = _split(view, segment_size, least)
+    if size and segment_size >= least and not size % segment_size:
+        count, rest = size // segment_size, 0
+    else:
+        count, rest = _split(view, segment_size, least)
     stride = segment_size - least
     joined = _read_joined(view, segment_size, overhead, count, rest)
     if joined is not None:
