@@ -62,6 +62,8 @@ RECEIVE_SIZE: Final = 65_536  # bytes that the kernel hands over at a time: it m
 MERGED_SIZE: Final = 12 * RECEIVE_SIZE
 MAX_CALL_SIZE: Final = 65_507  # bytes; payload of the largest IPv4 datagram, the bound of a call's, too
 MAX_SEGMENTS: Final = 64  # UDP_MAX_SEGMENTS of the first kernels that had it
+# Bytes of a datagram from which on it costs little, beside what the datagram does, to see whether one is behind it.
+WORTH_A_LOOK: Final = 9_000
 _ANCILLARY_SIZE: Final = 256  # bytes; all that is asked for takes 96, a user's own socket may ask for more
 _CACHE_SIZE: Final = 256  # entries; emptied when full
 _CUT_SHORT: Final = getattr(socket, "MSG_TRUNC", 0) | getattr(socket, "MSG_CTRUNC", 0)
@@ -341,8 +343,9 @@ class UdpSocket:
     def receive(self, *, first: bool = False) -> Received | None:
         """The next received buffer, or None when there is none; call `read_errors` then.
 
-        What waits behind it and is like it is merged with it: what the kernel merged, and single datagrams from the
-        second on; `first` of a wake-up. Cut-short and empty ones are stepped over. SocketError only if it is closed.
+        What waits behind it and is like it is merged with it: what the kernel merged, large datagrams, and small ones
+        from the second on; `first` of a wake-up. Cut-short and empty ones are stepped over. SocketError only if it is
+        closed.
         """
         self._last_single = self._last_single and not first
         arrived, self._ahead = self._ahead, None
@@ -352,13 +355,13 @@ class UdpSocket:
         start, size, key, remote = arrived
         segment_size, local, ecn = self._unpacked.get(key) or self._unpack(key)
         stop = start + size
-        # Behind a single one only if that did well last: it may be alone, and to find out costs a system call.
+        # Behind a small single one only if that did well last: it may be alone, and to find out costs a system call.
         if 0 < segment_size < size:
             if not size % segment_size:
                 stop = self._merge(stop, segment_size, [local, ecn], remote)
         else:
             segment_size = size
-            if self._last_single:
+            if self._last_single or size >= WORTH_A_LOOK:
                 stop = self._merge(stop, segment_size, [local, ecn], remote)
                 self._merged = stop > start + size
             self._last_single = True

@@ -20,7 +20,16 @@ from hypothesis import strategies as st
 from rudp import udp_options
 from rudp.errors import SocketError
 from rudp.train import Address, Train
-from rudp.udp import MERGED_SIZE, RECEIVE_SIZE, PeerError, Received, UdpCounters, UdpSocket, segments_per_call
+from rudp.udp import (
+    MERGED_SIZE,
+    RECEIVE_SIZE,
+    WORTH_A_LOOK,
+    PeerError,
+    Received,
+    UdpCounters,
+    UdpSocket,
+    segments_per_call,
+)
 from rudp.udp_options import address_from_kernel, address_to_kernel, normalise_address
 
 PATIENCE = 3.0  # seconds; reached by a failing test only
@@ -710,6 +719,20 @@ def test_datagrams_that_wait_are_merged_from_the_second_on(opened: Opened) -> No
     assert merged.segment_size == 100
     assert merged.remote == client.local_address
     assert server.receive() is None
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_large_ones_are_merged_from_the_first_on_also_after_one_that_was_alone(opened: Opened, first: bool) -> None:
+    client, server = opened(), opened()
+    for count in (3, 1, 2):
+        sent = [bytes([number]) * WORTH_A_LOOK for number in range(count)]
+        for data in sent:
+            assert client.send(train(server.local_address, data, len(data)))
+        merged = server.receive(first=first)
+        assert merged is not None
+        assert (bytes(merged.data), merged.segment_size) == (b"".join(sent), WORTH_A_LOOK)
+        assert server.receive() is None
+        server.read_errors()
 
 
 def test_in_a_bulk_flow_they_are_merged_from_the_first_on_until_one_comes_alone(opened: Opened) -> None:
