@@ -6,6 +6,7 @@ it costs (`attacks`), what is right (the tests).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
 from random import Random
@@ -13,6 +14,7 @@ from typing import Final, TypeAlias
 
 from rudp import wire
 from rudp.config import Config
+from rudp.half_open import HalfOpen
 from rudp.train import Address
 
 from .hostile import GENEROUS, PEER, Peer, forged_syn, spoofed
@@ -20,6 +22,8 @@ from .hostile import GENEROUS, PEER, Peer, forged_syn, spoofed
 Datagram: TypeAlias = tuple[bytes, Address]
 FULL: Final = 1372
 MOST: Final = wire.MAX_FRAMES
+# SYNs sent before the first answer: more than come in a wake-up.
+ROUND_TRIP: Final = 32
 
 
 def honest_data(peer: Peer) -> Iterator[Datagram]:
@@ -197,6 +201,20 @@ def replayed_cookie(peer: Peer) -> Iterator[Datagram]:
     good = forged_syn(5, 1, cookie=retry.cookie)
     for index in count():
         yield good if index % 2 else forged_syn(random.getrandbits(64), 1, cookie=random.randbytes(24)), PEER
+
+
+def whole_connections(peer: Peer) -> Iterator[Datagram]:
+    """Connections opened and ended at once, from one host, as many as it admits."""
+    asked: deque[tuple[bytes, int]] = deque()
+    for source_id in count(100):
+        syn = forged_syn(source_id)
+        yield syn, PEER
+        asked.append((syn, source_id))
+        if len(asked) > ROUND_TRIP:
+            client = peer.endpoint._clients.get((PEER, asked.popleft()[1]))
+            if isinstance(client, HalfOpen):
+                peer.server_id = client.id
+                yield peer.packet(wire.Close(0, "", application=True), number=0), PEER
 
 
 def colliding_syns(_peer: Peer) -> Iterator[Datagram]:

@@ -42,6 +42,7 @@ from .attack_datagrams import (
     talking,
     tiny_ack_ranges,
     truncated,
+    whole_connections,
     wishes,
 )
 from .hostile import GENEROUS, Peer, forged_syn
@@ -101,6 +102,18 @@ ATTACKS: Final = (
         per="endpoint",
         most_calls=300,
         a_second=Config().max_half_open,
+    ),
+    Attack(
+        "whole connections, opened and closed in a loop",
+        "peer",
+        "`max_opens_per_host` a second of a host that proved its address; SYNs beyond it are dropped",
+        (
+            "test_a_host_opens_connections_no_faster_than_so_many_a_second",
+            "test_syns_that_claim_a_host_s_address_take_nothing_of_what_it_may_open",
+        ),
+        whole_connections,
+        per="endpoint",
+        least=RATE,
     ),
     Attack(
         "SYNs repeated under other counters",

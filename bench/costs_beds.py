@@ -101,7 +101,7 @@ def fixed_window(size: int) -> type[FixedWindow]:
 
 
 def config(window: int = MIB, **settings: Any) -> Config:
-    """Equal packets, no check sums, nothing that ends an idle connection, credit that doesn't stand in the way."""
+    """Equal packets, no check sums, nothing that ends an idle connection, neither credit nor rates in the way."""
     settings.setdefault("congestion", fixed_window(window))
     return Config(
         protection="none",
@@ -110,6 +110,7 @@ def config(window: int = MIB, **settings: Any) -> Config:
         idle_timeout=0,
         initial_receive_window=64 * MIB,
         receive_window=256 * MIB,
+        max_opens_per_host=None,
         **settings,
     )
 

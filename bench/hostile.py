@@ -93,9 +93,11 @@ class Peer:
         self.server_id = answer.source_id
         self.send(wire.Ping())
 
-    def syn(self, source_id: int = 5, try_counter: int = 0, remote: Address = PEER) -> list[bytes]:
+    def syn(
+        self, source_id: int = 5, try_counter: int = 0, remote: Address = PEER, cookie: bytes = b""
+    ) -> list[bytes]:
         """Send a SYN; what comes back."""
-        self.arrive(forged_syn(source_id, try_counter, self.parameters), remote)
+        self.arrive(forged_syn(source_id, try_counter, self.parameters, cookie=cookie), remote)
         return self.answers()
 
     @property

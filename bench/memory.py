@@ -107,7 +107,7 @@ class Crowd:
     def __init__(self, count: int) -> None:
         self.now = 0.0
         self.client = Endpoint(Config(), random=Random(1))
-        self.server = Endpoint(Config(), random=Random(2), accept=True)
+        self.server = Endpoint(Config(max_opens_per_host=None), random=Random(2), accept=True)
         self.count = count
 
     def exchange(self) -> None:

@@ -45,7 +45,7 @@ async def server(pipe: Pipe) -> None:
         streams = [stream async for stream in connection.streams()]
         del streams
 
-    listening = await rudp.serve(handler, HOST, 0)
+    listening = await rudp.serve(handler, HOST, 0, config=rudp.Config(max_opens_per_host=None))
     pipe.send(listening.local_address[1])
     loop = asyncio.get_running_loop()
     while await loop.run_in_executor(None, pipe.recv) == "report":

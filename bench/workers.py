@@ -36,7 +36,8 @@ from rudp.cli.common import counted
 from .machine import machine
 
 HOST: Final = "127.0.0.1"
-CONFIG: Final = rudp.Config(protection="none")
+# All clients come from one host.
+CONFIG: Final = rudp.Config(protection="none", max_opens_per_host=None)
 MEGABYTE: Final = 1_000_000
 CHUNK: Final = bytes(1 << 18)
 # Openings of one client process at a time, and its bulk connections.

@@ -1,6 +1,7 @@
 """Who may connect, and what an endpoint can say without holding state: cookies and tokens for stateless RESET.
 
-Knows: one secret key, the keyed hashes made from it, what becomes of a SYN from an unknown client.
+Knows: one secret key, the keyed hashes made from it, what becomes of a SYN from an unknown client, how many connections
+each host opened (`host_limit`).
 Refuses to know: connections. Every operation costs one hash of a few hundred bytes (BLAKE2b, RFC 7693, keyed), `judge`
 also a pass over the client's parameters, once a cookie proved its address or while few are half open.
 
@@ -20,6 +21,7 @@ from rudp.config import Config
 from rudp.errors import DecodeError, ErrorCode
 from rudp.half_open import HalfOpen
 from rudp.handshake import ServerHandshake, chosen_protocol, local_parameters, refusal
+from rudp.host_limit import HostLimit
 from rudp.path import Path
 from rudp.train import Address
 from rudp.wire import (
@@ -50,12 +52,13 @@ _IDS: Final = Struct(">QQH")
 class Secrets:
     """Cookies and reset tokens under one key of 16 to 64 bytes."""
 
-    __slots__ = ("_cookie_key", "_fingerprint_key", "_reset_key")
+    __slots__ = ("_cookie_key", "_fingerprint_key", "_reset_key", "host_key")
 
     def __init__(self, key: bytes) -> None:
         self._cookie_key = blake2b(b"cookie", key=key[:64], digest_size=32).digest()
         self._fingerprint_key = blake2b(b"fingerprint", key=key[:64], digest_size=32).digest()
         self._reset_key = blake2b(b"reset", key=key[:64], digest_size=32).digest()
+        self.host_key = blake2b(b"host", key=key[:64], digest_size=32).digest()
 
     def reset_token(self, connection_id: int) -> bytes:
         """The token with which the owner of `connection_id` may reset the connection."""
@@ -101,15 +104,21 @@ class Admitted(NamedTuple):
 
 
 class Admission:
-    """What becomes of SYNs from clients that are not known yet. `retries` and `refused` count answers."""
+    """What becomes of SYNs from clients that are not known yet.
 
-    __slots__ = ("_config", "_secrets", "refused", "retries")
+    `retries` and `refused` count answers, `limited` SYNs dropped since their host opens connections too fast.
+    """
+
+    __slots__ = ("_config", "_hosts", "_secrets", "limited", "refused", "retries")
 
     def __init__(self, config: Config, secrets: Secrets) -> None:
         self._config = config
         self._secrets = secrets
+        rate = config.max_opens_per_host
+        self._hosts = None if rate is None else HostLimit(rate, secrets.host_key)
         self.retries = 0
         self.refused = 0
+        self.limited = 0
 
     def judge(
         self, unread: UnreadSyn, remote: Address, now: float, *, half_open: int, connections: int
@@ -120,6 +129,9 @@ class Admission:
         Raises DecodeError for malformed parameters.
         """
         config = self._config
+        if self._hosts is not None and not self._hosts.allows(remote[0], now):
+            self.limited += 1
+            return None
         proven = bool(unread.cookie) and self._secrets.accepts(unread, remote, now)
         crowded = half_open >= config.max_half_open
         if not proven and (config.retry == "always" or crowded):
@@ -133,10 +145,17 @@ class Admission:
         if problem is None and connections >= config.max_connections:
             problem = Refusal(ErrorCode.SERVER_BUSY, "the server holds as many connections as it may; try later")
         if problem is None:
+            if proven:
+                self.on_opened(remote, now)
             return Admitted(syn, proven)
         self.refused += 1
         parameters = Parameters(protection=syn.parameters.protection, refused=problem)
         return encode_opening(SynAck(syn.source_id, 0, syn.try_counter, parameters))
+
+    def on_opened(self, remote: Address, now: float) -> None:
+        """A client that proved its address opens a connection: its host has one less to open. Nobody else's has."""
+        if self._hosts is not None:
+            self._hosts.charge(remote[0], now)
 
     def admit(self, packet: Syn, connection_id: int, path: Path, now: float) -> HalfOpen:
         """What is kept of a client until it is heard of again: its SYN was admitted, and we call it `connection_id`."""

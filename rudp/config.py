@@ -166,6 +166,16 @@ class Config:
     max_connections: int = _setting(
         100_000, "connections an endpoint holds; a SYN beyond that is refused", low=1, high=2**32
     )
+    max_opens_per_host: int | None = _setting(
+        1500,
+        "connections a second that one host (an IPv4 address, or 64 bits of an IPv6 one) may open, and half as many at "
+        "once; its SYNs beyond that are dropped, as if lost. None is no limit: for clients that a proxy hides behind "
+        "one address, and for load tests",
+        unit="connections/s",
+        low=1,
+        high=2**32,
+        optional=True,
+    )
     max_stream_opens: int = _setting(
         30_000,
         "streams a second that the peer is admitted in place of those that have ended, and a tenth as many at once; a "

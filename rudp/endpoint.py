@@ -127,6 +127,7 @@ class Endpoint:
             retries_sent=self._admission.retries,
             resets_sent=self._resets,
             refused=self._admission.refused,
+            opens_limited=self._admission.limited,
             violations=self._violations,
             strays=self._strays.count if self._strays is not None else 0,
         )
@@ -205,11 +206,10 @@ class Endpoint:
             connection_id = ids[start]
             connection = self._connections.get(connection_id)
             if connection is None:
-                client = self._half_open.get(connection_id)
-                if client is None or not client.proved_by(view, segment_size, kind, ranges[0][0], self._protection):
+                connection = self._receive_first(view, segment_size, kind, ranges[0][0], connection_id, now)
+                if connection is None:
                     self._receive_unknown(view, segment_size, connection_id, source, now)
                     continue
-                connection = self._establish(client, now)
             connection.receive_run(view, segment_size, kind, ranges, count, source, now)
             touched[connection_id] = connection
         for connection in touched.values():
@@ -312,6 +312,17 @@ class Endpoint:
     def _answer(self, client: HalfOpen, datagram: bytes | None) -> None:
         if datagram is not None:
             self._reply(datagram, (client.path.remote, client.path.local, 0))
+
+    def _receive_first(  # noqa: PLR0917
+        self, view: memoryview, segment_size: int, kind: wire.DataType, number: int, connection_id: int, now: float
+    ) -> Connection | None:
+        """DATA for none of the connections: that of a client half open, if it opens it."""
+        client = self._half_open.get(connection_id)
+        if client is None or not client.proved_by(view, segment_size, kind, number, self._protection):
+            return None
+        if not client.path.validated:
+            self._admission.on_opened(client.path.remote, now)
+        return self._establish(client, now)
 
     def _establish(self, client: HalfOpen, now: float) -> Connection:
         """The connection that a SYN asked for."""
@@ -466,9 +477,10 @@ class Endpoint:
     def next_timeout(self) -> float | None:
         """When `handle_timeout` must be called; None: never."""
         first = self._timers.next()
-        if self._half_open:
-            first = _sooner(first, self._half_open.next_timeout())
-        return _sooner(first, self._lingering.next_timeout()) if self._lingering.entries else first
+        if not (self._half_open or self._lingering.entries):
+            return first
+        every = (first, self._half_open.next_timeout(), self._lingering.next_timeout())
+        return min((when for when in every if when is not None), default=None)
 
     def next_stray(self) -> Stray | None:
         """The oldest datagrams that another worker is to get; to be asked for each wake-up."""
@@ -484,8 +496,3 @@ class Endpoint:
         for connection in self.connections:
             connection.abort(0, reason)
             self._collect(connection)
-
-
-def _sooner(one: float | None, other: float | None) -> float | None:
-    """The earlier of two times; None is never."""
-    return other if one is None or (other is not None and other < one) else one

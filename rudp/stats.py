@@ -103,6 +103,7 @@ class EndpointStats:
     retries_sent: int
     resets_sent: int
     refused: int
+    opens_limited: int
     violations: int
     strays: int
 

@@ -54,6 +54,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "closing",
         "lifecycle",
         "half_open",
+        "host_limit",
         "lingering",
         "opening",
         "liveness",
