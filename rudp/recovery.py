@@ -20,6 +20,7 @@ draft-cheng-iccrg-delivery-rate-estimation.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 from rudp.congestion import AckSample, CongestionController, LossEvent, RandomBits
@@ -59,6 +60,9 @@ class TimeoutResult(NamedTuple):
     probes: int
 
 
+# The constructor of a named tuple is a Python function, which takes twice as long.
+_new_result: Final = partial(tuple.__new__, AckResult)
+_new_sample: Final = partial(tuple.__new__, AckSample)
 # Shared by all who have nothing to say: their lists stay empty.
 NOTHING_ACKED: Final = AckResult([], [], [])
 NOTHING_DUE: Final = TimeoutResult([], 0)
@@ -87,6 +91,7 @@ class Recovery:
         "pto_count",
         "rtt",
         "sent_packets",
+        "skip_at",
         "winding_up",
     )
 
@@ -106,6 +111,8 @@ class Recovery:
         self.rtt = RttEstimator(max_ack_delay)
         self._unresolved = Unresolved()
         self.sent_packets = self._unresolved.outstanding
+        # From which packet number on `skips` is to be asked; None: never.
+        self.skip_at = None if random is None else self._unresolved.skip_at
         self.pto_count = 0
         self.largest_acknowledged = -1
         self._ecn = EcnValidation(ecn)
@@ -191,7 +198,7 @@ class Recovery:
         self._on_resolved(prior_in_flight, now)
         if self._unresolved.remembers:
             self._unresolved.forget(now, self.rtt.probe_timeout(), self.largest_acknowledged)
-        return AckResult(acked, lost, spurious)
+        return _new_result((acked, lost, spurious))
 
     def handle_timeout(self, now: float) -> TimeoutResult:
         """Act on what is due (RFC 9002 appendix A.9); harmless when called early."""
@@ -313,12 +320,11 @@ class Recovery:
 
     def skips(self, packet_number: int) -> bool:
         """Whether `packet_number` is to be left out, so that a peer which acknowledges it is known to lie."""
-        return self._random is not None and self._unresolved.skips(packet_number, self._random)
-
-    @property
-    def skip_at(self) -> int | None:
-        """From which packet number on `skips` is to be asked; None: never."""
-        return None if self._random is None else self._unresolved.skip_at
+        if self._random is None:
+            return False
+        skips = self._unresolved.skips(packet_number, self._random)
+        self.skip_at = self._unresolved.skip_at
+        return skips
 
     @property
     def next_packet_number(self) -> int:
@@ -369,8 +375,7 @@ class Recovery:
         oldest, newest = flying[0], flying[-1]
         rate, rtt = self._rate, self.rtt
         rate.on_delivered(acked_bytes, now)
-        # Fields by place: by name they cost twice as much.
-        return AckSample(
+        sample: AckSample = _new_sample((
             now,
             acked_bytes,
             lost_bytes,
@@ -389,7 +394,8 @@ class Recovery:
             rate.lost - newest.lost,
             newest.tx_in_flight,
             ack_delay if ack_delay < rtt.max_ack_delay else rtt.max_ack_delay,
-        )
+        ))
+        return sample
 
     def _on_lost(self, lost: list[SentTrain], prior_in_flight: int, now: float) -> int:
         """Tell the controller, remember what may yet be acknowledged, return the bytes lost in flight."""

@@ -162,7 +162,8 @@ class Host:
         if route is None:
             self.unroutable += len(batch)
         else:
-            route.send(batch)
+            send = route.send
+            send(batch)
 
     def _machine_route(self, remote: Address) -> Route | None:
         """To a machine, which has every port and is known as its port 0."""

@@ -67,6 +67,7 @@ class Rate(Node):
         overhead = self.overhead
         seconds_per_byte = self._seconds_per_byte
         max_bytes, max_packets = self.queue_bytes, self.queue_packets
+        counted = max_packets < inf
         largest = self.largest_queue_bytes
         # Up to this what waits matters to nobody, so what has left is not taken out.
         small = largest if largest < max_bytes else max_bytes
@@ -79,7 +80,7 @@ class Rate(Node):
                 queued = 0
                 free_at = time
             with_it = queued + size
-            if with_it > small or len(queue) >= max_packets:
+            if with_it > small or (counted and len(queue) >= max_packets):
                 while queue and queue[0][0] <= time:
                     with_it -= queue.popleft()[1]
                 queued = with_it - size

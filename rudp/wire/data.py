@@ -44,6 +44,7 @@ DATA_CANONICAL: Final = _DATA_BYTES[DataType(False, 0, True)]
 _data_header: Final = Packer(struct_format(DATA_HEADER))
 _canonical_header: Final = Packer(struct_format(DATA_HEADER) + struct_format(STREAM_TO_END)[1:])
 _pack_canonical: Final = _canonical_header.pack
+_from_bytes: Final = int.from_bytes
 _stream_to_end: Final = Packer(struct_format(STREAM_TO_END))
 _HEADER_CODES: Final = struct_format(DATA_HEADER)[1:]
 _CANONICAL_CODES: Final = f"{DATA_HEADER_SIZE}x{struct_format(STREAM_TO_END)[1:]}"
@@ -101,6 +102,13 @@ def canonical_headers(  # noqa: PLR0917
     first = first_packet_number & 0xFFFF_FFFF
     if count == 1:
         return [pack(type_byte, destination_id, first, _STREAM_FIN if fin else _STREAM, stream_id, offset)]
+    if count == 2:
+        # What a paced flow sends at a time: the sum below takes twice as long.
+        last, kind = (first + 1) & 0xFFFF_FFFF, _STREAM_FIN if fin else _STREAM
+        return [
+            pack(type_byte, destination_id, first, _STREAM, stream_id, offset),
+            pack(type_byte, destination_id, last, kind, stream_id, offset + stride),
+        ]
     if first + count > WINDOW:
         whole = WINDOW - first
         rest = (destination_id, 0, count - whole, stream_id, offset + whole * stride, stride, fin, epoch, key_phase)
@@ -109,7 +117,7 @@ def canonical_headers(  # noqa: PLR0917
     block = count if count < _HEADERS_AT_ONCE else _HEADERS_AT_ONCE
     ones, steps, forward, unpack = _header_block(block, stride)
     size = CANONICAL_HEADER_SIZE * block
-    value = ones * int.from_bytes(pack(type_byte, destination_id, first, _STREAM, stream_id, offset)) + steps
+    value = ones * _from_bytes(pack(type_byte, destination_id, first, _STREAM, stream_id, offset)) + steps
     headers = list(unpack(value.to_bytes(size)))
     for made in range(block, count, block):
         value += forward
