@@ -346,7 +346,7 @@ class Inbound:
             if kind is StreamRange:
                 self._streams.on_acked(frame.stream_id, ((frame.start, frame.stop, frame.fin),))
             elif kind is wire.Ack:
-                self._received.on_ack_acked(frame.largest_acknowledged)
+                self._received.on_ack_acked(frame.ranges)
             elif kind is wire.ResetStream:
                 self._streams.on_reset_acked(frame.stream_id)
             elif kind is wire.Fin:

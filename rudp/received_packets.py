@@ -17,9 +17,9 @@ along before, when something is sent, but for small packets that come one upon a
 answers do: there the same few ACKs serve, and to make, send, read and reckon one took a third of what a
 request costs.
 
-Adding in order is O(1); filter_new and adding elsewhere are O(log n), n being 256 ranges at most. `ranges`
-and `floor` are all that is remembered: every number below `floor` counts as received; a packet that late is
-dropped.
+Adding in order is O(1); filter_new and adding elsewhere are O(log n), n being 256 ranges at most. `ranges`,
+`floor` and which of the ranges the peer is known to know are all that is remembered: every number below `floor` counts
+as received; a packet that late is dropped. `on_ack_acked` is O(ranges of the ACK), of one O(1).
 
 Sources: RFC 9000 sections 13.2 (ACK generation), 13.4.1 (ECN); draft-ietf-quic-ack-frequency (thresholds).
 """
@@ -92,6 +92,7 @@ class ReceivedPackets:
         "_patient",
         "_reordering_threshold",
         "_rtt",
+        "_told",
         "_total",
         "_urgent",
         "_waiting",
@@ -107,6 +108,8 @@ class ReceivedPackets:
         self._rtt = rtt
         self.max_ack_delay = max_ack_delay
         self.ranges = RangeSet()
+        # Of those, what acknowledged ACKs told of.
+        self._told = RangeSet()
         self.floor = 0
         self.largest = -1
         self.largest_time = 0.0
@@ -293,15 +296,46 @@ class ReceivedPackets:
         self._latest_told = (*self._latest_told[2 - TELLINGS :], self._lowest_new)
         self._lowest_new = self.largest + 1
 
-    def on_ack_acked(self, largest: int) -> None:
-        """The peer has our ACK up to `largest` and needs no reminder of what is below.
+    def on_ack_acked(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """The peer has an ACK of `ranges`, newest first, and needs no reminder of them (RFC 9000 section 13.2.4).
 
-        RFC 9000 section 13.2.4. `largest` itself stays, so that there is always a range to report.
+        The floor rises to the largest number up to which the peer knows of all that arrived; that one stays, so that
+        there is always a range to report. What an ACK didn't carry isn't passed over: late packets that came after it
+        was sent, and what there was no room for.
         """
+        largest, lowest = ranges[0][1] - 1, ranges[-1][0]
         assert largest <= self.largest
-        if largest > self.floor:
-            self.floor = largest
-            self.ranges.remove_below(largest)
+        if largest < self.floor:
+            return
+        held, told = self.ranges, self._told
+        if len(ranges) == 1 and lowest <= held.starts[0] and (not told or told.stops[-1] <= largest):
+            self._raise_floor(largest)  # all there was, as nearly always
+            return
+        starts, stops = map(list, zip(*ranges, strict=True))
+        while stops[-1] <= self.floor:
+            del starts[-1], stops[-1]
+        starts[-1] = max(starts[-1], self.floor)
+        told.unite(starts, stops)
+        known, missed = self.floor, lowest
+        for (start, stop), (first, end) in zip(told, held, strict=False):
+            if start != first:
+                missed = first
+                break
+            known = stop - 1
+            if stop != end:
+                missed = stop
+                break
+        self._raise_floor(known)
+        if missed < lowest:
+            # Whatever told of it is lost, as this came and was sent later: it is told anew.
+            self._lowest_new = min(self._lowest_new, missed)
+
+    def _raise_floor(self, floor: int) -> None:
+        """Every number below counts as received from now on."""
+        self.floor = floor
+        self.ranges.remove_below(floor)
+        if self._told:
+            self._told.remove_below(floor)
 
     def _untold_ranges(self) -> int:
         """Ranges above what the last ACK told of. Those that came late below it are few."""
@@ -327,8 +361,7 @@ class ReceivedPackets:
     def _forget_lowest(self) -> None:
         ranges = self.ranges
         while len(ranges.starts) > MAX_RANGES:
-            self.floor = ranges.first()[1]
-            ranges.remove_below(self.floor)
+            self._raise_floor(ranges.first()[1])
 
     def _count_ecn(self, packets: int, ecn: int) -> None:
         if ecn == CE:

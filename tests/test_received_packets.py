@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 import pytest
@@ -519,15 +520,107 @@ def test_what_is_remembered_is_bounded_and_the_floor_rises(receiver: Receiver) -
 def test_an_acknowledged_ack_needs_no_repeating(receiver: Receiver) -> None:
     receiver.receive(0, 5)
     receiver.receive(7, 9)
+    early = receiver.ack().ranges
     receiver.receive(12, 20)
-    receiver.received.on_ack_acked(8)
-    assert receiver.ack().ranges == ((12, 20), (8, 9))
+    receiver.received.on_ack_acked(early)
+    late = receiver.ack().ranges
+    assert late == ((12, 20), (8, 9))
     assert receiver.received.filter_new(0, 13) == [(9, 12)]
     # An older one, acknowledged late, changes nothing.
-    receiver.received.on_ack_acked(4)
+    receiver.received.on_ack_acked(((4, 5), (0, 3)))
     assert receiver.received.floor == 8
-    receiver.received.on_ack_acked(19)
+    receiver.received.on_ack_acked(late)
     assert receiver.ack().ranges == ((19, 20),)
+
+
+def test_what_came_late_is_told_though_an_ack_above_it_is_acknowledged(receiver: Receiver) -> None:
+    """It came after that ACK was sent, and the one that told of it was lost."""
+    receiver.receive(0, 3)
+    receiver.receive(4, 10)
+    first = receiver.ack().ranges
+    receiver.receive(3, 4)
+    receiver.ack()
+    receiver.received.on_ack_acked(first)
+    assert receiver.received.floor == 2
+    receiver.receive(10, 11)
+    assert receiver.ack().ranges == ((2, 11),)
+
+
+def test_a_range_that_an_ack_had_no_room_for_is_told_though_it_is_acknowledged(receiver: Receiver) -> None:
+    received = receiver.received
+    receiver.receive(0, 1)
+    receiver.receive(2, 3)
+    receiver.receive(4, 5)
+    short = received.build_ack(receiver.now, 2).ranges
+    received.on_ack_sent(receiver.now)
+    assert short == ((4, 5), (2, 3))
+    received.on_ack_acked(short)
+    assert received.filter_new(0, 6) == [(1, 2), (3, 4), (5, 6)]
+    assert receiver.ack().ranges == ((4, 5), (2, 3), (0, 1))
+    received.on_ack_acked(((0, 1),))
+    assert received.filter_new(0, 6) == [(5, 6)]
+
+
+def test_a_range_is_told_anew_when_all_acks_that_told_of_it_are_known_to_be_lost(receiver: Receiver) -> None:
+    """It is too old for the newest ranges that each ACK tells, and the one that arrived was sent after all of those."""
+    receiver.receive(0, 1)
+    for number in range(2, 2 + 2 * 100, 2):
+        receiver.receive(number, number + 1)
+        ranges = receiver.ack().ranges
+    assert ranges[-1][0] > 0
+    receiver.receive(300, 301)
+    receiver.received.on_ack_acked(ranges)
+    for _ in range(TELLINGS):
+        assert receiver.ack().ranges[-1] == (0, 1)
+        receiver.receive(receiver.received.largest + 2, receiver.received.largest + 3)
+    assert receiver.ack().ranges[-1] != (0, 1)
+
+
+def test_what_lies_below_an_acknowledged_ack_is_told_anew_from_where_the_peer_knows_all(receiver: Receiver) -> None:
+    receiver.receive(0, 1)
+    for number in range(2, 2 + 2 * 100, 2):
+        receiver.receive(number, number + 1)
+        ranges = receiver.ack().ranges
+    for number in range(300, 300 + 2 * 20, 2):
+        receiver.receive(number, number + 1)
+        receiver.ack()
+    receiver.received.on_ack_acked(((10, 11), (8, 9), (6, 7), (4, 5), (2, 3), (0, 1)))
+    assert receiver.received.floor == 10
+    receiver.received.on_ack_acked(ranges)
+    receiver.receive(500, 501)
+    assert receiver.ack().ranges[-1][0] == 12
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_lost_the_peer_hears_of_all_that_arrived_in_the_end(seed: int) -> None:
+    """Half of all ACKs are lost, and of the rest the receiver is told a while later; ranges stay few enough to hold."""
+    receiver, random = Receiver(), Random(seed)
+    received = receiver.received
+    told: set[int] = set()
+    arrived: set[int] = set()
+    on_their_way: list[Sequence[tuple[int, int]]] = []
+    late: list[int] = []
+    for number in range(3_000):
+        draw = random.random()
+        if draw < 0.1:
+            late.append(number)
+        elif draw > 0.3:
+            receiver.receive(number, number + 1)
+            arrived.add(number)
+        if late and random.random() < 0.1:
+            sometime = late.pop(-random.randrange(1, min(len(late), 5) + 1))
+            arrived.update(n for a, b in received.filter_new(sometime, sometime + 1) for n in range(a, b))
+            receiver.receive(sometime, sometime + 1)
+        if number % 24 == 23:
+            ranges = receiver.ack().ranges
+            if random.random() < 0.5:
+                told.update(n for start, stop in ranges for n in range(start, stop))
+                on_their_way.append(ranges)
+            if len(on_their_way) > 2:
+                received.on_ack_acked(on_their_way.pop(0))
+        receiver.now += 0.001
+        assert len(received.ranges) < MAX_RANGES
+    assert [number for number in arrived if number not in told and number < 2_000] == []
 
 
 def test_a_floor_raised_by_the_packets_own_frames(receiver: Receiver) -> None:
@@ -535,7 +628,7 @@ def test_a_floor_raised_by_the_packets_own_frames(receiver: Receiver) -> None:
     received = receiver.received
     receiver.receive(50, 60)
     ((first, stop),) = received.filter_new(10, 12)
-    received.on_ack_acked(59)
+    received.on_ack_acked(((50, 60),))
     received.on_received(first, stop, receiver.now, True, 0)
     assert receiver.ack().ranges == ((59, 60),)
     received.on_received(48, 62, receiver.now, True, 0)
@@ -655,7 +748,7 @@ def test_ranges_with_gaps_lie_above_all_received(receiver: Receiver) -> None:
 
 def test_packets_that_end_at_the_floor_change_nothing(receiver: Receiver) -> None:
     receiver.receive(50, 60)
-    receiver.received.on_ack_acked(55)
+    receiver.received.on_ack_acked(((50, 56),))
     receiver.ack()
     receiver.received.on_received(40, 55, receiver.now, True, 0)
     receiver.received.end_of_buffer(receiver.now, 1_200)
@@ -712,7 +805,10 @@ class AgainstASet(RuleBasedStateMachine):
         self.received = self.receiver.received
         self.model: set[int] = set()
         self.base = 2**32 - 300
-        self.acks: list[int] = []
+        self.acks: list[Sequence[tuple[int, int]]] = []
+        self.known: set[int] = set()
+        # What is forgotten for want of room.
+        self.forgotten = 0
 
     @rule(back=st.integers(-40, 400), length=st.integers(1, 50))
     def receive(self, back: int, length: int) -> None:
@@ -722,7 +818,10 @@ class AgainstASet(RuleBasedStateMachine):
         new = self.received.filter_new(first, first + length)
         wanted = [number for number in run if number >= self.received.floor and number not in self.model]
         assert [number for start, stop in new for number in range(start, stop)] == wanted
+        floor = self.received.floor
         self.receiver.receive(first, first + length)
+        if self.received.floor > floor:
+            self.forgotten = self.received.floor
         self.model.update(wanted)
         if wanted:
             self.receiver.now += 0.5
@@ -731,9 +830,12 @@ class AgainstASet(RuleBasedStateMachine):
     @rule(gap=st.integers(1, 3))
     def receive_many_holes(self, gap: int) -> None:
         first = max(self.model, default=self.base) + 1
+        floor = self.received.floor
         for number in range(first, first + 120 * gap, gap + 1):
             self.receiver.receive(number, number + 1)
             self.model.add(number)
+        if self.received.floor > floor:
+            self.forgotten = self.received.floor
 
     @precondition(lambda self: self.model)
     @rule()
@@ -744,13 +846,21 @@ class AgainstASet(RuleBasedStateMachine):
         told = [number for start, stop in reversed(ack.ranges) for number in range(start, stop)]
         assert told == sorted(number for number in self.model if number >= told[0])
         assert all(low[1] < high[0] for high, low in zip(ack.ranges, ack.ranges[1:], strict=False))
-        self.acks.append(ack.largest_acknowledged)
+        self.acks.append(ack.ranges)
         self.receiver.want_nothing_due()
 
     @precondition(lambda self: self.acks)
     @rule(data=st.data())
     def ack_acked(self, data: st.DataObject) -> None:
-        self.received.on_ack_acked(data.draw(st.sampled_from(self.acks)))
+        ranges = data.draw(st.sampled_from(self.acks))
+        is_news = ranges[0][1] > self.received.floor
+        self.received.on_ack_acked(ranges)
+        self.known.update(number for start, stop in ranges for number in range(start, stop))
+        below = [number for number in self.model if self.forgotten <= number < self.received.floor]
+        assert self.known.issuperset(below), "nobody knows of what is forgotten"
+        untold = min({n for n in self.model - self.known if n >= self.forgotten}, default=max(self.model) + 1)
+        told = max((n for n in self.known if n < untold), default=0)
+        assert not is_news or self.received.floor == max(told, self.forgotten), "it rises as far as the peer knows all"
 
     @invariant()
     def holds_what_lies_above_the_floor(self) -> None:
@@ -766,7 +876,9 @@ TestAgainstASet.settings = settings(max_examples=40, stateful_step_count=25, dea
 
 
 def test_the_largest_number_is_no_news_twice(receiver: Receiver) -> None:
-    receiver.receive(0, 6)
+    receiver.receive(0, 3)
+    receiver.receive(3, 6)
+    assert receiver.received.largest == receiver.ack().largest_acknowledged == 5
     assert receiver.received.filter_new(5, 6) == []
     assert receiver.received.filter_new(5, 7) == [(6, 7)]
 
