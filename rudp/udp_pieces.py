@@ -12,6 +12,7 @@ call, and all of a machine without offload, cost a slice of a list each.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Final
 
 from rudp.train import Address, Buffer, Train
@@ -62,5 +63,5 @@ class Pieces:
         each, odd = divmod(len(buffers), count)
         if odd or not 0 < each <= FEW_BUFFERS:
             return 0
-        sizes = list(map(sum, zip(*[map(len, buffers)] * each, strict=True)))
-        return each if sizes.count(segment_size) >= count - 1 and sizes[-1] <= segment_size else 0
+        ends = [*accumulate(map(len, buffers))][each - 1 :: each]
+        return each if ends == [*range(segment_size, size, segment_size), size] else 0
