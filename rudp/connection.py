@@ -409,10 +409,12 @@ class Connection:
         self._life.on_reset()
         self._wake()
 
-    def on_datagram_too_big(self, size: int, now: float) -> None:
-        """This machine refused to send a datagram of `size` bytes."""
-        self._paths.mtu.on_too_big(size, now)
-        self._deadlines.invalidate()
+    def on_datagram_too_big(self, train: Train, now: float) -> None:
+        """This machine refused to send the train handed out last, as its datagrams are too large."""
+        self._paths.mtu.on_too_big(train.segment_size, now)
+        if train.segment_size > self._paths.mtu.size:
+            self._inbound.on_unsent(self._outbound.take_back(train), now)
+        self._wake()
 
     def handle_timeout(self, now: float) -> None:
         """Act on what is due; harmless when called early."""

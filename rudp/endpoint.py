@@ -448,7 +448,7 @@ class Endpoint:
         """This machine refused the train just taken: its datagrams are too large, as discovery then knows at once."""
         connection = self._connections.get(self._sending)
         if connection is not None and connection.remote_address == train.remote:
-            connection.on_datagram_too_big(train.segment_size, now)
+            connection.on_datagram_too_big(train, now)
 
     def _collect(self, connection: Connection) -> None:
         """Move a connection's events to the queue, and keep the indices to its state."""

@@ -393,6 +393,14 @@ class Inbound:
         if ranges:
             self._streams.on_lost(stream_id, ranges)
 
+    def on_unsent(self, ranges: Ranges, now: float) -> None:
+        """Packets in ranges of numbers never left this machine: what they carried goes in others."""
+        for train in self._recovery.take_back(ranges, now):
+            if train.mtu_probe:
+                self._counters.mtu_probes_lost += 1
+            else:
+                self.requeue(train)
+
     def requeue(self, train: SentTrain) -> None:
         """Have what the train carried sent again, in other packets."""
         if train.stream_id >= 0:

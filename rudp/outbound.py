@@ -287,6 +287,17 @@ class Outbound:
         self.made = deque([*made[1:], new_train((trains[-1], size, left, *address))])
         return made[0]
 
+    def take_back(self, train: Train) -> list[tuple[int, int]]:
+        """Ranges of the packets not sent of `train`, handed out last and refused for its size, and of those made with
+        it: all but a shorter one at its end, which may have passed. The others are handed out no more.
+        """
+        stop = self.packetizer.next_packet_number
+        made, self.made = self.made or (), None
+        after = stop - sum(-(-other.size // other.segment_size) for other in made)
+        whole, shorter = divmod(train.size, train.segment_size)
+        first = after - whole - (shorter > 0)
+        return [(first, first + whole), (after, stop)]
+
     def next_timeout(self, now: float) -> float | None:
         """When something held back by time alone can go: an ACK, a paced train, a challenge. None: nothing."""
         due = self._received.deadline

@@ -8,7 +8,7 @@ had) or the wire.
     on_train_sent            O(1)
     on_ack_received          O(new ACK ranges + pieces resolved); ranges below all unresolved are skipped
     next_timeout             O(1), computed when asked
-    handle_timeout           O(pieces lost)
+    handle_timeout, take_back  O(pieces lost)
     send_allowance           O(1)
 
 What an ACK tells is taken in the order in which it came about: late packets first, which teach loss detection and may
@@ -20,6 +20,7 @@ draft-cheng-iccrg-delivery-rate-estimation.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Final, Literal, NamedTuple
 
@@ -199,6 +200,17 @@ class Recovery:
         if self._unresolved.remembers:
             self._unresolved.forget(now, self.rtt.probe_timeout(), self.largest_acknowledged)
         return _new_result((acked, lost, spurious))
+
+    def take_back(self, ranges: Iterable[tuple[int, int]], now: float) -> list[SentTrain]:
+        """Packets, [first, stop) of those sent last, that this machine refused to send: as if nobody had tried.
+
+        No controller is told of a loss, as nothing got lost, nor is one of them expected to be acknowledged.
+        """
+        prior_in_flight = self.sent_packets.bytes_in_flight
+        taken = [train for first, stop in ranges for train in self.sent_packets.take(first, stop)]
+        self.winding_up = False
+        self._on_resolved(prior_in_flight, now)
+        return taken
 
     def handle_timeout(self, now: float) -> TimeoutResult:
         """Act on what is due (RFC 9002 appendix A.9); harmless when called early."""

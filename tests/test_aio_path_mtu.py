@@ -70,6 +70,40 @@ def test_an_interface_that_refuses_large_datagrams_is_learnt_from(monkeypatch: p
     assert max(map(refused.count, refused)) <= 2, "once on either side"
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_size_that_is_refused_in_mid_transfer_is_refused_once(monkeypatch: pytest.MonkeyPatch, waits: bool) -> None:
+    """The kernel heard of a smaller path MTU: of the trains made for the old none is offered, though one had waited."""
+    usual = UdpSocket.send
+    large: list[UdpSocket] = []
+    waited: list[Train] = []
+    refused: list[UdpSocket] = []
+
+    def send(sock: UdpSocket, train: Train) -> bool:
+        if train.segment_size > 1392:
+            large.append(sock)
+            if large.count(sock) > 20:
+                if waits and train not in waited:
+                    waited.append(train)
+                    return False
+                sock.counters.too_big += 1
+                if train.size > train.segment_size:
+                    refused.append(sock)
+                return True
+        return usual(sock, train)
+
+    monkeypatch.setattr(UdpSocket, "send", send)
+
+    async def main() -> rudp.Stats:
+        async with pair(echo, datagram_size_limit=1472) as connection:
+            await there_and_back(connection, SIZE)
+            return connection.stats()
+
+    stats = run(main())
+    assert stats.max_datagram_size <= 1392
+    assert stats.packets_lost == 0
+    assert len(refused) == len(set(refused)) == 2, "once on either side, and probes of one packet"
+
+
 @pytest.mark.parametrize("limit", [1200, 9000])
 def test_a_limit_is_kept(limit: int) -> None:
     async def main() -> rudp.Stats:

@@ -111,3 +111,44 @@ def test_a_larger_packet_fits_the_smallest_window(controller: type[CongestionCon
     assert sender.recovery.send_allowance(sender.now) >= 2 * 10 * SIZE
     sender.recovery.set_max_datagram_size(SIZE, sender.now)
     assert congestion.congestion_window >= 2 * 10 * SIZE, "a smaller one takes nothing back"
+
+
+# -- what this machine refuses
+
+
+def test_what_was_never_sent_is_handed_back_and_told_to_nobody(sender: Sender) -> None:
+    """Packets that passed of the same train stay, and so does what was sent before."""
+    sender.send(3)
+    sender.send(10)
+    sender.send(5)
+    samples = len(sender.recorder.samples)
+    taken = sender.recovery.take_back([(6, 13), (14, 19)], sender.now)
+    assert [(train.first, train.stop) for train in taken] == [(6, 13), (14, 19)]
+    assert not sender.recovery.app_limited
+    sender.want_in_flight(6)
+    assert (sender.recorder.losses, sender.recorder.others) == ([], [])
+    sender.advance(RTT)
+    sender.ack((13, 14), (0, 6))
+    sender.want_acked((1, 6), (13, 14))
+    sender.want_in_flight(0)
+    assert len(sender.recorder.samples) == samples + 1
+    assert sender.recorder.samples[-1].lost_since_sent == 0
+
+
+def test_nothing_is_awaited_once_all_was_taken_back(sender: Sender) -> None:
+    sender.send(3)
+    sender.recovery.winding_up = True
+    sender.advance(RTT / 2)
+    sender.recovery.take_back([(1, 4)], sender.now)
+    assert sender.recovery.next_timeout() is None
+    assert not sender.recovery.winding_up, "it is to be sent again"
+    # Should the peer acknowledge one all the same, nothing comes of it.
+    sender.ack((0, 3))
+    sender.want_in_flight(0)
+    # And the path counts as idle since then.
+    assert not sender.recorder.idles
+    sender.advance(10.0)
+    sender.send()
+    assert [seconds for seconds, _ in sender.recorder.idles] == [pytest.approx(10.0)]
+    sender.ack((4, 5))
+    sender.want_acked((4, 5))

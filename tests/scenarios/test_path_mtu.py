@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from random import Random
 
 import pytest
 
@@ -12,9 +13,11 @@ from rudp.config import Config
 from rudp.path_mtu import BASE_PLPMTU, PMTU_RAISE_TIMER, SEARCH_STEP
 from rudp.sim import Delay, Loss, Mtu, Node, Rate
 from rudp.sim.node import Batch
+from rudp.testing import invariants
 from rudp.train import Train
 from tests.core_pair import Datagram, read_all
 from tests.core_pair import Pair as CorePair
+from tests.sender import Recorder
 
 RATE = 2_000_000.0
 QUEUE = 100_000
@@ -186,6 +189,44 @@ def test_what_this_machine_refuses_is_known_at_once(monkeypatch: pytest.MonkeyPa
     stats = pair.client.stats(pair.now)
     assert (stats.max_datagram_size, stats.path_mtu_state) == (1392, "SEARCH_COMPLETE")
     assert stats.packets_lost == stats.path_mtu_black_holes == 0
+
+
+@pytest.mark.parametrize("passes", [0, 1, 5])
+def test_when_this_machine_s_limit_falls_what_was_made_for_the_old_goes_at_once_in_smaller_packets(
+    monkeypatch: pytest.MonkeyPatch, passes: int
+) -> None:
+    """Eight trains are made together: of those the first that is refused is the last, and nobody waits for any."""
+    pair = CorePair(client=Config(protection="none", max_datagram_size=1472, congestion=Recorder))
+    endpoint = pair.endpoints["client"]
+    log: list[int] = []
+    usual = endpoint.datagrams_to_send
+
+    def refusing(now: float) -> Iterator[Train]:
+        for train in usual(now):
+            if train.segment_size <= 1400 or len(log) < passes:
+                log.append(train.segment_size)
+                yield train
+            else:
+                log.append(-train.segment_size)
+                endpoint.on_datagram_too_big(train, now)
+                invariants.check(pair.client)
+
+    data = Random(passes).randbytes(900_000)
+    monkeypatch.setattr(endpoint, "datagrams_to_send", refusing)
+    pair.client.send(0, data)
+    controller, began = pair.client._recovery.congestion, pair.now
+    assert isinstance(controller, Recorder)
+    pair.run(pair.delay)
+    assert [size for size in log if size < 0] == [-1472], "once is enough"
+    assert read_all(pair.server, 0) == data, "all in one flight"
+    pair.run(1.0)
+    pair.check()
+    stats = pair.client.stats(pair.now)
+    assert stats.packets_lost == stats.packets_spurious == stats.bytes_in_flight == 0
+    assert stats.path_mtu_black_holes == 1
+    assert controller.losses == []
+    assert pair.client.send_buffered == 0
+    assert max(sizes(pair, began)) == (1472 if passes else BASE_PLPMTU)
 
 
 def test_small_messages_never_probe() -> None:
