@@ -118,7 +118,9 @@ class Run:
 class _Sender:
     """Drives one flow's two ends."""
 
-    def __init__(self, network: Network, index: int, flow: Flow, bottleneck: Sequence[Node], config: Config) -> None:
+    def __init__(  # noqa: PLR0917
+        self, network: Network, index: int, flow: Flow, bottleneck: Sequence[Node], config: Config, card: float
+    ) -> None:
         self.network = network
         self.result = Result(flow)
         self._total = 0
@@ -129,9 +131,9 @@ class _Sender:
         self._there: Address = (f"10.1.{index >> 8}.{index & 255}", 2)
         self.client = Endpoint(config, random=network.random(f"client {index}"))
         server = Endpoint(config, random=network.random(f"server {index}"), accept=True)
-        self.host = network.add_host(here, self.client, on_event=self._on_client_event, merging=1.0, window=CARD)
+        self.host = network.add_host(here, self.client, on_event=self._on_client_event, merging=1.0, window=card)
         self.peer: Host = network.add_host(
-            self._there, server, on_event=self._on_server_event, merging=1.0, window=CARD
+            self._there, server, on_event=self._on_server_event, merging=1.0, window=card
         )
         delay = flow.rtt / 2
         forth = [*bottleneck, Delay(delay), *flow.forth, *([Loss(flow.loss)] if flow.loss else [])]
@@ -198,12 +200,14 @@ def run(
     bottleneck: Sequence[Node] | None = None,
     digest: bool = False,
     sample: float = SAMPLE,
+    card: float = CARD,
     at: Sequence[tuple[float, Callable[[Run], object]]] = (),
 ) -> Run:
     """Run `flows` for `seconds` over a line of `rate` bytes a second with a drop-tail queue of `queue_bytes`.
 
     `bottleneck`: nodes to take in its place, a Rate among them. `at`: what to call with the run at which times.
     `sample`: seconds between two readings of the bottleneck; windows are read every SAMPLE or, if longer, `sample`.
+    `card`: seconds for which network cards gather packets.
     """
     # Packets of one size, or C would change on the way.
     config = replace(config or Config(), path_mtu_discovery=False)
@@ -213,7 +217,7 @@ def run(
     senders = []
     for index, flow in enumerate(flows):
         own = replace(config, congestion=flow.congestion)
-        senders.append(_Sender(network, index, flow, nodes, own))
+        senders.append(_Sender(network, index, flow, nodes, own, card))
     outcome = Run([sender.result for sender in senders], [], line, seconds, 0, 0, 0.0, None)
 
     def read_line() -> None:

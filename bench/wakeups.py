@@ -3,6 +3,8 @@
     python -m bench.wakeups                 the four workloads, and their parts
     python -m bench.wakeups --json          the same for other programs
     python -m bench.wakeups --workload flow --rtt 200    the flow with another RTT, in milliseconds
+    python -m bench.wakeups --workload flow --card 5     with network cards that gather packets for 5 ms, not 1
+    python -m bench.wakeups --workload flow --datagram 9000    with larger packets
 
 Everything is in one process and in memory, so the kernel and asyncio have no share in it. Workloads:
 
@@ -31,7 +33,7 @@ from types import FrameType
 from typing import Final, NamedTuple, TypeAlias
 
 import rudp
-from bench.flows import Flow, run
+from bench.flows import CARD, Flow, run
 from rudp.config import Config
 from rudp.connection import Connection
 from rudp.endpoint import Endpoint
@@ -43,6 +45,7 @@ __all__ = ["bulk", "handshakes", "paced_flow", "requests", "split"]
 # 10 Mbit/s in bytes a second; the queue is one BDP.
 RATE: Final = 1_250_000.0
 RTT: Final = 0.05
+DATAGRAM: Final = Config().max_datagram_size
 REQUEST: Final = bytes(100)
 # What the bulk writer writes at a time.
 PIECE: Final = bytes(1 << 18)
@@ -180,10 +183,19 @@ def _talk_until(done: Callable[[], bool], client: _Side, server: _Side) -> None:
         now = _talk(client, server, now)
 
 
-def paced_flow(seconds: float = 8.0, rtt: float = RTT) -> Cost:
+def paced_flow(seconds: float = 8.0, rtt: float = RTT, card: float = CARD, datagram: int = DATAGRAM) -> Cost:
     """Packets of a bulk flow of 10 Mbit/s, both ends and the simulator together, without readings of queue and window
-    on the way."""
-    outcome = run([Flow(rtt=rtt)], rate=RATE, queue_bytes=int(RATE * rtt), seconds=seconds, seed=1, sample=seconds)
+    on the way. `card`: seconds for which network cards gather packets; `datagram`: bytes of a full one."""
+    outcome = run(
+        [Flow(rtt=rtt)],
+        rate=RATE,
+        queue_bytes=int(RATE * rtt),
+        seconds=seconds,
+        seed=1,
+        config=Config(max_datagram_size=datagram),
+        sample=seconds,
+        card=card,
+    )
     return Cost(outcome.cpu_seconds, outcome.bottleneck.received, simulated=outcome.seconds)
 
 
@@ -313,11 +325,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="runs of each workload, of which the best counts")
     parser.add_argument("--workload", choices=[*WORKLOADS], help="only this one")
     parser.add_argument("--rtt", type=float, default=RTT * 1e3, help="milliseconds, of the paced flow (default: 50)")
+    parser.add_argument("--card", type=float, default=CARD * 1e3, help="milliseconds, of the paced flow (default: 1)")
+    parser.add_argument("--datagram", type=int, default=DATAGRAM, help=f"bytes, of the same (default: {DATAGRAM})")
     parser.add_argument("--no-split", action="store_true", help="totals only")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     arguments = parser.parse_args()
     found: dict[str, dict[str, object]] = {}
-    workloads: dict[str, Callable[[], Cost]] = {**WORKLOADS, "flow": partial(paced_flow, rtt=arguments.rtt / 1e3)}
+    flow = partial(
+        paced_flow, rtt=arguments.rtt / 1e3, card=arguments.card / 1e3, datagram=arguments.datagram
+    )
+    workloads: dict[str, Callable[[], Cost]] = {**WORKLOADS, "flow": flow}
     for name, workload in workloads.items():
         if arguments.workload not in (None, name):
             continue
