@@ -173,7 +173,7 @@ class Streams:
             self._sum_of_highest += receive.highest - highest
             self._sum_of_contiguous += receive.contiguous - before
             if stream.discarding:
-                self._drop(stream, receive, growth)
+                self._drop(stream, receive, receive.highest - highest)
             elif stream.readable_armed:
                 if not receive.contiguous == receive.read_offset != receive.final_size:
                     stream.readable_armed = False
@@ -183,7 +183,7 @@ class Streams:
 
     def _drop(self, stream: Stream, receive: ReceiveBuffer, growth: int) -> None:
         """Data of a stream that nobody reads any more arrived."""
-        if growth > 0:
+        if growth:
             self._return_credit(growth)
         if receive.at_eof:
             stream.receive_done = True
