@@ -88,6 +88,10 @@ def refused(server: Parameters, config: Config, remote: Address) -> Exception | 
         return ConnectionRefused(f"{_shown(remote)} refused: {reason or 'no reason given'} (code {code})")
     if server.protection != protection.by_name(config.protection).id:
         return ConnectionRefused(f"{_shown(remote)} has another packet protection; set the same on both sides")
+    for name in server.application_protocols:
+        if name not in config.application_protocols:
+            # RFC 7301 section 3.2: what was not offered can't be chosen.
+            return ConnectionRefused(f"{_shown(remote)} speaks application protocol {name!r}, which was not offered")
     return None
 
 

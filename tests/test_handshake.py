@@ -193,6 +193,25 @@ def test_the_application_protocol_is_the_server_s_choice() -> None:
     assert pair.client.application_protocol is pair.server.application_protocol is None
 
 
+@pytest.mark.parametrize("offered", [(), ("a", "b")])
+def test_an_application_protocol_that_was_not_offered_is_no_choice(offered: tuple[str, ...]) -> None:
+    """Whoever says so is no server of this client's, or one that takes no notice."""
+
+    def choosing(data: bytes) -> bytes:
+        packet = wire.decode_opening(memoryview(data))
+        assert isinstance(packet, wire.SynAck)
+        parameters = packet.parameters._replace(application_protocols=("c",))
+        return wire.encode_opening(packet._replace(parameters=parameters))
+
+    pair = Pair(client=Config(application_protocol=offered), opened=False)
+    pair.alter(is_syn_ack, choosing)
+    pair.until(lambda: bool(pair.ends("c")))
+    (error,) = pair.ends("c")
+    assert isinstance(error, ConnectionRefusedError)
+    assert "'c', which was not offered" in str(error)
+    assert pair.client.application_protocol is None
+
+
 def with_version(data: bytes, version: int) -> bytes:
     return data[:9] + version.to_bytes(4, "big") + data[13:]
 
