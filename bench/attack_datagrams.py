@@ -24,6 +24,11 @@ FULL: Final = 1372
 MOST: Final = wire.MAX_FRAMES
 # SYNs sent before the first answer: more than come in a wake-up.
 ROUND_TRIP: Final = 32
+# Packets from one that an ACK names to the next.
+STRIDE: Final = 16
+# What an application writes at a time to send 1 Gbit/s, and datagrams of an attack from one write to the next.
+WRITES: Final = 16
+PIECE: Final = bytes(125_000_000 // 20_000 * WRITES)
 
 
 def honest_data(peer: Peer) -> Iterator[Datagram]:
@@ -92,6 +97,29 @@ def tiny_ack_ranges(peer: Peer) -> Iterator[Datagram]:
         ranges = tuple((number, number + 1) for number in numbers)
         newest = numbers[0]
         yield peer.packet(wire.Ack(newest, 0.0, ranges, None)), PEER
+
+
+def strided_ack_ranges(peer: Peer) -> Iterator[Datagram]:
+    """Every 16th packet in a range of its own, and with each ACK others: all arrive, none with its neighbour."""
+    recovery = peer.server._recovery
+    for turn in count():
+        skipped = recovery._unresolved.skipped
+        newest = recovery.next_packet_number - 1
+        first = newest - (newest - turn) % STRIDE
+        numbers = [number for number in range(first, -1, -STRIDE)[:128] if number not in skipped] or [newest]
+        yield peer.packet(wire.Ack(numbers[0], 0.0, tuple((number, number + 1) for number in numbers), None)), PEER
+
+
+def always_sending(make: Callable[[Peer], Iterator[Datagram]]) -> Callable[[Peer], Iterator[Datagram]]:
+    """The same, while the victim's application writes 1 Gbit/s."""
+
+    def run(peer: Peer) -> Iterator[Datagram]:
+        for index, datagram in enumerate(make(peer)):
+            if index % WRITES == 0 and peer.server.unsent(0) < len(PIECE):
+                peer.server.send(0, PIECE)
+            yield datagram
+
+    return run
 
 
 def slow_acks(peer: Peer) -> Iterator[Datagram]:

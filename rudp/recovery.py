@@ -2,8 +2,8 @@
 
 Knows: the order in which its parts are asked, and what the congestion controller is told. The parts: `unresolved`
 (what is outstanding), `rtt`, `loss_detection`, `loss_episode`, `persistent_congestion`, `probe_timeout`, `ecn`,
-`delivery_rate`, `pacer`. Refuses to know: contents (it hands trains back, the caller frees or queues again what they
-had) or the wire.
+`delivery_rate`, `pacer`, `shatter`. Refuses to know: contents (it hands trains back, the caller frees or queues again
+what they had) or the wire.
 
     on_train_sent            O(1)
     on_ack_received          O(new ACK ranges + pieces resolved); ranges below all unresolved are skipped
@@ -35,6 +35,7 @@ from rudp.persistent_congestion import PersistentCongestion
 from rudp.probe_timeout import PROBES, probe_delay
 from rudp.rtt import RttEstimator
 from rudp.sent_packets import SentTrain
+from rudp.shatter import Shatter
 from rudp.unresolved import Unresolved
 from rudp.wire import UNKNOWN_ACK_DELAY, Ack
 
@@ -83,6 +84,7 @@ class Recovery:
         "_persistent",
         "_random",
         "_rate",
+        "_shatter",
         "_unresolved",
         "_waiting_since",
         "app_limited",
@@ -118,6 +120,7 @@ class Recovery:
         self.largest_acknowledged = -1
         self._ecn = EcnValidation(ecn)
         self._rate = DeliveryRate(0.0)
+        self._shatter = Shatter()
         self._detection = LossDetection()
         # Of this path; made by its first loss, or mark.
         self._episode: LossEpisode | None = None
@@ -147,11 +150,14 @@ class Recovery:
             bytes_in_flight, size = sent.bytes_in_flight, train.packet_size * (train.count - 1) + train.last_size
             if not bytes_in_flight and self._idle_since is not None:
                 self._restart_if_idle(now - self._idle_since, now)
+            if self._shatter.limit is not None and bytes_in_flight * 2 < self.congestion.congestion_window:
+                # Neither path nor window holds it back: what is measured then says nothing of them.
+                self.on_app_limited(now)
             self._rate.on_sent(train, size, bytes_in_flight, now)
             self.app_limited = False
             congestion, pacer = self.congestion, self.pacer
             congestion.on_sent(size, bytes_in_flight, now)
-            pacer.set_rate(congestion.pacing_rate, congestion.max_datagram_size, now)
+            pacer.set_rate(self._pacing_rate(), congestion.max_datagram_size, now)
             pacer.on_sent(size, now)
         if train.ack_eliciting:
             if not sent.ack_eliciting_in_flight:
@@ -169,6 +175,7 @@ class Recovery:
         prior_largest = self.largest_acknowledged
         acked, spurious = self._unresolved.take(ack)
         acked_bytes = prior_in_flight - sent.bytes_in_flight
+        self._shatter.on_ack(sent.cuts, acked_bytes / self.congestion.max_datagram_size)
         largest = ack.largest_acknowledged
         raises_largest = largest > prior_largest
         if raises_largest:
@@ -267,7 +274,7 @@ class Recovery:
         congestion.max_datagram_size = max_datagram_size
         # Smaller than a packet, the window would let nothing go, and nothing in flight would ever let it grow.
         congestion.congestion_window = max(congestion.congestion_window, congestion.minimum_window)
-        self.pacer.set_rate(congestion.pacing_rate, max_datagram_size, now)
+        self.pacer.set_rate(self._pacing_rate(), max_datagram_size, now)
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` has something to do; None: never (RFC 9002 appendix A.8).
@@ -420,6 +427,7 @@ class Recovery:
         lost_bytes = 0
         if flying:
             lost_bytes = sum([train.size for train in flying])
+            self._shatter.on_lost(lost_bytes / self.congestion.max_datagram_size)
             self._ecn.on_lost(flying)
             self._rate.lost += lost_bytes
             newest = flying[-1]
@@ -472,10 +480,18 @@ class Recovery:
     def _on_resolved(self, prior_in_flight: int, now: float) -> None:
         """What was in flight has changed, and the controller's mind may have."""
         self.app_limited = False
-        self.pacer.set_rate(self.congestion.pacing_rate, self.congestion.max_datagram_size, now)
+        self.pacer.set_rate(self._pacing_rate(), self.congestion.max_datagram_size, now)
         if prior_in_flight and not self.sent_packets.bytes_in_flight:
             self._idle_since = now
             self.pacer.settle(now)
+
+    def _pacing_rate(self) -> float | None:
+        """Bytes a second: the controller's, or what a peer that shatters what it acknowledges is worth."""
+        rate, limit = self.congestion.pacing_rate, self._shatter.limit
+        if limit is None:
+            return rate
+        limit *= self.congestion.max_datagram_size
+        return limit if rate is None or limit < rate else rate
 
     def _restart_if_idle(self, idle_seconds: float, now: float) -> None:
         """A pause as long as a probe timeout: what was known of the path may not hold (RFC 9002 section 7.8)."""

@@ -157,16 +157,17 @@ class SentPackets:
     """Trains by packet number, ascending and without overlap; numbers may be skipped between them.
 
     `bytes_in_flight` sums the sizes of what counts as in flight, `ack_eliciting_in_flight` counts the packets
-    that must be acknowledged, `quiet` the entries that are neither.
+    that must be acknowledged, `quiet` the entries that are neither. `cuts`: how often a train was split so far.
     """
 
-    __slots__ = ("_trains", "ack_eliciting_in_flight", "bytes_in_flight", "quiet")
+    __slots__ = ("_trains", "ack_eliciting_in_flight", "bytes_in_flight", "cuts", "quiet")
 
     def __init__(self) -> None:
         self._trains: list[SentTrain] = _NOTHING
         self.bytes_in_flight = 0
         self.ack_eliciting_in_flight = 0
         self.quiet = 0
+        self.cuts = 0
 
     def add(self, train: SentTrain) -> None:
         """Append a train; its numbers lie above all others'."""
@@ -207,10 +208,12 @@ class SentPackets:
         kept: list[SentTrain] = []
         head = taken[0]
         if head.first < start:
+            self.cuts += 1
             taken[0] = head.split(start)
             kept.append(head)
         tail = taken[-1]
         if tail.first + tail.count > stop:
+            self.cuts += 1
             kept.append(tail.split(stop))
         trains[low:high] = kept
         self._uncount(taken)
@@ -268,6 +271,7 @@ class SentPackets:
 
     def _cut(self, train: SentTrain, number: int) -> SentTrain:
         """`split`, after which there is an entry more."""
+        self.cuts += 1
         self.quiet += not (train.ack_eliciting or train.in_flight)
         return train.split(number)
 

@@ -68,6 +68,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "congestion",
         "delivery_rate",
         "ecn",
+        "shatter",
         "send_buffer",
         "receive_buffer",
         "flow_control",

@@ -1,0 +1,65 @@
+"""How far a peer's acknowledgements shatter what is sent to it, and how fast it may be sent for that.
+
+Knows: how often trains were cut, for how many packets and ACKs. Refuses to know: windows, contents, what cuts a train.
+
+A train is one entry until an ACK takes a part of it out, and each part costs as much as a small packet. Random loss
+cuts a train every second packet at most, whatever its share; a peer that names every packet in a range of its own cuts
+behind each. All beyond what loss does is paid for in time: so many such cuts a second go at any rate, and where there
+would be more of them less is sent. Nothing is ignored and nothing is lost by that. A path that jumbles packets over
+half a round trip and more does cut more than loss; there, an ACK is about many packets, as nobody asks for more, and
+few ACKs leave the time for many cuts.
+
+    on_ack, on_lost     O(1)
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["Shatter"]
+
+# Cuts a packet by random loss of any share p: 2 p (1 - p) at most.
+BY_LOSS: Final = 0.5
+# Cuts a second beyond those, some 5 µs each; and how many more for each packet that an ACK is about: with ACKs as
+# dear as five cuts, all together stays below half of a core whatever the peer chooses.
+CUTS_PER_SECOND: Final = 5000
+CUTS_PER_PACKET_OF_AN_ACK: Final = 1500
+# Packets that are remembered, from half of it on: a few trains; and cuts beyond those by loss that chance makes of
+# so many.
+REMEMBERED: Final = 512
+BY_CHANCE: Final = 64
+
+
+class Shatter:
+    """What one peer's ACKs do. `limit`: packets a second that may be sent; None while nothing but loss is seen."""
+
+    __slots__ = ("_acks", "_cuts", "_packets", "_seen", "limit")
+
+    def __init__(self) -> None:
+        self.limit: float | None = None
+        self._acks = 0.0
+        self._cuts = 0.0
+        self._packets = 0.0
+        # Cuts so far, when last told.
+        self._seen = 0
+
+    def on_lost(self, packets: float) -> None:
+        """So many packets were declared lost."""
+        self._packets += packets
+
+    def on_ack(self, cuts: int, packets: float) -> None:
+        """An ACK came, of so many packets that were outstanding; `cuts` counts from the connection's beginning."""
+        self._acks += 1
+        self._cuts += cuts - self._seen
+        self._seen = cuts
+        self._packets += packets
+        beyond = self._cuts - BY_LOSS * self._packets
+        if beyond > BY_CHANCE:
+            rate = max(CUTS_PER_SECOND, CUTS_PER_PACKET_OF_AN_ACK * self._packets / self._acks)
+            self.limit = rate * self._packets / beyond
+        else:
+            self.limit = None
+        if self._packets > REMEMBERED:
+            self._acks /= 2
+            self._cuts /= 2
+            self._packets /= 2

@@ -1,0 +1,140 @@
+"""Laws of what a peer may be sent that shatters what it acknowledges."""
+
+from collections.abc import Callable, Iterator
+from random import Random
+
+import pytest
+
+from bench.attack_datagrams import Datagram, always_sending, honest_acks, strided_ack_ranges, talking, tiny_ack_ranges
+from bench.attacks import in_wakeups
+from bench.hostile import Peer
+from rudp.recovery import Recovery
+from rudp.sent_packets import SentPackets, SentTrain
+from rudp.shatter import BY_CHANCE, BY_LOSS, CUTS_PER_PACKET_OF_AN_ACK, CUTS_PER_SECOND, REMEMBERED, Shatter
+
+FULL = 1472
+
+
+def train(first: int, count: int) -> SentTrain:
+    return SentTrain(first, count, 0.0, FULL, FULL, stream_id=0, payload_size=1450, end_offset=count * 1450)
+
+
+def limit(cuts_a_packet: float, packets_an_ack: int, acks: int = 2000) -> float | None:
+    shatter, cuts = Shatter(), 0.0
+    for _ in range(acks):
+        cuts += cuts_a_packet * packets_an_ack
+        shatter.on_ack(int(cuts), packets_an_ack)
+    return shatter.limit
+
+
+def test_cuts_are_counted_once_for_each_part_that_is_made() -> None:
+    sent = SentPackets()
+    sent.add(train(0, 10))
+    sent.take(0, 10)
+    assert sent.cuts == 0, "a whole train is none"
+    sent.add(train(10, 10))
+    sent.take(10, 12)
+    assert sent.cuts == 1
+    sent.take(14, 16)
+    assert sent.cuts == 3
+    sent.add(train(20, 10))
+    sent.take_all(((26, 27), (23, 24), (12, 14)))
+    assert sent.cuts == 7
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.2, 0.3, 0.5, 0.7])
+@pytest.mark.parametrize("every", [8, 46, 200])
+def test_no_share_of_random_loss_slows_anybody(share: float, every: int) -> None:
+    """However often an ACK comes: of all packets sent some are acknowledged, and those before them lost."""
+    seed = Random().getrandbits(32)
+    print(f"seed {seed}")
+    random, sent, shatter = Random(seed), SentPackets(), Shatter()
+    slowed = 0
+    for number in range(0, 40_000, 40):
+        sent.add(train(number, 40))
+    for stop in range(every, 40_000, every):
+        came = [number for number in range(stop - every, stop) if random.random() >= share]
+        ranges = tuple((number, number + 1) for number in reversed(came))
+        joined: list[tuple[int, int]] = []
+        for first, end in ranges:
+            if joined and joined[-1][0] == end:
+                joined[-1] = first, joined[-1][1]
+            else:
+                joined.append((first, end))
+        acked = sent.take_all(joined)
+        shatter.on_ack(sent.cuts, sum(item.count for item in acked))
+        shatter.on_lost(sum(item.count for item in sent.take(0, stop)))
+        slowed += shatter.limit is not None
+    assert slowed == 0
+
+
+def test_a_packet_at_a_time_in_any_order_is_slowed_to_what_the_cuts_may_cost() -> None:
+    assert limit(1.0, 1) == pytest.approx(CUTS_PER_SECOND / (1 - BY_LOSS))
+    assert limit(0.75, 1) == pytest.approx(CUTS_PER_SECOND / (0.75 - BY_LOSS), rel=0.01)
+    assert limit(BY_LOSS, 1) is None
+
+
+def test_few_acks_leave_the_time_for_many_cuts() -> None:
+    """As where a path jumbles packets: an ACK is about many."""
+    assert limit(1.0, 40) == pytest.approx(40 * CUTS_PER_PACKET_OF_AN_ACK / (1 - BY_LOSS))
+    assert limit(1.0, 2) == limit(1.0, 1)
+
+
+def test_what_was_is_forgotten() -> None:
+    shatter = Shatter()
+    shatter.on_ack(2 * BY_CHANCE, BY_CHANCE)
+    assert shatter.limit is not None
+    for _ in range(8):
+        shatter.on_ack(2 * BY_CHANCE, REMEMBERED / 4)
+    assert shatter.limit is None
+    # And nothing is saved up for later, however long it was in order.
+    for _ in range(1000):
+        shatter.on_ack(2 * BY_CHANCE, REMEMBERED)
+    cuts = 2 * BY_CHANCE
+    for packets in range(1, 3 * REMEMBERED):
+        shatter.on_ack(cuts + packets, 1)
+        if shatter.limit is not None:
+            break
+    assert packets < 2 * REMEMBERED
+
+
+def test_a_few_packets_are_no_rule() -> None:
+    shatter = Shatter()
+    shatter.on_ack(BY_CHANCE, 0.0)
+    assert shatter.limit is None
+
+
+def sent_by(make: Iterator[Datagram], peer: Peer, seconds: float) -> int:
+    """Bytes that the victim sent meanwhile."""
+    before = peer.server.stats(peer.now).bytes_sent
+    in_wakeups(peer, make, round(seconds * 20_000))
+    return peer.server.stats(peer.now).bytes_sent - before
+
+
+@pytest.mark.parametrize("attack", [strided_ack_ranges, tiny_ack_ranges])
+def test_a_peer_that_shatters_what_it_acknowledges_is_sent_less(
+    attack: Callable[[Peer], Iterator[Datagram]],
+) -> None:
+    peer = talking()
+    sent_by(always_sending(attack)(peer), peer, 0.3)
+    sent = sent_by(always_sending(attack)(peer), peer, 0.3)
+    most = CUTS_PER_SECOND / (1 - BY_LOSS) * FULL
+    assert 0.1 * 0.3 * most < sent < 1.3 * 0.3 * most
+    recovery: Recovery = peer.server._recovery
+    assert recovery._shatter.limit is not None
+    assert recovery.limited_by(peer.now) == "pacer"
+    # Told in order again, it is sent as before.
+    sent_by(always_sending(honest_acks)(peer), peer, 0.3)
+    assert recovery._shatter.limit is None
+    assert sent_by(always_sending(honest_acks)(peer), peer, 0.3) > 0.9 * 0.3 * 125e6
+    assert not peer.ends
+
+
+def test_what_is_sent_less_for_that_says_nothing_of_the_path() -> None:
+    peer = talking()
+    sent_by(always_sending(strided_ack_ranges)(peer), peer, 0.6)
+    recovery = peer.server._recovery
+    most = CUTS_PER_SECOND / (1 - BY_LOSS) * FULL * recovery.rtt.smoothed_rtt
+    before = recovery.congestion.congestion_window
+    sent_by(always_sending(strided_ack_ranges)(peer), peer, 0.6)
+    assert recovery.congestion.congestion_window <= max(before, 4 * most), "a window that isn't used doesn't grow"
