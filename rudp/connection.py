@@ -222,6 +222,7 @@ class Connection:
 
     def stats(self, now: float) -> Stats:
         """The connection's figures."""
+        self._outbound.account()
         packetizer, mtu = self._outbound.packetizer, self._paths.mtu
         return gather(self.state.value, self._counters, self._recovery, self._streams, packetizer, mtu, now)
 
@@ -324,6 +325,7 @@ class Connection:
         self._now, state = now, self._life.state
         if state not in OPEN_STATES and state is not _SYN_RECEIVED:
             return
+        self._outbound.account()
         key_phase, epoch, canonical = kind
         if epoch or key_phase:
             self._counters.datagrams_corrupt += count
@@ -419,8 +421,7 @@ class Connection:
     def handle_timeout(self, now: float) -> None:
         """Act on what is due; harmless when called early."""
         self._now = now
-        if self._inbound.held_ack is not None:
-            self._settle()
+        self._settle()
         if now < self._deadlines.acts_at:
             # An ACK, the pacer or a challenge is due, which the next train sees to.
             self._ready[self.id] = self
@@ -447,7 +448,8 @@ class Connection:
         self._paths.handle_timeout(now)
 
     def _settle(self) -> None:
-        """Take an ACK that was put off, as if it came now."""
+        """Account for a train that has left, and take an ACK that was put off, as if it came now."""
+        self._outbound.account()
         if self._inbound.held_ack is not None and self._life.state in OPEN_STATES:
             self._deadlines.invalidate()
             try:

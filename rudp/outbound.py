@@ -4,6 +4,9 @@ Knows: the order in which things go out: answers and challenges for paths, then 
 data on the path in use. Refuses to know: the connection's state and its opening; how a train is filled
 (packetizer), how much may go (recovery). A call makes a train, or several of which the next calls get the others;
 costs are the packetizer's.
+
+A train is handed out first and accounted for afterwards, when it is on its way: by the next call, or by whoever needs
+the accounts before that (`account`). Nobody waits for what is noted of a packet, but for the packet its receiver does.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from rudp.packetizer import Packetizer, Packets
 from rudp.path import Path, Paths
 from rudp.received_packets import ReceivedPackets
 from rudp.recovery import Recovery
+from rudp.sent_packets import SentTrain
 from rudp.stats import Counters
 from rudp.streams import Streams
 from rudp.train import Address, Train, new_train
@@ -65,6 +69,7 @@ class Outbound:
         "_received",
         "_recovery",
         "_streams",
+        "_unaccounted",
         "bytes_answered",
         "made",
         "packetizer",
@@ -106,6 +111,8 @@ class Outbound:
         self.quiet_until = UNKNOWN
         # Trains that were made with the one before and wait to be taken.
         self.made: deque[Train] | None = None
+        # What was handed out and is yet to be accounted for: records, packets, bytes, ECN mark, path, and when.
+        self._unaccounted: tuple[list[SentTrain], int, int, int, Path, float] | None = None
 
     def has_work(self) -> bool:
         """Whether frames wait to be sent, now or in time, or an address to be answered or validated."""
@@ -116,6 +123,8 @@ class Outbound:
 
     def next_train(self, now: float) -> Train | None:
         """The next train, or None when nothing is due or nothing may go now."""
+        if self._unaccounted is not None:
+            self.account()
         if self.made:
             return self.made.popleft()
         deadline = self._received.deadline
@@ -135,15 +144,15 @@ class Outbound:
             self._finish_when_sent()
         waiting = bool(self._control.pending or self._streams.turns.ready)
         due = ack_due or self.ping or self.probes
-        train = None
         if due or waiting:
             allowance = self._recovery.send_allowance(now)
-            if due or allowance:  # or window or pacer holds it back
-                train = self._fill_train(ack_due, waiting, allowance, now)
+            # Else window or pacer holds it back.
+            if (due or allowance) and (train := self._fill_train(ack_due, waiting, allowance, now)) is not None:
+                return train
         else:
             self._note_app_limited(now)
         self._note_quiet(now)
-        return train
+        return None
 
     def _note_app_limited(self, now: float) -> None:
         recovery = self._recovery
@@ -260,12 +269,14 @@ class Outbound:
             return candidate
         return self._paths.active if remote == self._paths.active.remote else Path(remote, local)
 
-    def _send(self, packets: Packets, path: Path, now: float) -> Train:
-        """Account for a train and address it."""
-        trains, number, left, records = packets
+    def account(self) -> None:
+        """Note what was handed out last, if that is yet to be done."""
+        if self._unaccounted is None:
+            return
+        records, number, size, ecn, path, now = self._unaccounted
+        self._unaccounted = None
         eliciting = False
         recovery, counters = self._recovery, self._counters
-        ecn = recovery.ecn
         for record in records:
             record.ecn = ecn
             recovery.on_train_sent(record, now)
@@ -273,8 +284,15 @@ class Outbound:
         if eliciting:
             self._liveness.on_sent(now)
         counters.packets_sent += number
-        counters.bytes_sent += left
-        path.bytes_sent += left
+        counters.bytes_sent += size
+        path.bytes_sent += size
+        self._note_quiet(now)
+
+    def _send(self, packets: Packets, path: Path, now: float) -> Train:
+        """Address a train; it is accounted for by `account`."""
+        trains, number, left, records = packets
+        ecn = self._recovery.ecn
+        self._unaccounted = records, number, left, ecn, path, now
         if number == 1:
             return new_train((trains[0], left, left, path.local, path.remote, ecn))
         size = self.packetizer.datagram_size
@@ -291,6 +309,7 @@ class Outbound:
         """Ranges of the packets not sent of `train`, handed out last and refused for its size, and of those made with
         it: all but a shorter one at its end, which may have passed. The others are handed out no more.
         """
+        self.account()
         stop = self.packetizer.next_packet_number
         made, self.made = self.made or (), None
         after = stop - sum(-(-other.size // other.segment_size) for other in made)
@@ -300,6 +319,8 @@ class Outbound:
 
     def next_timeout(self, now: float) -> float | None:
         """When something held back by time alone can go: an ACK, a paced train, a challenge. None: nothing."""
+        if self._unaccounted is not None:
+            self.account()
         due = self._received.deadline
         release = self.quiet_until
         if release <= now and (self._control.pending or self._streams.turns.ready):

@@ -106,6 +106,8 @@ def test_an_answer_leaves_before_what_was_acknowledged_beside_its_request_is_rec
     talk.mine.send(0, bytes(100))
     trains = talk.client.datagrams_to_send(talk.now)
     train = next(trains)
+    assert outstanding(talk.mine) == before, "nor is the answer itself accounted for"
+    talk.mine.stats(talk.now)
     assert outstanding(talk.mine) == before + train.size
     assert not list(trains)
     assert outstanding(talk.mine) == train.size, "once the answer is out, only that is on its way"

@@ -283,6 +283,60 @@ class TestWindowTail:
         assert 0 < room < 1200
         assert pair.client.next_timeout() == recovery.next_timeout()
 
+
+class TestAccounts:
+    """A train is accounted for after it has been handed out: whatever comes next finds that done."""
+
+    SENT = Config(protection="none", path_mtu_discovery=False)
+
+    def handed_out(self) -> tuple[Pair, Any]:
+        """A client that has handed out a packet, whose driver has asked for nothing since."""
+        pair = Pair(client=self.SENT)
+        assert in_flight(pair) == 0
+        pair.client.send(0, bytes(100))
+        train = next(pair.endpoints["client"].datagrams_to_send(pair.now))
+        assert in_flight(pair) == 0, "the accounts come afterwards"
+        return pair, train
+
+    def test_figures_have_it(self) -> None:
+        pair, train = self.handed_out()
+        before = pair.client._counters.packets_sent
+        stats = pair.client.stats(pair.now)
+        assert stats.packets_sent == before + 1
+        assert stats.bytes_in_flight == in_flight(pair) == train.size
+        assert pair.client.stats(pair.now) == stats, "it is noted once"
+
+    def test_so_has_the_next_train(self) -> None:
+        pair, train = self.handed_out()
+        pair.client.send(0, bytes(50))
+        (other,) = pair.endpoints["client"].datagrams_to_send(pair.now)
+        assert in_flight(pair) == train.size + other.size
+
+    def test_so_has_its_acknowledgement(self) -> None:
+        pair, train = self.handed_out()
+        pair.now += 0.01
+        server, client = pair.endpoints["server"], pair.endpoints["client"]
+        server.receive(memoryview(b"".join(train.buffers)), train.size, CLIENT, SERVER, 0, pair.now)
+        pair.now += 1.0
+        server.handle_timeout(pair.now)
+        (ack,) = server.datagrams_to_send(pair.now)
+        assert in_flight(pair) == 0
+        client.receive(memoryview(b"".join(ack.buffers)), ack.size, SERVER, CLIENT, 0, pair.now)
+        assert in_flight(pair) == 0
+        assert pair.client.is_open, "it is not one of a packet that was never sent"
+        assert pair.client.send_buffered == 0
+
+    def test_so_have_its_timers(self) -> None:
+        pair, train = self.handed_out()
+        due = pair.client.next_timeout()
+        assert due is not None
+        assert due <= pair.now + pair.client._recovery.rtt.probe_timeout()
+        pair, train = self.handed_out()
+        pair.client.handle_timeout(pair.now + 1.0)
+        assert in_flight(pair) == train.size
+        assert pair.client._recovery.pto_count == 1
+
+
 class TestSeveralTrains:
     """A driver may leave off after any train, also of those that were made at once."""
 

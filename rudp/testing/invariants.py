@@ -237,6 +237,7 @@ def trains(endpoint: Endpoint, now: float) -> Iterator[Train]:
     before = [_before(connection) for connection in connections]
     for train in endpoint.datagrams_to_send(now):
         for index, connection in enumerate(connections):
+            connection._outbound.account()
             _check_sent(connection, before[index])
             before[index] = _before(connection)
         yield train
