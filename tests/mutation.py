@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
@@ -71,7 +72,7 @@ TESTS: dict[str, tuple[str, ...]] = {
 UNTOUCHED = (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom, cst.FormattedString, cst.SimpleString)
 # Here the table decides: what others have taken from it can't be exchanged, so each mutant is a new process. Slow.
 TABLES = ("state",)
-PLAIN = (int, float, str, bytes, tuple)
+PLAIN = (int, float, str, bytes, tuple, partial)
 KILLED, SURVIVED = 1, 0
 
 
