@@ -34,7 +34,7 @@ from rudp.lifecycle import Lifecycle
 from rudp.lingering import Linger
 from rudp.liveness import Liveness
 from rudp.opening import Opening
-from rudp.outbound import Outbound
+from rudp.outbound import UNKNOWN, Outbound
 from rudp.packetizer import Packetizer
 from rudp.path import Path, Paths, RandomSource
 from rudp.path_mtu import PathMtu
@@ -246,7 +246,8 @@ class Connection:
         """
         self._check_writing()
         self._streams.write(stream_id, data, fin)
-        self._wake()
+        # What is sent puts deadlines off, as `Deadlines` has it: only that there is nothing to send is known no more.
+        self._ready[self.id], self._outbound.quiet_until = self, UNKNOWN
 
     def receive(self, stream_id: int, max_bytes: int = 65536) -> bytes:
         """Up to `max_bytes` of the stream in order; b"" when nothing is there now or at its end (`at_eof` tells).
@@ -349,8 +350,7 @@ class Connection:
         self, view: memoryview, segment_size: int, canonical: bool, numbers: Sequence[tuple[int, int]], source: Source
     ) -> None:
         """A run of packets, intact and new; `numbers` are their ranges."""
-        life, now, size = self._life, self._now, len(view)
-        state = life.state
+        life, now, size, state = self._life, self._now, len(view), self._life.state
         if state in CLOSED_STATES:
             return
         newest = numbers[-1][1] > self._received.largest + 1

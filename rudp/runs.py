@@ -45,10 +45,14 @@ def read_runs(
 
     Raises DecodeError if a packet is shorter than a header.
     """
-    if len(view) > segment_size and (train := wire.read_train(view, segment_size)) is not None:
+    if len(view) <= segment_size:
+        types, ids, numbers = wire.read_headers(view, segment_size)
+        first = numbers[0]
+        return 1, types, ids, (_new_run((0, 1, ((first, first + 1),))),)
+    if (train := wire.read_train(view, segment_size)) is not None:
         kind, destination_id, first, count = train
         return count, (kind,), (destination_id,), (_new_run((0, count, ((first, first + count),))),)
-    if len(view) > segment_size and (gapped := wire.read_numbers(view, segment_size)) is not None:
+    if (gapped := wire.read_numbers(view, segment_size)) is not None:
         kind, destination_id, numbers = gapped
         if (ranges := _ranges(numbers)) is not None:
             count = len(numbers)
@@ -60,10 +64,7 @@ def read_runs(
 def split_runs(types: tuple[int, ...], ids: tuple[int, ...], numbers: tuple[int, ...]) -> list[Run]:
     """Cut the packets of a buffer into runs. What is not DATA comes one by one."""
     count = len(types)
-    first = numbers[0]
-    if count == 1:
-        return [_new_run((0, 1, ((first, first + 1),)))]
-    kind = types[0]
+    first, kind = numbers[0], types[0]
     if kind in wire.DATA_TYPES and types.count(kind) == count and ids.count(ids[0]) == count:
         if numbers[-1] - first == count - 1 and numbers == tuple(range(first, first + count)):
             return [_new_run((0, count, ((first, first + count),)))]

@@ -370,7 +370,9 @@ class Streams:
 
     def write(self, stream_id: int, data: bytes | bytearray | memoryview, fin: bool) -> None:
         """Append to a stream, and end it with `fin`. Raises StreamClosed and StreamStopped."""
-        stream = self.sendable(stream_id)
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.send is None:
+            stream = self.sendable(stream_id)
         send, window = stream.send, stream.send_window
         assert send is not None
         assert window is not None
@@ -388,10 +390,10 @@ class Streams:
         turns.unsent += send.written - before
         if fin:
             send.finish()
-        if turns.unsent <= turns.send_window.available and send.written <= window.limit:
+        if self._control.pending and turns.unsent <= turns.send_window.available and send.written <= window.limit:
             # This will go without further credit, and opens the stream at the peer.
             self._control.discard(StreamFrame, stream_id)
-        self.turns.enqueue(stream)
+        turns.enqueue(stream)
 
     def reset(self, stream_id: int, code: int) -> None:
         """Give up sending on a stream; what is unacknowledged is dropped on both sides. A second reset does nothing."""

@@ -95,7 +95,8 @@ class Turns:
         if not stream.queued and stream.has_pending:
             stream.queued = True
             stream.turn_left = QUANTUM
-            self._unblock(stream)
+            if self._stream_blocked or self._credit_blocked:
+                self._unblock(stream)
             if self.ready is None:
                 self.ready = deque()
             self.ready.append(stream)
@@ -217,7 +218,8 @@ class Turns:
         stream.queued = False
         if not self.ready:
             self.ready = None
-            self._take_up_again()
+            if self._credit_blocked:
+                self._take_up_again()
 
     def _block(self, stream: Stream, *, by_connection: bool) -> None:
         if self._credit_blocked is None or self._stream_blocked is None:

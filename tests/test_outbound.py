@@ -331,8 +331,7 @@ class TestAccounts:
         due = pair.client.next_timeout()
         assert due is not None
         assert due <= pair.now + pair.client._recovery.rtt.probe_timeout()
-        pair, train = self.handed_out()
-        pair.client.handle_timeout(pair.now + 1.0)
+        pair.client.handle_timeout(due)
         assert in_flight(pair) == train.size
         assert pair.client._recovery.pto_count == 1
 

@@ -133,10 +133,11 @@ class Stream:
             return data
         connection = self._connection
         core = connection.core
+        waits = core.waits(self.id)
         while True:
             if self._discards or self.id & 0x2:
                 self._check_receiving()
-            if not core.waits(self.id):
+            if not waits:
                 try:
                     # Of a reset the core must hear that it was told, or the stream would never count as ended.
                     data = core.receive(self.id, max_bytes)
@@ -150,6 +151,7 @@ class Stream:
             if self._reset is not None:
                 raise StreamReset(f"the peer reset stream {self.id}, code {self._reset}", code=self._reset)
             await self._readable()
+            waits = False
 
     def _check_receiving(self) -> None:
         if not self.can_receive:
