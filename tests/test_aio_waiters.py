@@ -145,6 +145,8 @@ def test_an_end_that_is_read_late_makes_room_for_another():
                 await stream.send(b"x")
                 await asyncio.sleep(0.05)
                 await stream.send_eof()
+            # To a peer that has closed no further stream is owed.
+            await asyncio.sleep(0.5)
 
     run(main(), SimulatedLoop)
 
