@@ -92,6 +92,7 @@ class ReceivedPackets:
         "_latest_told",
         "_lowest_new",
         "_patient",
+        "_pause",
         "_reordering_threshold",
         "_rtt",
         "_told",
@@ -126,8 +127,10 @@ class ReceivedPackets:
         # From which number on an ACK would tell news, and so each of the last ones did.
         self._lowest_new = 0
         self._latest_told: tuple[int, ...] = ()
-        # When a buffer last brought something to acknowledge; whether that waits though something else is sent.
+        # When something to acknowledge came last, and how long after what came before; whether it waits though
+        # something else is sent.
         self._last_buffer = NEVER_YET
+        self._pause = 0.0
         self._patient = False
         self.deadline: float | None = None
         self._ack_eliciting_threshold = 0
@@ -208,15 +211,19 @@ class ReceivedPackets:
         """
         if not self._waiting:
             return
-        pause, self._last_buffer = now - self._last_buffer, now
+        if now > self._last_buffer:
+            # What comes at one instant may have come in one buffer.
+            self._pause, self._last_buffer = now - self._last_buffer, now
+        pause = self._pause
         self._patient = False
         delay, most = self._rtt.smoothed_rtt / ACKS_PER_RTT, self.max_ack_delay
         delay = delay if delay < most else most
-        if self._gap_seen and self._last_sent + self._gap_spacing() <= now:
+        if (self._gap_seen and self._last_sent + self._gap_spacing() <= now) or (
+            len(self.ranges.starts) > MAX_UNTOLD_RANGES and self._untold_ranges() >= MAX_UNTOLD_RANGES
+        ):
             self._urgent = True
-        if len(self.ranges.starts) > MAX_UNTOLD_RANGES and self._untold_ranges() >= MAX_UNTOLD_RANGES:
-            self._urgent = True
-        usual = INITIAL_ACK_ELICITING_THRESHOLD if self._total <= INITIAL_PACKETS else ACK_ELICITING_THRESHOLD
+        few = self._total - self._waiting < INITIAL_PACKETS  # when the last ACK was sent
+        usual = INITIAL_ACK_ELICITING_THRESHOLD if few else ACK_ELICITING_THRESHOLD
         if self._urgent or self._waiting >= (self._ack_eliciting_threshold or usual):
             self.deadline = now
             return
@@ -313,7 +320,7 @@ class ReceivedPackets:
         if len(ranges) == 1 and lowest <= held.starts[0] and (not told or told.stops[-1] <= largest):
             self._raise_floor(largest)  # all there was, as nearly always
             return
-        starts, stops = map(list, zip(*ranges, strict=True))
+        starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
         while stops[-1] <= self.floor:
             del starts[-1], stops[-1]
         starts[-1] = max(starts[-1], self.floor)

@@ -356,10 +356,9 @@ class Twin:
     """A server that gets all buffers as they come, or cut at random places."""
 
     def __init__(self, seed: int, *, cutting: bool) -> None:
-        # When to acknowledge is decided at the end of a buffer; without max_ack_delay that is the same for all ends.
         # A small window grows by what is read, and by what waits beyond gaps.
         small = Random(seed).choice([{}, {"initial_receive_window": 20_000}])
-        self.endpoint = Endpoint(Config(max_ack_delay=0.0, **small), random=Random(seed), accept=True)
+        self.endpoint = Endpoint(Config(**small), random=Random(seed), accept=True)
         self.random = Random(seed)
         self.cutting = cutting
         self.reads_first = bool(seed & 1)

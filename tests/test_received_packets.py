@@ -161,6 +161,7 @@ def test_small_packets_wait_no_longer_than_max_ack_delay() -> None:
     receiver = Receiver(rtt=0.0002, max_ack_delay=PATIENCE / 2)
     receiver.receive(0, 200)
     receiver.ack()
+    receiver.now += PATIENCE * 0.1
     receiver.receive(200, 201, size=100)
     receiver.want_due_in(PATIENCE / 2)
 
@@ -683,7 +684,41 @@ def test_the_first_hundred_packets_are_acknowledged_in_twos(receiver: Receiver) 
     another.receive(0, 99)
     another.ack()
     another.receive(99, 101)
+    another.want_due()
+    another.ack()
+    another.receive(101, 103)
     another.want_due_in(RTT / 4)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_how_what_comes_at_one_instant_is_split_into_buffers_makes_no_difference(seed: int) -> None:
+    """A path may merge packets or not: when the ACK is due, what it says and whether it rides along is the same."""
+    random = Random(seed)
+    rtt = random.choice([0.0002, RTT])
+    whole, split = Receiver(rtt), Receiver(rtt)
+    number = since_ack = 0
+    for _ in range(60):
+        count = random.randrange(1, random.choice([2, 40]))
+        number += count
+        arrived = [n for n in range(number - count, number) if random.random() < 0.98] or [number]
+        number += 1
+        each = random.choice([50, 1_200])
+        for receiver, parts in ((whole, [arrived]), (split, [[n] for n in arrived])):
+            come = since_ack
+            for part in parts:
+                come += len(part) * each
+                for n in part:
+                    receiver.received.on_received(n, n + 1, receiver.now, True, 0)
+                receiver.received.end_of_buffer(receiver.now, come)
+        since_ack += len(arrived) * each
+        assert whole.received.deadline == split.received.deadline
+        assert whole.received.ack_wanted == split.received.ack_wanted
+        if whole.is_due() or random.random() < 0.2:
+            assert whole.ack() == split.ack()
+            since_ack = 0
+        pause = random.choice([PATIENCE / 8, PATIENCE, 0.05])
+        for receiver in (whole, split):
+            receiver.now += pause
 
 
 def test_a_first_packet_that_is_not_the_first_sent_is_told_at_once(receiver: Receiver) -> None:
