@@ -8,6 +8,7 @@ import pytest
 
 from rudp import wire
 from rudp.config import Config
+from rudp.outbound import ack_threshold
 from tests.core_pair import CLIENT, SERVER, Datagram, Pair, read_all
 
 PAYLOAD = 1200 - wire.CANONICAL_HEADER_SIZE
@@ -57,6 +58,26 @@ class TestAcknowledging:
         assert asked[-1].ack_eliciting_threshold > 10
         packets = sum(datagram.sender == "client" for datagram in pair.log)
         assert len(pair.sent("server", wire.Ack)) < packets / 20
+
+    @pytest.mark.parametrize(
+        ("packets", "rtt", "threshold"),
+        [
+            (0, 0.01, 2),
+            (160, 0.2, 20),
+            (255, 0.2, 31),
+            (256, 0.2, 32),
+            (1000, 0.2, 32),
+            (17_000, 0.0, 17_000 // 8),
+            (17_000, 0.024, 17_000 // 8),
+            (17_000, 0.050, 17_000 // 16),
+            (17_000, 0.2, 17_000 // 32),
+            (17_000, 5.0, 17_000 // 32),
+            (1 << 2000, 0.2, (1 << 32) - 1),
+        ],
+    )
+    def test_long_paths_are_told_of_three_milliseconds_at_once(self, packets: int, rtt: float, threshold: int) -> None:
+        """An eighth of the window, less where that lasts longer, though not few packets nor for more than 32 ACKs."""
+        assert ack_threshold(packets, rtt) == threshold
 
     def test_acknowledgements_do_not_ride_on_what_cannot_leave(self) -> None:
         """A writer that waits for its window doesn't answer every packet that comes with an ACK of its own."""
