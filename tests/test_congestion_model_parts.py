@@ -229,12 +229,12 @@ def test_a_queue_that_overflows_is_to_be_three_fifths_full_at_most() -> None:
     assert law.target(1_000.0, 0.05) == usual
 
 
-def drain(competition: Competition, left: float) -> None:
+def drain(competition: Competition, left: float, window: float = 100.0) -> None:
     competition.queue_falls(0.03)
-    competition.drained(left, 0.03, 100.0, base=0.05, now=0.0)
+    competition.drained(left, 0.03, window, base=0.05, now=0.0)
 
 
-def test_two_drains_that_leave_a_queue_begin_a_competition_and_three_that_do_not_end_it() -> None:
+def test_two_drains_that_leave_a_queue_begin_a_competition_and_four_that_do_not_end_it() -> None:
     competition = Competition()
     drain(competition, 0.0)
     drain(competition, 0.02)
@@ -243,11 +243,26 @@ def test_two_drains_that_leave_a_queue_begin_a_competition_and_three_that_do_not
     drain(competition, 0.02)
     assert competition.is_on
     assert competition.loss_window.window == pytest.approx(100.0)
-    for _ in range(2):
+    for _ in range(3):
         drain(competition, 0.0)
     assert competition.is_on
     drain(competition, 0.0)
     assert not competition.is_on
+
+
+@pytest.mark.parametrize(("calm", "again"), [(0, True), (4, True), (5, False)])
+def test_a_competition_that_ended_by_mistake_begins_again_by_one_drain_where_it_ended(calm: int, again: bool) -> None:
+    competition = Competition()
+    for left in (0.02, 0.02, 0.0, 0.0, 0.0):
+        drain(competition, left)
+    drain(competition, 0.0, 150.0)
+    assert not competition.is_on
+    for _ in range(calm):
+        drain(competition, 0.0, 20.0)
+    drain(competition, 0.02, 20.0)
+    assert competition.is_on == again
+    if again:
+        assert competition.loss_window.window == 150.0
 
 
 def test_one_drain_that_leaves_a_queue_is_none() -> None:

@@ -8,8 +8,9 @@ a flow that only losses stop leaves its queue standing. Refuses to know: the del
     entered        O(1)    note the window that start-up came to
 
 Judged is the shortest queue since the drain before. Two drains in a row with a queue that never got short make the path
-contested: the window is then CUBIC's (`loss_window`), beginning from the one before the doubts. Three with nearly none
-end that.
+contested: the window is then CUBIC's (`loss_window`), beginning from the one before the doubts. Four with nearly none
+end that. Three may be chance: who has half of what is in flight takes most of the queue away by draining his own part,
+and all of it soon after others' cuts. For some drains more, one with a queue begins it again, where it ended.
 
 Source: Copa (Arun and Balakrishnan, NSDI 2018, section 2.2): compete while the queue doesn't get nearly empty. Own: to
 ask by drains of our own.
@@ -22,7 +23,9 @@ from typing import Final
 from rudp.congestion.loss_window import LossWindow
 
 CONTESTED_DRAINS: Final = 2
-UNCONTESTED_DRAINS: Final = 3
+UNCONTESTED_DRAINS: Final = 4
+WARY_DRAINS: Final = 4
+"""Drains after the end of a competition by which it may have been a mistake to end it."""
 CONTESTED_SHARE: Final = 0.25
 """Share of the queue whose staying through a drain makes it somebody else's."""
 CONTESTED_LEAST: Final = 0.05
@@ -43,14 +46,14 @@ DIP_GRAIN: Final = 0.0015
 class Competition:
     """Times in seconds, windows in packets, rates in packets a second."""
 
-    __slots__ = ("_doubts", "_fair", "_highest", "_queue", "is_on", "loss_window")
+    __slots__ = ("_doubts", "_fair", "_highest", "_queue", "_wary", "is_on", "loss_window")
 
     is_on: bool
 
     def __init__(self) -> None:
         self.loss_window = LossWindow()
         self.is_on = False
-        self._doubts = 0
+        self._doubts = self._wary = 0
         self._fair = 0.0
         self._queue = self._highest = 0.0
 
@@ -83,6 +86,8 @@ class Competition:
             if self._doubts >= UNCONTESTED_DRAINS:
                 self.is_on = False
                 self._doubts = CONTESTED_DRAINS - 1  # who comes back is known at once
+                self._wary = WARY_DRAINS
+                self._fair = max(self._fair, window)
             self._highest *= 0.9
         elif left > max(CONTESTED_SHARE * before, CONTESTED_LEAST * base):
             self._doubts += 1
@@ -92,6 +97,8 @@ class Competition:
                 # Most of what the delay law has yielded meanwhile is asked back.
                 window = max(window, self._fair * ASKED_BACK)
                 self.loss_window.start(window, window, now)
+        elif self._wary:
+            self._wary -= 1
         elif self._doubts:
             self._doubts -= 1
         else:

@@ -457,20 +457,20 @@ class Model(CongestionController):
 
     def _end_drain(self, sample: AckSample) -> None:
         competition, base, packet = self._competition, self._base, self.max_datagram_size
-        competed = competition.is_on
+        competed, before = competition.is_on, base.value
         window, left = self._window / packet, self._drain_min - base.value
         competition.drained(left, self._drain_queue, window, base=base.value, now=sample.now)
         if competition.is_on and not competed:
             self.ceiling = INFINITY
             self._window = competition.loss_window.window * packet
-        before = base.value
+        elif competed > competition.is_on:
+            self._window = min(self._window, self._full_window())  # the queue was ours
         base.drained(self._drain_min, sample.now, in_doubt=competition.in_doubt)
         if self._drains == 1 or competed > competition.is_on or base.value > before + GRAIN:
             self._law.start()  # what was queue was none, or somebody else's
         else:
             self._law.drained()
-        self._pace_rtt = self._drain_min
-        self._drain_min = INFINITY
+        self._pace_rtt, self._drain_min = self._drain_min, INFINITY
         self._drained = True
         self._enter_steady(sample)
 
