@@ -73,7 +73,7 @@ def test_lost_probes_cut_no_window_and_count_as_no_loss(congestion: str) -> None
     """A line too fast and a queue too long for any other loss."""
     config = Config(congestion=congestion)
     hole = Mtu(1400)
-    pair = Pair(1, forth=[hole, Delay(ONE_WAY)], back=[Delay(ONE_WAY)], size=20_000_000, config=config)
+    pair = Pair(1, forth=[hole, Delay(ONE_WAY)], back=[Delay(ONE_WAY)], size=40_000_000, config=config)
     stats = pair.run().stats
     assert stats is not None
     assert stats.path_mtu_probes_lost == hole.dropped > 3
