@@ -158,11 +158,17 @@ class Admission:
             self._hosts.charge(remote[0], now)
 
     def admit(self, packet: Syn, connection_id: int, path: Path, now: float) -> HalfOpen:
-        """What is kept of a client until it is heard of again: its SYN was admitted, and we call it `connection_id`."""
+        """What is kept of a client until it is heard of again: its SYN was admitted, and we call it `connection_id`.
+
+        Of what it stated, what the connection is made with: not what may have any size.
+        """
         config = self._config
         protocol = chosen_protocol(config, packet.parameters.application_protocols)
         names = (protocol,) if protocol else ()
         parameters = local_parameters(config, self._secrets.reset_token(connection_id), names)
+        stated = packet.parameters
+        if stated.application_protocols or stated.unknown or packet.cookie:
+            packet = packet._replace(parameters=stated._replace(application_protocols=(), unknown=()), cookie=b"")
         return HalfOpen(connection_id, packet, protocol, ServerHandshake(packet, connection_id, parameters, now), path)
 
 

@@ -160,7 +160,7 @@ class Endpoint:
 
     def refuse_half_open(self, code: int = 0, reason: str = "") -> None:
         """Have no connection with clients that were answered and not heard of yet, and tell them so."""
-        while (client := self._half_open.any()) is not None:
+        for client in list(self._half_open):
             connection = self._establish(client, client.handshake.started)
             connection.abort(code, reason)
             self._collect(connection)

@@ -17,6 +17,7 @@ Each client has one entry in the heap. When it comes to the top the client is as
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from heapq import heappop, heappush
 
 from rudp import wire
@@ -30,7 +31,10 @@ __all__ = ["HalfOpen", "HalfOpens"]
 
 
 class HalfOpen:
-    """One client in SYN-RECEIVED. `protocol` is the application protocol chosen for it, `id` the server's id."""
+    """One client in SYN-RECEIVED. `protocol` is the application protocol chosen for it, `id` the server's id.
+
+    `syn` is kept, so who makes this one leaves out of it what isn't needed any more.
+    """
 
     __slots__ = ("handshake", "id", "path", "protocol", "syn")
 
@@ -107,9 +111,9 @@ class HalfOpens:
         while timers and timers[0][1] not in clients:
             heappop(timers)
 
-    def any(self) -> HalfOpen | None:
-        """One of them, the oldest."""
-        return next(iter(self._clients.values()), None)
+    def __iter__(self) -> Iterator[HalfOpen]:
+        """All of them, oldest first."""
+        return iter(self._clients.values())
 
     def next_timeout(self) -> float | None:
         """When `due` has something to say; None: never."""

@@ -134,14 +134,31 @@ def test_a_damaged_first_packet_makes_no_connection_and_the_next_one_does() -> N
     assert (stats.half_open, stats.connections) == (0, 1)
 
 
-def test_a_client_half_open_holds_a_fraction_of_what_a_connection_does() -> None:
-    """2,000 bytes, what makes it known by address and id included; nothing in it is a connection's."""
+LONG_NAMES = tuple(f"{number:024}" for number in range(32))
+UNKNOWN = tuple((40_000 + number, bytes(16)) for number in range(32))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "cookie"),
+    [
+        (GENEROUS, b""),
+        (GENEROUS._replace(application_protocols=LONG_NAMES), b""),
+        (GENEROUS._replace(unknown=UNKNOWN), b""),
+        (GENEROUS, bytes(200)),
+    ],
+    ids=["plain", "names", "unknown", "cookie"],
+)
+def test_a_client_half_open_holds_a_fraction_of_what_a_connection_does(
+    parameters: wire.Parameters, cookie: bytes
+) -> None:
+    """2,000 bytes, what makes it known by address and id included, whatever it states; nothing is a connection's."""
     peer = Peer(opened=False)
     count = 500
+    syns = [forged_syn(number, 0, parameters, cookie=cookie) for number in range(count)]
     tracemalloc.start()
     try:
         for number in range(count):
-            peer.arrive(forged_syn(number), spoofed(number))
+            peer.arrive(syns[number], spoofed(number))
             assert len(peer.answers()) == 1
         gc.collect()
         held, _ = tracemalloc.get_traced_memory()
