@@ -110,6 +110,22 @@ def strided_ack_ranges(peer: Peer) -> Iterator[Datagram]:
         yield peer.packet(wire.Ack(numbers[0], 0.0, tuple((number, number + 1) for number in numbers), None)), PEER
 
 
+def late_ack_ranges(peer: Peer) -> Iterator[Datagram]:
+    """The newest packet alone, so that all before it is declared lost; then every second of those, and the others."""
+    unresolved = peer.server._recovery._unresolved
+    while True:
+        newest = unresolved.next_packet_number - 1
+        newest -= newest in unresolved.skipped
+        for late in (range(0), range(0, 254, 2), range(1, 254, 2)):
+            lost = [number for train in unresolved.remembered for number in range(train.first, train.stop)]
+            told = [number for place, number in enumerate(reversed(lost)) if place in late and number < newest - 1]
+            ranges = [(newest, newest + 1)]
+            for number in told:
+                if number + 1 < ranges[-1][0]:
+                    ranges.append((number, number + 1))
+            yield peer.packet(wire.Ack(newest, 0.0, tuple(ranges), None)), PEER
+
+
 def always_sending(make: Callable[[Peer], Iterator[Datagram]]) -> Callable[[Peer], Iterator[Datagram]]:
     """The same, while the victim's application writes 1 Gbit/s."""
 

@@ -35,7 +35,7 @@ from rudp.persistent_congestion import PersistentCongestion
 from rudp.probe_timeout import PROBES, probe_delay
 from rudp.rtt import RttEstimator
 from rudp.sent_packets import SentTrain
-from rudp.shatter import Shatter
+from rudp.shatter import LATE_CUTS, Shatter
 from rudp.unresolved import Unresolved
 from rudp.wire import UNKNOWN_ACK_DELAY, Ack
 
@@ -171,11 +171,12 @@ class Recovery:
         Raises ProtocolError when it acknowledges a packet number that was never sent.
         """
         sent = self.sent_packets
-        prior_in_flight = sent.bytes_in_flight
+        prior_in_flight, prior_awaited = sent.bytes_in_flight, sent.ack_eliciting_in_flight
         prior_largest = self.largest_acknowledged
         acked, spurious = self._unresolved.take(ack)
         acked_bytes = prior_in_flight - sent.bytes_in_flight
-        self._shatter.on_ack(sent.cuts, acked_bytes / self.congestion.max_datagram_size)
+        cuts = sent.cuts + self._unresolved.remembered.cuts * LATE_CUTS
+        self._shatter.on_ack(cuts, prior_awaited - sent.ack_eliciting_in_flight)
         largest = ack.largest_acknowledged
         raises_largest = largest > prior_largest
         if raises_largest:
@@ -424,10 +425,10 @@ class Recovery:
         persistent = self._persistent.on_lost(lost, self._unresolved.skipped, self.rtt)
         # RFC 9000 section 14.4: the loss of a probe of the path MTU says nothing of congestion.
         flying = [train for train in lost if train.in_flight and not train.mtu_probe]
+        self._shatter.on_lost(sum([train.count for train in lost]))
         lost_bytes = 0
         if flying:
             lost_bytes = sum([train.size for train in flying])
-            self._shatter.on_lost(lost_bytes / self.congestion.max_datagram_size)
             self._ecn.on_lost(flying)
             self._rate.lost += lost_bytes
             newest = flying[-1]

@@ -4,10 +4,11 @@ Knows: how often trains were cut, for how many packets and ACKs. Refuses to know
 
 A train is one entry until an ACK takes a part of it out, and each part costs as much as a small packet. Random loss
 cuts a train every second packet at most, whatever its share; a peer that names every packet in a range of its own cuts
-behind each. All beyond what loss does is paid for in time: so many such cuts a second go at any rate, and where there
-would be more of them less is sent. Nothing is ignored and nothing is lost by that. A path that jumbles packets over
-half a round trip and more does cut more than loss; there, an ACK is about many packets, as nobody asks for more, and
-few ACKs leave the time for many cuts.
+behind each. A packet that is said to have come after all, once it was declared lost, is cut out of what is remembered
+of that, and was sent again in vain. All beyond what loss does is paid for in time: so many such cuts a second go at any
+rate, and where there would be more of them less is sent. Nothing is ignored and nothing is lost by that. A path that
+jumbles packets over half a round trip and more does cut more than loss; there, an ACK is about many packets, as nobody
+asks for more, and few ACKs leave the time for many cuts.
 
     on_ack, on_lost     O(1)
 """
@@ -24,6 +25,8 @@ BY_LOSS: Final = 0.5
 # dear as five cuts, all together stays below half of a core whatever the peer chooses.
 CUTS_PER_SECOND: Final = 5000
 CUTS_PER_PACKET_OF_AN_ACK: Final = 1500
+# Cuts for which one counts of what had been declared lost: it was taken out, queued, sent again and found there, too.
+LATE_CUTS: Final = 3
 # Packets that are remembered, from half of it on: a few trains; and cuts beyond those by loss that chance makes of
 # so many.
 REMEMBERED: Final = 512
@@ -43,12 +46,15 @@ class Shatter:
         # Cuts so far, when last told.
         self._seen = 0
 
-    def on_lost(self, packets: float) -> None:
-        """So many packets were declared lost."""
+    def on_lost(self, packets: int) -> None:
+        """So many packets were declared lost, on whatever path they were sent."""
         self._packets += packets
 
-    def on_ack(self, cuts: int, packets: float) -> None:
-        """An ACK came, of so many packets that were outstanding; `cuts` counts from the connection's beginning."""
+    def on_ack(self, cuts: int, packets: int) -> None:
+        """An ACK came, of so many packets that were outstanding; `cuts` counts from the connection's beginning.
+
+        What is cut of what is outstanding is acknowledged or lost by it, so that there is never a cut without a packet.
+        """
         self._acks += 1
         self._cuts += cuts - self._seen
         self._seen = cuts

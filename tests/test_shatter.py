@@ -5,12 +5,21 @@ from random import Random
 
 import pytest
 
-from bench.attack_datagrams import Datagram, always_sending, honest_acks, strided_ack_ranges, talking, tiny_ack_ranges
+from bench.attack_datagrams import (
+    Datagram,
+    always_sending,
+    honest_acks,
+    late_ack_ranges,
+    strided_ack_ranges,
+    talking,
+    tiny_ack_ranges,
+)
 from bench.attacks import in_wakeups
 from bench.hostile import Peer
 from rudp.recovery import Recovery
 from rudp.sent_packets import SentPackets, SentTrain
 from rudp.shatter import BY_CHANCE, BY_LOSS, CUTS_PER_PACKET_OF_AN_ACK, CUTS_PER_SECOND, REMEMBERED, Shatter
+from tests.sender import Sender
 
 FULL = 1472
 
@@ -85,7 +94,7 @@ def test_what_was_is_forgotten() -> None:
     shatter.on_ack(2 * BY_CHANCE, BY_CHANCE)
     assert shatter.limit is not None
     for _ in range(8):
-        shatter.on_ack(2 * BY_CHANCE, REMEMBERED / 4)
+        shatter.on_ack(2 * BY_CHANCE, REMEMBERED // 4)
     assert shatter.limit is None
     # And nothing is saved up for later, however long it was in order.
     for _ in range(1000):
@@ -98,9 +107,21 @@ def test_what_was_is_forgotten() -> None:
     assert packets < 2 * REMEMBERED
 
 
+def test_what_was_sent_on_an_earlier_path_counts_among_the_packets() -> None:
+    """They are in flight no more, and cut all the same: of 8,000 with a tenth lost the cuts alone would be counted."""
+    sender = Sender()
+    for _ in range(200):
+        sender.send(40)
+    sender.recovery.on_path_changed(sender.now, reset=True)
+    for first in range(0, 8_000, 40):
+        sender.ack(*((start, start + 9) for start in range(first + 30, first - 10, -10)))
+        sender.events.clear()
+        assert sender.recovery._shatter.limit is None
+
+
 def test_a_few_packets_are_no_rule() -> None:
     shatter = Shatter()
-    shatter.on_ack(BY_CHANCE, 0.0)
+    shatter.on_ack(BY_CHANCE, 0)
     assert shatter.limit is None
 
 
@@ -127,6 +148,21 @@ def test_a_peer_that_shatters_what_it_acknowledges_is_sent_less(
     sent_by(always_sending(honest_acks)(peer), peer, 0.3)
     assert recovery._shatter.limit is None
     assert sent_by(always_sending(honest_acks)(peer), peer, 0.3) > 0.9 * 0.3 * 125e6
+    assert not peer.ends
+
+
+def test_so_is_one_that_names_alone_what_it_let_be_declared_lost() -> None:
+    """Each of them was sent again in vain: 86 MB/s and three quarters of a core before that counted."""
+    peer = talking()
+    sent_by(always_sending(late_ack_ranges)(peer), peer, 0.3)
+    before = peer.server.stats(peer.now).packets_spurious
+    sent = sent_by(always_sending(late_ack_ranges)(peer), peer, 0.3)
+    most = CUTS_PER_SECOND / (1 - BY_LOSS) * FULL
+    assert 0.1 * 0.3 * most < sent < 0.3 * most
+    assert peer.server.stats(peer.now).packets_spurious > before
+    assert peer.server._recovery._shatter.limit is not None
+    sent_by(always_sending(honest_acks)(peer), peer, 0.3)
+    assert peer.server._recovery._shatter.limit is None
     assert not peer.ends
 
 
