@@ -50,6 +50,7 @@ RECOVERY = (
     "loss_episode",
     "delivery_rate",
     "ecn",
+    "shatter",
 )
 TESTS: dict[str, tuple[str, ...]] = {
     "packet_number": ("packet_number",),
@@ -67,6 +68,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "persistent_congestion": ("persistent_congestion",),
     "unresolved": ("unresolved", *RECOVERY),
     "recovery": RECOVERY,
+    "shatter": ("shatter",),
+    "host_limit": ("host_limit",),
 }
 # No law is about these: text, types, and what is decided when a module is imported.
 UNTOUCHED = (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom, cst.FormattedString, cst.SimpleString)

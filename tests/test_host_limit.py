@@ -38,6 +38,16 @@ def test_others_are_not_held_back() -> None:
     assert limit.allows("10.0.0.2", 0.0)
 
 
+def test_it_may_take_one_more_at_the_instant_when_the_last_is_paid_for() -> None:
+    limit = HostLimit(4, KEY)
+    for _ in range(4):
+        limit.charge("10.0.0.2", 0.0)
+    for _ in range(2):
+        limit.charge("10.0.0.1", 0.0)
+    assert limit.allows("10.0.0.1", 0.0)
+    assert not limit.allows("10.0.0.2", 0.0)
+
+
 def test_what_is_taken_beyond_it_is_paid_for_later() -> None:
     limit = HostLimit(100, KEY)
     for _ in range(150):
@@ -92,6 +102,8 @@ def test_of_ipv6_a_host_is_64_bits(one: int, other: int, equal: int) -> None:
         ("1:2:3:4:5:6:7:8", "1:2:3:4"),
         ("1::", "1:0:0:0"),
         ("1:2:3:4:5::", "1:2:3:4"),
+        ("1::5:6:7:8:9", "1:0:0:5"),
+        ("64:ff9b::10.1.2.3", "64:ff9b:0:0"),
         ("client", "client"),
     ],
 )

@@ -98,6 +98,22 @@ def test_taking_many_ranges_cuts_each_train_where_they_end() -> None:
     assert numbers(sent.take_all([(60, 70), (8, 25)])) == [(8, 10), (10, 20), (20, 25)]
 
 
+def test_cuts_are_counted_one_for_each_part_that_is_made() -> None:
+    sent = SentPackets()
+    assert sent.cuts == 0
+    sent.add(stream_train(0, 10))
+    sent.take(0, 10)
+    assert sent.cuts == 0, "a whole train is none"
+    sent.add(stream_train(10, 10))
+    sent.take(10, 12)
+    assert sent.cuts == 1
+    sent.take(14, 16)
+    assert sent.cuts == 3
+    sent.add(stream_train(20, 10))
+    sent.take_all(((26, 27), (23, 24), (12, 14)))
+    assert sent.cuts == 7
+
+
 def test_taking_from_a_gap_finds_nothing() -> None:
     sent = SentPackets()
     sent.add(stream_train(0, 2))

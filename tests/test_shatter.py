@@ -36,21 +36,6 @@ def limit(cuts_a_packet: float, packets_an_ack: int, acks: int = 2000) -> float 
     return shatter.limit
 
 
-def test_cuts_are_counted_once_for_each_part_that_is_made() -> None:
-    sent = SentPackets()
-    sent.add(train(0, 10))
-    sent.take(0, 10)
-    assert sent.cuts == 0, "a whole train is none"
-    sent.add(train(10, 10))
-    sent.take(10, 12)
-    assert sent.cuts == 1
-    sent.take(14, 16)
-    assert sent.cuts == 3
-    sent.add(train(20, 10))
-    sent.take_all(((26, 27), (23, 24), (12, 14)))
-    assert sent.cuts == 7
-
-
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.2, 0.3, 0.5, 0.7])
 @pytest.mark.parametrize("every", [8, 46, 200])
 def test_no_share_of_random_loss_slows_anybody(share: float, every: int) -> None:
@@ -81,6 +66,12 @@ def test_a_packet_at_a_time_in_any_order_is_slowed_to_what_the_cuts_may_cost() -
     assert limit(1.0, 1) == pytest.approx(CUTS_PER_SECOND / (1 - BY_LOSS))
     assert limit(0.75, 1) == pytest.approx(CUTS_PER_SECOND / (0.75 - BY_LOSS), rel=0.01)
     assert limit(BY_LOSS, 1) is None
+
+
+def test_the_limit_is_of_what_came_from_the_first_ack_on() -> None:
+    shatter = Shatter()
+    shatter.on_ack(200, 100)
+    assert shatter.limit == CUTS_PER_PACKET_OF_AN_ACK * 100 * 100 / (200 - BY_LOSS * 100)
 
 
 def test_few_acks_leave_the_time_for_many_cuts() -> None:
