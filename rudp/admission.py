@@ -125,7 +125,8 @@ class Admission:
     ) -> Admitted | bytes | None:
         """The SYN to open a connection for, or the datagram to answer with; None: nothing.
 
-        While there are many half-open connections a SYN costs a hash and no more until its sender has a cookie.
+        While there are many half-open connections a SYN costs a hash and no more until its sender has a cookie. Many
+        are `max_half_open`, and half of those that may still be had: the others are for who proves an address.
         Raises DecodeError for malformed parameters.
         """
         config = self._config
@@ -133,7 +134,9 @@ class Admission:
             self.limited += 1
             return None
         proven = bool(unread.cookie) and self._secrets.accepts(unread, remote, now)
-        crowded = half_open >= config.max_half_open
+        free = config.max_connections - (connections - half_open)
+        # Of a server that holds all it may, it is told at once.
+        crowded = half_open >= config.max_half_open or (free > 0 and config.retry == "auto" and half_open >= free // 2)
         if not proven and (config.retry == "always" or crowded):
             if config.retry == "never":
                 return None

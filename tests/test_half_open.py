@@ -192,8 +192,38 @@ def test_what_went_to_an_address_before_counts_until_it_is_proven() -> None:
 
 
 def test_as_many_as_connections_may_be_are_held_those_half_open_included() -> None:
-    peer = Peer(Config(max_connections=3), opened=False)
+    peer = Peer(Config(max_connections=3, retry="never"), opened=False)
     for number in range(5):
         peer.syn(number, remote=spoofed(number))
     stats = peer.endpoint.stats()
     assert (stats.connections, stats.half_open, stats.refused) == (3, 3, 2)
+
+
+def test_syns_from_addresses_that_nobody_proved_leave_room_for_those_who_do() -> None:
+    """However few connections there may be: nobody is kept out by who sends a few SYNs from anywhere."""
+    for most in (1, 2, 8, 100):
+        peer = Peer(Config(max_connections=most), opened=False)
+        for number in range(2 * most):
+            peer.syn(number, remote=spoofed(number))
+        stats = peer.endpoint.stats()
+        assert (stats.half_open, stats.refused) == (most // 2, 0)
+        for number in range(most - most // 2):
+            answer = wire.decode_opening(memoryview(peer.syn(number)[0]))
+            assert isinstance(answer, wire.Retry)
+            answer = wire.decode_opening(memoryview(peer.syn(number, cookie=answer.cookie)[0]))
+            assert isinstance(answer, wire.SynAck)
+            assert answer.parameters.refused is None
+            peer.server_id, peer.number = answer.source_id, 0
+            peer.send(wire.Ping())
+        assert len(peer.endpoint.connections) == most - most // 2
+
+
+@pytest.mark.parametrize("retry", ["auto", "never"])
+def test_who_comes_when_all_connections_are_there_is_told_so_at_once(retry: str) -> None:
+    peer = Peer(Config(max_connections=2, retry=retry))
+    assert peer.endpoint.stats().connections == 1
+    peer.endpoint.connect(spoofed(1), peer.now)
+    peer.answers()
+    answer = wire.decode_opening(memoryview(peer.syn(6)[0]))
+    assert isinstance(answer, wire.SynAck)
+    assert answer.parameters.refused is not None
