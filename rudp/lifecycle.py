@@ -31,7 +31,8 @@ from rudp.streams import Streams
 
 __all__ = ["Lifecycle"]
 
-# Beside an ACK it tells a peer that all it sent has arrived and all it should get was acknowledged.
+# Tells a peer in LAST-ACK or CLOSING that all it sent has arrived and all it should get was acknowledged. No ACK beside
+# it: a late packet is answered by three times its size at most, and an ACK of many ranges is more.
 _ALL_DONE: Final = wire.encode_frame(wire.Close(ErrorCode.NO_ERROR, "", application=False))
 _FIN_UNACKNOWLEDGED: Final = (State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK)
 
@@ -141,18 +142,16 @@ class Lifecycle:
             self.state = transition(self.state, Input.FIN_ACKNOWLEDGED)
             if self.state is State.CLOSED:
                 # The acknowledgement of the peer's FIN may have been lost: it may be CLOSING still, and ask again.
-                ack = wire.encode_frame(self._received.build_ack(now))
-                self._linger(self._packetizer.sealed(ack + _ALL_DONE))
+                self._linger(self._packetizer.sealed(_ALL_DONE))
                 self._terminate(None)
         if self.state is State.TIME_WAIT:
             self._enter_time_wait(now)
 
     def _enter_time_wait(self, now: float) -> None:
         """Acknowledge the peer's FIN; a repetition is answered by a datagram that says that all had arrived."""
-        ack = wire.encode_frame(self._received.build_ack(now))
         if self._received.ack_pending:
-            self.last_words = self._packetizer.sealed(ack)
-        self._linger(self._packetizer.sealed(ack + _ALL_DONE))
+            self.last_words = self._packetizer.sealed(wire.encode_frame(self._received.build_ack(now)))
+        self._linger(self._packetizer.sealed(_ALL_DONE))
         self._terminate(None)
 
     def on_close(self, frame: wire.Close) -> None:

@@ -152,6 +152,36 @@ def test_a_lost_last_ack_is_answered_by_time_wait(times: int) -> None:
     quiet(pair)
 
 
+def test_time_wait_answers_the_shortest_packet_however_many_ranges_had_come() -> None:
+    """An answer is at most three times what asks for it, and what asks is a PING at times."""
+    pair = Pair()
+    pair.client.send_eof()
+    server = pair.server
+    pair.until(lambda: bool(pair.events_of("s", PeerFinished)))
+    count = 0
+
+    def every_second_and_no_ack(packet: Packet) -> bool:
+        nonlocal count
+        count += packet.sender == "s"
+        return packet.sender == "c" or count % 2 == 0
+
+    pair.drop(every_second_and_no_ack)
+    for _ in range(100):
+        server.send(0, b"x")
+        pair.flush()
+    server.close()
+    pair.run(pair.delay)
+    pair.rules.clear()
+    pair.drop(lambda p: p.sender == "c" and pair.client.state is State.TIME_WAIT and not p.has(wire.Close))
+    pair.until(pair.ended, 60)
+    assert len(pair.client._received.ranges) > 20
+    assert pair.client.linger is not None
+    assert pair.client.linger.reply is not None
+    assert len(pair.client.linger.reply) <= 3 * (wire.DATA_HEADER_SIZE + 1 + pair.overhead)
+    assert pair.packets("c", "DATA", wire.Close)
+    assert pair.ends("c") == pair.ends("s") == [None]
+
+
 def test_a_close_whose_acks_are_all_lost_ends_in_order_by_reset() -> None:
     """Everything was acknowledged but the FIN, and the peer's memory of the connection is over."""
     pair = Pair()
