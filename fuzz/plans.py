@@ -78,13 +78,19 @@ class Plan:
     def may_fail(self) -> bool:
         """Whether a connection may end in an error: it lost its peer, its application's patience, or too much time."""
         aborted = self.client.abort_at is not None or self.server.abort_at is not None
-        return bool(self.restarts or self.jumps or aborted or self.is_harsh or self.opens_late)
+        return bool(self.restarts or self.jumps or aborted or self.is_harsh or self.opens_late or self.starves)
 
     @property
     def opens_late(self) -> bool:
         """Whether an opening, with the cookie's round trip, may be late for `connect_timeout` by delays alone."""
         patience: float = dict(self.config).get("connect_timeout", Config().connect_timeout)
         return 2 * sum(way.delay + (way.late if way.reorder else 0.0) for way in (self.forth, self.back)) > patience
+
+    @property
+    def starves(self) -> bool:
+        """Whether more connections share a queue than it holds packets: eight SYNs in a row may find it full."""
+        sharing = self.connections * (self.clients if self.shared else 1)
+        return any(way.queue is not None and way.queue < sharing for way in (self.forth, self.back))
 
     @property
     def loses(self) -> bool:
