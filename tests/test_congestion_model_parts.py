@@ -108,6 +108,20 @@ def test_a_drain_is_due_each_interval_or_with_others_late_in_it() -> None:
     assert base.is_due(3.6)
 
 
+@pytest.mark.parametrize(
+    ("rtt", "drains", "after"), [(0.02, 0, 0.75), (0.02, 3, 0.75), (0.02, 4, 2.25), (0.04, 0, 2.25), (0.04, 4, 2.25)]
+)
+def test_a_young_flow_on_a_short_path_joins_in_sooner(rtt: float, drains: int, after: float) -> None:
+    base = BaseRtt()
+    base.update(rtt)
+    for _ in range(drains):
+        base.drained(rtt, 0.0)
+    base.join(after)
+    assert not base.is_due(after)
+    base.join(after + 0.01)
+    assert base.is_due(after + 0.01)
+
+
 def test_one_early_sample_is_no_base() -> None:
     base = BaseRtt()
     for rtt in (0.0525, 0.0524, 0.05, 0.0526):

@@ -11,7 +11,8 @@ made.
 
 Only when all who share a queue drain it at one time is it empty. Each drains at the end of its own interval, but joins
 in as soon as the queue falls by half late in that, as it does when others drain; so flows come to drain together, as
-oscillators do that push each other on (Mirollo and Strogatz 1990).
+oscillators do that push each other on (Mirollo and Strogatz 1990). On short paths who is new joins in earlier, as there
+the queue that newcomers take for none is as long as the RTT.
 
 Single samples come early by chance, more of them the more there are. What counts is the mean of a few in a row, if that
 is no more than a millisecond above.
@@ -36,6 +37,11 @@ EPOCH_IN_DOUBT: Final = 7.0
 """The same while others may fill the queue: it falls to the ground rarely."""
 JOIN: Final = 0.75
 """Part of the interval after which to join in."""
+JOIN_YOUNG: Final = 0.25
+YOUNG_DRAINS: Final = 4
+NEAR: Final = 0.03
+"""The same until the fourth drain, where the base RTT is below so many seconds: who comes to a queue doesn't know the
+RTT without it, and who came before takes what he holds for somebody's who fills it on purpose."""
 SOON: Final = 1.0
 """Seconds from a change to the drain it calls for: what a newcomer piled up has left by then."""
 
@@ -45,7 +51,7 @@ INFINITY: Final = float("inf")
 class BaseRtt:
     """All times in seconds."""
 
-    __slots__ = ("_before", "_drained_at", "_epoch_start", "_mean", "_now", "_wanted_at", "value")
+    __slots__ = ("_before", "_drained_at", "_drains", "_epoch_start", "_mean", "_now", "_wanted_at", "value")
 
     value: float
     """Infinity before the first sample."""
@@ -53,6 +59,7 @@ class BaseRtt:
     def __init__(self) -> None:
         self.forget()
         self._drained_at = self._epoch_start = 0.0
+        self._drains = 0
         self._wanted_at = INFINITY
 
     def forget(self) -> None:
@@ -79,6 +86,7 @@ class BaseRtt:
             self.value = min(self._before, lowest)
             self._epoch_start = now
         self._drained_at = now
+        self._drains += 1
         self._wanted_at = INFINITY
 
     def is_due(self, now: float) -> bool:
@@ -87,7 +95,8 @@ class BaseRtt:
 
     def join(self, now: float) -> None:
         """Others seem to drain, or the queue is short by chance: the best time to find it empty."""
-        if now - self._drained_at > JOIN * self._interval():
+        part = JOIN_YOUNG if self._drains < YOUNG_DRAINS and self.value < NEAR else JOIN
+        if now - self._drained_at > part * self._interval():
             self._wanted_at = now
 
     def _interval(self) -> float:
