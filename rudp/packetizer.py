@@ -115,7 +115,7 @@ class Packetizer:
 
     # fmt: off
     __slots__ = (
-        "_head", "_most_trains", "_payload_size", "_room", "datagram_size", "destination_id", "next_packet_number",
+        "_most_trains", "_payload_size", "_room", "datagram_size", "destination_id", "next_packet_number",
         "packets_per_train", "packets_retransmitted", "protection",
     )
     # fmt: on
@@ -141,13 +141,6 @@ class Packetizer:
         # Of a packet with frames, and of a canonical one.
         self._room = datagram_size - wire.DATA_HEADER_SIZE - self.protection.overhead
         self._payload_size = datagram_size - wire.CANONICAL_HEADER_SIZE - self.protection.overhead
-        self._head = _Head(self._room)
-
-    def _empty_head(self) -> _Head:
-        """A first packet to put frames into. One into which nothing was put serves again."""
-        if self._head.parts:
-            self._head = _Head(self._room)
-        return self._head
 
     @property
     def smallest(self) -> int:
@@ -197,7 +190,7 @@ class Packetizer:
         beyond is left to the next call.
         """
         turns, size = streams.turns, self.datagram_size
-        head = self._empty_head()
+        head = _Head(self._room)
         if ack is not None:
             head.add(ack, wire.encode_ack(ack, head.room))
         if urgent:

@@ -112,8 +112,8 @@ class ReceivedPackets:
         self._rtt = rtt
         self.max_ack_delay = max_ack_delay
         self.ranges = RangeSet()
-        # Of those, what acknowledged ACKs told of.
-        self._told = RangeSet()
+        # Of those, what acknowledged ACKs told of, once that isn't all there was.
+        self._told: RangeSet | None = None
         self.floor = 0
         self.largest = -1
         self.largest_time = 0.0
@@ -325,6 +325,8 @@ class ReceivedPackets:
         while stops[-1] <= self.floor:
             del starts[-1], stops[-1]
         starts[-1] = max(starts[-1], self.floor)
+        if told is None:
+            told = self._told = RangeSet()
         told.unite(starts, stops)
         known, missed = self.floor, lowest
         for (start, stop), (first, end) in zip(told, held, strict=False):

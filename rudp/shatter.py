@@ -40,9 +40,10 @@ class Shatter:
 
     def __init__(self) -> None:
         self.limit: float | None = None
-        self._acks = 0.0
-        self._cuts = 0.0
-        self._packets = 0.0
+        # Small integers until there is much to forget: an idle connection holds none of its own.
+        self._acks: float = 0
+        self._cuts: float = 0
+        self._packets: float = 0
         # Cuts so far, when last told.
         self._seen = 0
 
