@@ -94,7 +94,6 @@ class Recovery:
         "pto_count",
         "rtt",
         "sent_packets",
-        "skip_at",
         "winding_up",
     )
 
@@ -114,8 +113,6 @@ class Recovery:
         self.rtt = RttEstimator(max_ack_delay)
         self._unresolved = Unresolved()
         self.sent_packets = self._unresolved.outstanding
-        # From which packet number on `skips` is to be asked; None: never.
-        self.skip_at = None if random is None else self._unresolved.skip_at
         self.pto_count = 0
         self.largest_acknowledged = -1
         self._ecn = EcnValidation(ecn)
@@ -175,8 +172,7 @@ class Recovery:
         prior_largest = self.largest_acknowledged
         acked, spurious = self._unresolved.take(ack)
         acked_bytes = prior_in_flight - sent.bytes_in_flight
-        cuts = sent.cuts + self._unresolved.remembered.cuts * LATE_CUTS
-        self._shatter.on_ack(cuts, prior_awaited - sent.ack_eliciting_in_flight)
+        self._shatter.on_ack(prior_awaited - sent.ack_eliciting_in_flight)
         largest = ack.largest_acknowledged
         raises_largest = largest > prior_largest
         if raises_largest:
@@ -195,6 +191,7 @@ class Recovery:
             self._on_spurious(spurious, now)
         lost = self._detection.detect(sent, self.largest_acknowledged, self.rtt, now)
         lost_bytes = self._on_lost(lost, prior_in_flight, now) if lost else 0
+        self._shatter.judge(sent.cuts + self._unresolved.remembered.cuts * LATE_CUTS)
         # Once all has arrived and nothing follows, nobody will ask again how fast the path is.
         over = self.winding_up and not sent.bytes_in_flight
         flying = [] if over else [train for train in acked if train.in_flight]
@@ -340,11 +337,12 @@ class Recovery:
 
     def skips(self, packet_number: int) -> bool:
         """Whether `packet_number` is to be left out, so that a peer which acknowledges it is known to lie."""
-        if self._random is None:
-            return False
-        skips = self._unresolved.skips(packet_number, self._random)
-        self.skip_at = self._unresolved.skip_at
-        return skips
+        return self._random is not None and self._unresolved.skips(packet_number, self._random)
+
+    @property
+    def skip_at(self) -> int | None:
+        """From which packet number on `skips` is to be asked; None: never."""
+        return None if self._random is None else self._unresolved.skip_at
 
     @property
     def next_packet_number(self) -> int:

@@ -10,7 +10,7 @@ rate, and where there would be more of them less is sent. Nothing is ignored and
 jumbles packets over half a round trip and more does cut more than loss; there, an ACK is about many packets, as nobody
 asks for more, and few ACKs leave the time for many cuts.
 
-    on_ack, on_lost     O(1)
+    on_ack, on_lost, judge     O(1)
 """
 
 from __future__ import annotations
@@ -51,15 +51,19 @@ class Shatter:
         """So many packets were declared lost, on whatever path they were sent."""
         self._packets += packets
 
-    def on_ack(self, cuts: int, packets: int) -> None:
-        """An ACK came, of so many packets that were outstanding; `cuts` counts from the connection's beginning.
+    def on_ack(self, packets: int) -> None:
+        """An ACK came, of so many packets that were outstanding."""
+        self._acks += 1
+        self._packets += packets
+
+    def judge(self, cuts: int) -> None:
+        """Reckon `limit`, once it is known what the ACK shows to be lost; `cuts` are all of the connection so far.
 
         What is cut of what is outstanding is acknowledged or lost by it, so that there is never a cut without a packet.
+        With those lost left out an ACK of 200 packets, half of them lost, looked like one of a peer that shatters.
         """
-        self._acks += 1
         self._cuts += cuts - self._seen
         self._seen = cuts
-        self._packets += packets
         beyond = self._cuts - BY_LOSS * self._packets
         if beyond > BY_CHANCE:
             rate = max(CUTS_PER_SECOND, CUTS_PER_PACKET_OF_AN_ACK * self._packets / self._acks)

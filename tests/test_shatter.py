@@ -16,10 +16,11 @@ from bench.attack_datagrams import (
 )
 from bench.attacks import in_wakeups
 from bench.hostile import Peer
+from rudp.ranges import RangeSet
 from rudp.recovery import Recovery
 from rudp.sent_packets import SentPackets, SentTrain
 from rudp.shatter import BY_CHANCE, BY_LOSS, CUTS_PER_PACKET_OF_AN_ACK, CUTS_PER_SECOND, REMEMBERED, Shatter
-from tests.sender import Sender
+from tests.sender import RTT, Sender
 
 FULL = 1472
 
@@ -28,11 +29,17 @@ def train(first: int, count: int) -> SentTrain:
     return SentTrain(first, count, 0.0, FULL, FULL, stream_id=0, payload_size=1450, end_offset=count * 1450)
 
 
+def tell(shatter: Shatter, cuts: int, packets: int) -> None:
+    """An ACK of so many packets, with which none is found to be lost."""
+    shatter.on_ack(packets)
+    shatter.judge(cuts)
+
+
 def limit(cuts_a_packet: float, packets_an_ack: int, acks: int = 2000) -> float | None:
     shatter, cuts = Shatter(), 0.0
     for _ in range(acks):
         cuts += cuts_a_packet * packets_an_ack
-        shatter.on_ack(int(cuts), packets_an_ack)
+        tell(shatter, int(cuts), packets_an_ack)
     return shatter.limit
 
 
@@ -56,10 +63,25 @@ def test_no_share_of_random_loss_slows_anybody(share: float, every: int) -> None
             else:
                 joined.append((first, end))
         acked = sent.take_all(joined)
-        shatter.on_ack(sent.cuts, sum(item.count for item in acked))
+        shatter.on_ack(sum(item.count for item in acked))
         shatter.on_lost(sum(item.count for item in sent.take(0, stop)))
+        shatter.judge(sent.cuts)
         slowed += shatter.limit is not None
     assert slowed == 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_an_ack_shows_to_be_lost_counts_with_what_it_acknowledges(seed: int) -> None:
+    """Of 400 packets half are lost: the ACK's cuts are of all of them."""
+    sender, random = Sender(), Random(seed)
+    for start in range(0, 20_000, 400):
+        for _ in range(10):
+            sender.send(40)
+        sender.now += RTT
+        came = RangeSet((number, number + 1) for number in range(start, start + 400) if random.random() < 0.5)
+        sender.ack(*reversed(list(came)))
+        sender.events.clear()
+        assert sender.recovery._shatter.limit is None
 
 
 def test_a_packet_at_a_time_in_any_order_is_slowed_to_what_the_cuts_may_cost() -> None:
@@ -70,7 +92,7 @@ def test_a_packet_at_a_time_in_any_order_is_slowed_to_what_the_cuts_may_cost() -
 
 def test_the_limit_is_of_what_came_from_the_first_ack_on() -> None:
     shatter = Shatter()
-    shatter.on_ack(200, 100)
+    tell(shatter, 200, 100)
     assert shatter.limit == CUTS_PER_PACKET_OF_AN_ACK * 100 * 100 / (200 - BY_LOSS * 100)
 
 
@@ -82,17 +104,17 @@ def test_few_acks_leave_the_time_for_many_cuts() -> None:
 
 def test_what_was_is_forgotten() -> None:
     shatter = Shatter()
-    shatter.on_ack(2 * BY_CHANCE, BY_CHANCE)
+    tell(shatter, 2 * BY_CHANCE, BY_CHANCE)
     assert shatter.limit is not None
     for _ in range(8):
-        shatter.on_ack(2 * BY_CHANCE, REMEMBERED // 4)
+        tell(shatter, 2 * BY_CHANCE, REMEMBERED // 4)
     assert shatter.limit is None
     # And nothing is saved up for later, however long it was in order.
     for _ in range(1000):
-        shatter.on_ack(2 * BY_CHANCE, REMEMBERED)
+        tell(shatter, 2 * BY_CHANCE, REMEMBERED)
     cuts = 2 * BY_CHANCE
     for packets in range(1, 3 * REMEMBERED):
-        shatter.on_ack(cuts + packets, 1)
+        tell(shatter, cuts + packets, 1)
         if shatter.limit is not None:
             break
     assert packets < 2 * REMEMBERED
@@ -112,7 +134,7 @@ def test_what_was_sent_on_an_earlier_path_counts_among_the_packets() -> None:
 
 def test_a_few_packets_are_no_rule() -> None:
     shatter = Shatter()
-    shatter.on_ack(BY_CHANCE, 0)
+    tell(shatter, BY_CHANCE, 0)
     assert shatter.limit is None
 
 
