@@ -190,10 +190,11 @@ class Endpoint:
         try:
             packets, types, ids, runs = read_runs(data, segment_size)
         except DecodeError:
-            self._received += 1
-            self._dropped += 1
             if size > segment_size:
                 self._receive_singly(data, segment_size, source, now)
+            else:
+                self._received += 1
+                self._dropped += 1
             return
         self._received += packets
         touched: dict[int, Connection] = {}
@@ -206,7 +207,8 @@ class Endpoint:
             connection_id = ids[start]
             connection = self._connections.get(connection_id)
             if connection is None:
-                connection = self._receive_first(view, segment_size, kind, ranges[0][0], connection_id, now)
+                number = ranges[0][0]
+                connection = self._receive_first(view, segment_size, connection_id, kind=kind, number=number, now=now)
                 if connection is None:
                     self._receive_unknown(view, segment_size, connection_id, source, now)
                     continue
@@ -313,8 +315,8 @@ class Endpoint:
         if datagram is not None:
             self._reply(datagram, (client.path.remote, client.path.local, 0))
 
-    def _receive_first(  # noqa: PLR0917
-        self, view: memoryview, segment_size: int, kind: wire.DataType, number: int, connection_id: int, now: float
+    def _receive_first(
+        self, view: memoryview, segment_size: int, connection_id: int, *, kind: wire.DataType, number: int, now: float
     ) -> Connection | None:
         """DATA for none of the connections: that of a client half open, if it opens it."""
         client = self._half_open.get(connection_id)

@@ -633,3 +633,15 @@ def test_plain_data_that_makes_nothing_due_asks_for_nothing() -> None:
             acks += len(answers)
     assert acks >= 1
     assert free >= 8
+
+
+def test_each_datagram_of_a_buffer_is_counted_once_be_it_shorter_than_a_header() -> None:
+    pair = Pair()
+    endpoint = pair.endpoints["s"]
+    before = endpoint.stats()
+    for size, segment_size, datagrams in ((3, 3, 1), (30, 10, 3), (25, 10, 3)):
+        received, dropped = endpoint.stats().datagrams_received, endpoint.stats().datagrams_dropped
+        endpoint.receive(memoryview(bytes(size)), segment_size, CLIENT, SERVER, 0, pair.now)
+        assert endpoint.stats().datagrams_received == received + datagrams
+        assert endpoint.stats().datagrams_dropped == dropped + datagrams
+    assert endpoint.stats().connections == before.connections
