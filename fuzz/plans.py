@@ -78,7 +78,7 @@ class Plan:
     def may_fail(self) -> bool:
         """Whether a connection may end in an error: it lost its peer, its application's patience, or too much time."""
         aborted = self.client.abort_at is not None or self.server.abort_at is not None
-        return bool(self.restarts or self.jumps or aborted or self.is_harsh or self.opens_late or self.starves)
+        return bool(self.restarts or self.jumps or aborted or self.is_harsh or self.opens_late)
 
     @property
     def opens_late(self) -> bool:

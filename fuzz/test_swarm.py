@@ -8,6 +8,8 @@ is kept in FOUND, and as a test beside what was mended.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fuzz import swarm, worlds
@@ -73,6 +75,16 @@ def test_an_opening_of_two_long_round_trips_may_time_out() -> None:
     assert plan.may_fail
     assert not Plan(seed=1, forth=Faults(delay=1.0), back=Faults(delay=1.0)).may_fail
     assert not worlds.run(plan).failure
+
+
+def test_an_opening_may_starve_where_more_connections_share_a_queue_than_it_holds_packets() -> None:
+    """Eight SYNs in a row found two packets of other connections, of 8 kB each, in a queue of two (seed 11011331)."""
+    plan = draw(11_011_331)
+    assert plan.starves
+    assert not plan.may_fail, "nothing else of it may end in an error"
+    assert not replace(plan, clients=1, connections=1).starves
+    outcome = worlds.run(plan)
+    assert not outcome.failure, outcome.failure
 
 
 def test_a_seed_is_one_world() -> None:

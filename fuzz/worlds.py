@@ -303,12 +303,13 @@ class World:
         aborted = app.is_aborted or (other is not None and other.is_aborted)
         if other is not None and other.terminated == [None] and app.is_through and plan.loses:
             return  # all has arrived and the peer is gone; what said so was lost, with every repetition
-        assert plan.may_fail, f"nothing was done to it, but {what}"
+        starved = plan.starves and isinstance(error, ConnectTimeout)
+        assert plan.may_fail or starved, f"nothing was done to it, but {what}"
         lost = bool(plan.restarts)
         timeouts = (ConnectTimeout, IdleTimeout, PeerUnresponsive)
         told = isinstance(error, ConnectionReset | ConnectionAborted | ConnectionRefused)
         assert isinstance(error, timeouts) or aborted or lost or (told and plan.may_fail), what
-        late = plan.opens_late and isinstance(error, ConnectTimeout)
+        late = starved or (plan.opens_late and isinstance(error, ConnectTimeout))
         if isinstance(error, timeouts) and not (plan.is_harsh or plan.jumps or lost or late):
             assert aborted, f"a timeout on a good path: {what}"
 
