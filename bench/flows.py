@@ -118,8 +118,8 @@ class Run:
 class _Sender:
     """Drives one flow's two ends."""
 
-    def __init__(  # noqa: PLR0917
-        self, network: Network, index: int, flow: Flow, bottleneck: Sequence[Node], config: Config, card: float
+    def __init__(
+        self, network: Network, index: int, flow: Flow, bottleneck: Sequence[Node], *, config: Config, card: float
     ) -> None:
         self.network = network
         self.result = Result(flow)
@@ -217,7 +217,7 @@ def run(
     senders = []
     for index, flow in enumerate(flows):
         own = replace(config, congestion=flow.congestion)
-        senders.append(_Sender(network, index, flow, nodes, own, card))
+        senders.append(_Sender(network, index, flow, nodes, config=own, card=card))
     outcome = Run([sender.result for sender in senders], [], line, seconds, 0, 0, 0.0, None)
 
     def read_line() -> None:

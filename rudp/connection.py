@@ -247,7 +247,8 @@ class Connection:
         self._check_writing()
         self._streams.write(stream_id, data, fin)
         # What is sent puts deadlines off, as `Deadlines` has it: only that there is nothing to send is known no more.
-        self._ready[self.id], self._outbound.quiet_until = self, UNKNOWN
+        self._outbound.quiet_until = UNKNOWN
+        self._ready[self.id] = self
 
     def receive(self, stream_id: int, max_bytes: int = 65536) -> bytes:
         """Up to `max_bytes` of the stream in order; b"" when nothing is there now or at its end (`at_eof` tells).

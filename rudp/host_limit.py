@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from array import array
 from hashlib import blake2b
+from ipaddress import IPv6Address
 from typing import Final
 
 from rudp.never import NEVER_YET
@@ -24,10 +25,8 @@ __all__ = ["HostLimit", "host_of"]
 PLACES: Final = 4096
 # Seconds' worth of the rate that may be taken at once.
 BURST: Final = 0.5
-# Groups of 16 bits of an IPv6 address that name a network, which whoever has one address of has all (RFC 6177).
-NETWORK_GROUPS: Final = 4
-GROUPS: Final = 8
-_MAPPED: Final = "::ffff:"
+# Last bits of an IPv6 address, of which whoever has one value has all (RFC 6177).
+OF_HOST: Final = 64
 
 
 class HostLimit:
@@ -65,12 +64,5 @@ def host_of(address: str) -> str:
     """What of an IP address, as text, stands for one host: all of IPv4, the first 64 bits of IPv6."""
     if ":" not in address:
         return address
-    address = address.partition("%")[0]
-    if address.startswith(_MAPPED) and "." in address:
-        return address[len(_MAPPED) :]
-    head, gap, tail = address.partition("::")
-    groups = head.split(":") if head else []
-    if gap:
-        ends = tail.split(":") if tail else []
-        groups += ["0"] * (GROUPS - len(groups) - len(ends)) + ends
-    return ":".join(groups[:NETWORK_GROUPS])
+    whole = IPv6Address(address)
+    return str(whole.ipv4_mapped or IPv6Address(int(whole) >> OF_HOST << OF_HOST))

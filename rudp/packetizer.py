@@ -115,8 +115,8 @@ class Packetizer:
 
     # fmt: off
     __slots__ = (
-        "_most_trains", "_payload_size", "_room", "datagram_size", "destination_id", "next_packet_number",
-        "packets_per_train", "packets_retransmitted", "protection",
+        "_payload_size", "_room", "datagram_size", "destination_id", "next_packet_number", "packets_per_train",
+        "packets_retransmitted", "protection",
     )
     # fmt: on
 
@@ -137,7 +137,6 @@ class Packetizer:
         """Full packets have `datagram_size` bytes from now on."""
         self.datagram_size = datagram_size
         self.packets_per_train = min(MAX_TRAIN_SIZE // datagram_size, MAX_SEGMENTS)
-        self._most_trains = MAX_TRAINS if self.packets_per_train > 1 else LARGE_PACKETS
         # Of a packet with frames, and of a canonical one.
         self._room = datagram_size - wire.DATA_HEADER_SIZE - self.protection.overhead
         self._payload_size = datagram_size - wire.CANONICAL_HEADER_SIZE - self.protection.overhead
@@ -228,7 +227,8 @@ class Packetizer:
         trains = packets // most
         if skip_at is not None and (before_skip := -((self.next_packet_number - skip_at) // most)) < trains:
             trains = before_skip
-        return most * (trains if trains < self._most_trains else self._most_trains)
+        bound = MAX_TRAINS if most > 1 else LARGE_PACKETS
+        return most * (trains if trains < bound else bound)
 
     def small_fits(self, turns: Turns, control: ControlQueue, allowance: int) -> bool:
         """Whether the last bytes of a window, too few for a whole packet, hold all that waits."""

@@ -208,18 +208,13 @@ class SentPackets:
         kept: list[SentTrain] = []
         head = taken[0]
         if head.first < start:
-            self.cuts += 1
-            taken[0] = head.split(start)
+            taken[0] = self._cut(head, start)
             kept.append(head)
         tail = taken[-1]
         if tail.first + tail.count > stop:
-            self.cuts += 1
-            kept.append(tail.split(stop))
+            kept.append(self._cut(tail, stop))
         trains[low:high] = kept
         self._uncount(taken)
-        for train in kept:
-            # What stays of a split quiet train is an entry of its own.
-            self.quiet += not (train.ack_eliciting or train.in_flight)
         return taken
 
     def take_all(self, ranges: Sequence[tuple[int, int]]) -> list[SentTrain]:

@@ -370,9 +370,7 @@ class Streams:
 
     def write(self, stream_id: int, data: bytes | bytearray | memoryview, fin: bool) -> None:
         """Append to a stream, and end it with `fin`. Raises StreamClosed and StreamStopped."""
-        stream = self._streams.get(stream_id)
-        if stream is None or stream.send is None:
-            stream = self.sendable(stream_id)
+        stream = self.sendable(stream_id)
         send, window = stream.send, stream.send_window
         assert send is not None
         assert window is not None

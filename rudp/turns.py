@@ -159,9 +159,8 @@ class Turns:
         send, window = stream.send, stream.send_window
         assert send is not None
         assert window is not None
-        sent, whole = send.sent_up_to, self.send_window
-        credit, kept = whole.limit, self._max_unacknowledged + self.acknowledged
-        limit = sent + (credit if credit < kept else kept) - whole.used
+        sent = send.sent_up_to
+        limit = sent + self._available
         taken = send.next_range(room, limit if limit < window.limit else window.limit)
         if taken is None:
             self._leave(stream)
@@ -169,12 +168,12 @@ class Turns:
                 self._block(stream, by_connection=window.limit > sent)
             return None
         new = send.sent_up_to - sent
-        whole.on_sent(new)
+        self.send_window.on_sent(new)
         self.unsent -= new
         self.retransmitted += taken[1] - new
         stream.turn_left -= taken[1]
         low = stream.writable_at
-        if low is not None and send.written - send.sent_up_to <= low:
+        if low is not None and send.written - send.sent_up_to <= low:  # most trains leave far more
             self.tell_writable(stream)
         return taken
 

@@ -98,9 +98,9 @@ def test_a_drain_is_due_each_interval_or_with_others_late_in_it() -> None:
     base.drained(0.05, 0.0)
     assert not base.is_due(2.9)
     assert base.is_due(3.1)
-    base.join(2.2)
+    base.join(2.2, 1)
     assert not base.is_due(2.2)
-    base.join(2.3)
+    base.join(2.3, 1)
     assert base.is_due(2.3)
     base.drained(0.05, 2.4)
     base.want(2.5)
@@ -114,11 +114,9 @@ def test_a_drain_is_due_each_interval_or_with_others_late_in_it() -> None:
 def test_a_young_flow_on_a_short_path_joins_in_sooner(rtt: float, drains: int, after: float) -> None:
     base = BaseRtt()
     base.update(rtt)
-    for _ in range(drains):
-        base.drained(rtt, 0.0)
-    base.join(after)
+    base.join(after, drains)
     assert not base.is_due(after)
-    base.join(after + 0.01)
+    base.join(after + 0.01, drains)
     assert base.is_due(after + 0.01)
 
 

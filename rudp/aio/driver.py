@@ -29,6 +29,7 @@ from rudp.connection import Connection as CoreConnection
 from rudp.endpoint import Endpoint as CoreEndpoint
 from rudp.errors import ConnectionClosed
 from rudp.events import Event
+from rudp.packetizer import MAX_TRAIN_SIZE
 from rudp.train import Address, Train
 
 __all__ = ["Driver", "Sink"]
@@ -38,7 +39,6 @@ BUFFERS_PER_WAKEUP: Final = 16
 BYTES_PER_WAKEUP: Final = 1 << 20
 # Trains a wake-up: at 64 KiB each a millisecond or two of work, as much as the pacer lets go at once at 1 GB/s.
 TRAINS_PER_WAKEUP: Final = 32
-FULL_SIZE: Final = 65_536  # bytes
 # Where each of its datagrams is a system call of its own, a train costs some eight times as much.
 SINGLE_SENDS: Final = 8
 # A single datagram, of at most so many bytes, is mostly alone. Whether more wait behind it is looked for, which costs a
@@ -295,8 +295,8 @@ class Driver:
                 return
             if counters.too_big != self._too_big:
                 self._tell_too_big(train, now)
-            # What goes by a call each is as large as so many.
-            left -= 1 + train.size // FULL_SIZE
+            # As many as calls that it took.
+            left -= -(-train.size // MAX_TRAIN_SIZE)
             if left <= 0:
                 self.wake()
                 break

@@ -19,15 +19,15 @@ from typing import Final, TypeAlias
 
 from rudp.steering import Stray
 from rudp.train import Address
+from rudp.udp import RECEIVE_SIZE
 from rudp.udp_options import grow_buffers
 
 __all__ = ["Forwarded", "Forwarding", "ForwardingCounters", "Mailbox", "open_mailbox"]
 
 # Bytes that may wait for one worker: as many as its UDP socket may hold by default.
 MAILBOX_SIZE: Final = 8 * 1024 * 1024
-# Bytes of datagrams in a message, as the kernel hands them over, and of what goes before: two addresses, some numbers.
-DATA_SIZE: Final = 65_536
-MESSAGE_SIZE: Final = DATA_SIZE + 1024
+# Datagrams as the kernel hands them over, and what goes before: two addresses and some numbers.
+MESSAGE_SIZE: Final = RECEIVE_SIZE + 1024
 _PREFIX: Final = 2  # bytes of the length of what goes before the data
 
 Mailbox: TypeAlias = tuple[socket.socket, socket.socket]
@@ -81,7 +81,7 @@ class Forwarding:
         """Hand on, to one worker or to all others."""
         head = marshal.dumps(stray[2:])
         prefix = len(head).to_bytes(_PREFIX, "big") + head
-        data, step = memoryview(stray.data), max(1, DATA_SIZE // stray.segment_size) * stray.segment_size
+        data, step = memoryview(stray.data), max(1, RECEIVE_SIZE // stray.segment_size) * stray.segment_size
         others = [outbox for index, outbox in enumerate(self._outboxes) if index != self._index]
         for at in range(0, len(data), step):
             message = (prefix, data[at : at + step])

@@ -51,7 +51,7 @@ INFINITY: Final = float("inf")
 class BaseRtt:
     """All times in seconds."""
 
-    __slots__ = ("_before", "_drained_at", "_drains", "_epoch_start", "_mean", "_now", "_wanted_at", "value")
+    __slots__ = ("_before", "_drained_at", "_epoch_start", "_mean", "_now", "_wanted_at", "value")
 
     value: float
     """Infinity before the first sample."""
@@ -59,7 +59,6 @@ class BaseRtt:
     def __init__(self) -> None:
         self.forget()
         self._drained_at = self._epoch_start = 0.0
-        self._drains = 0
         self._wanted_at = INFINITY
 
     def forget(self) -> None:
@@ -86,16 +85,18 @@ class BaseRtt:
             self.value = min(self._before, lowest)
             self._epoch_start = now
         self._drained_at = now
-        self._drains += 1
         self._wanted_at = INFINITY
 
     def is_due(self, now: float) -> bool:
         """Whether it's time to drain the queue."""
         return now >= self._wanted_at or now - self._drained_at > self._interval()
 
-    def join(self, now: float) -> None:
-        """Others seem to drain, or the queue is short by chance: the best time to find it empty."""
-        part = JOIN_YOUNG if self._drains < YOUNG_DRAINS and self.value < NEAR else JOIN
+    def join(self, now: float, drains: int) -> None:
+        """Others seem to drain, or the queue is short by chance: the best time to find it empty.
+
+        `drains`: how many of its own this flow has had.
+        """
+        part = JOIN_YOUNG if drains < YOUNG_DRAINS and self.value < NEAR else JOIN
         if now - self._drained_at > part * self._interval():
             self._wanted_at = now
 

@@ -312,7 +312,7 @@ class Model(CongestionController):
             if queue > JUMP * self._usual_queue + 2 * GRAIN and not self._skip:
                 base.want(now)
             if falls or queue < DIP * self._law.mean:
-                base.join(now)
+                base.join(now, self._drains)
         self._usual_queue += (queue - self._usual_queue) / 8
 
     # Losses and marks
