@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from rudp import wire
 from rudp.control import ControlQueue
@@ -76,19 +76,14 @@ class Packets(NamedTuple):
     records: list[SentTrain]
 
 
-class _Run(NamedTuple):
-    """Canonical packets of one range of a stream."""
-
-    record: SentTrain
-    payloads: Sequence[memoryview | bytes]
-
+# Canonical packets of one range of a stream, their numbers yet to be set.
+_Run: TypeAlias = tuple[SentTrain, Sequence[memoryview | bytes]]
 
 _new_packets: Final = partial(tuple.__new__, Packets)
-_new_run: Final = partial(tuple.__new__, _Run)
 
 
 class _Head:
-    """The first packet while frames are put into it."""
+    """The first packet while frames are put into it: it is made for the first of them."""
 
     __slots__ = ("ack_eliciting", "content", "parts", "room")
 
@@ -154,7 +149,7 @@ class Packetizer:
             head.add(frame, wire.encode_frame(frame))
         assert head.room >= 0, "frames do not fit into one packet"
         head.ack_eliciting = head.ack_eliciting and in_flight
-        return self._finish(head, [], now)
+        return self._finish(head, (), now)
 
     def sealed(self, frames: bytes) -> bytes:
         """One packet of these frames as a datagram that nobody keeps a record of: what is said last."""
@@ -168,7 +163,7 @@ class Packetizer:
         head = _Head(size - wire.DATA_HEADER_SIZE - self.protection.overhead)
         head.add(wire.Ping(), wire.encode_frame(wire.Ping()))
         head.parts.append(bytes(head.room))
-        packets = self._finish(head, [], now)
+        packets = self._finish(head, (), now)
         packets.records[0].mtu_probe = True
         return packets
 
@@ -189,34 +184,42 @@ class Packetizer:
         beyond is left to the next call.
         """
         turns, size = streams.turns, self.datagram_size
-        head = _Head(self._room)
-        if ack is not None:
-            head.add(ack, wire.encode_ack(ack, head.room))
-        if urgent:
-            head.add_all((frame, wire.encode_frame(frame)) for frame in urgent)
-        packets = allowance // size
+        packets = allowance // size or int(self.small_fits(turns, control, allowance))
+        head = None
+        if ack is not None or urgent or control.pending:
+            head = self._head_of(ack, urgent, control if packets else None)
         if not packets:
-            if not self.small_fits(turns, control, allowance):
-                return self._finish(head, [], now) if head.parts else None
-            packets = 1
-        if control.pending:
-            head.add_all(control.take(head.room, wire.MAX_FRAMES - len(head.content)))
+            return self._finish(head, (), now) if head is not None else None
         most = self.packets_per_train
         if packets > most:
             packets = self._whole_trains(packets, most, turns, control, skip_at)
         ready = turns.ready
         goes_on = bool(ready)
-        if ready and (head.parts or (len(ready) > 1 and self._is_shared(ready[0]))):
+        if ready and (head is not None or (len(ready) > 1 and self._is_shared(ready[0]))):
+            head = head or _Head(self._room)
             before = turns.retransmitted
             goes_on = self._fill_head(head, turns) is not None
             self.packets_retransmitted += turns.retransmitted != before
             packets -= 1
-        runs = self._take_runs(turns, packets) if goes_on else []
-        if runs and head.parts and head.room:
-            head.parts.append(bytes(head.room))
-        if not runs and not head.parts:
+        runs = self._take_runs(turns, packets) if goes_on else ()
+        if head is not None:
+            if not head.parts:
+                head = None
+            elif runs and head.room:
+                head.parts.append(bytes(head.room))
+        if head is None and not runs:
             return None
         return self._finish(head, runs, now)
+
+    def _head_of(self, ack: Ack | None, urgent: Sequence[Frame], control: ControlQueue | None) -> _Head | None:
+        """A packet that begins with these frames; None without one."""
+        head = _Head(self._room)
+        if ack is not None:
+            head.add(ack, wire.encode_ack(ack, head.room))
+        head.add_all((frame, wire.encode_frame(frame)) for frame in urgent)
+        if control is not None:
+            head.add_all(control.take(head.room, wire.MAX_FRAMES - len(head.content)))
+        return head if head.parts else None
 
     def _whole_trains(
         self, packets: int, most: int, turns: Turns, control: ControlQueue, skip_at: int | None
@@ -287,37 +290,27 @@ class Packetizer:
         while packets > 0 and turns.ready:
             stream = turns.ready[0]
             # Trains go to one stream each where several wait; the first may have a packet of frames before it.
-            left = packets if len(turns.ready) == 1 else (packets - 1) % most + 1
-            if runs and not self._fills(stream, left):
+            share = left = packets if len(turns.ready) == 1 else (packets - 1) % most + 1
+            send = stream.send
+            assert send is not None
+            if runs and send.pending < share * self._payload_size:
                 break
-            taken = self._take_turn(turns, stream, left, runs)
+            if send.lost and (run := self._take_scattered(turns, stream, left)) is not None:
+                runs.append(run)
+                left -= run[0].count
+            # A stream that has nothing, as it was reset since it was given its turn, leaves the line by being asked.
+            while left > 0 and (run := self._take_run(turns, stream, left)) is not None:
+                runs.append(run)
+                left -= run[0].count
+                if run[0].last_size < self.datagram_size:
+                    break
+            if stream.queued:
+                turns.end_turn(stream)
             # Behind a short packet nothing follows, were it the last of a whole train: those before the last are full.
-            if runs and (taken < left or runs[-1][0].last_size < self.datagram_size):
+            if runs and (left or runs[-1][0].last_size < self.datagram_size):
                 break
-            packets -= taken
+            packets -= share - left
         return runs
-
-    def _fills(self, stream: Stream, packets: int) -> bool:
-        """Whether a stream has so many full packets to send."""
-        return stream.send is not None and stream.send.pending >= packets * self._payload_size
-
-    def _take_turn(self, turns: Turns, stream: Stream, packets: int, runs: list[_Run]) -> int:
-        """Add up to `packets` packets of the stream whose turn it is to `runs`, and end the turn; how many."""
-        left = packets
-        assert stream.send is not None
-        if stream.send.lost and (scattered := self._take_scattered(turns, stream, left)) is not None:
-            runs.append(scattered)
-            left -= scattered.record.count
-        # A stream that has nothing, as it was reset since it was given its turn, leaves the line by being asked.
-        while left > 0 and (run := self._take_run(turns, stream, left)) is not None:
-            runs.append(run)
-            record, _ = run
-            left -= record.count
-            if record.last_size < self.datagram_size:
-                break
-        if stream.queued:
-            turns.end_turn(stream)
-        return packets - left
 
     def _take_scattered(self, turns: Turns, stream: Stream, packets: int) -> _Run | None:
         """Canonical packets of lost ranges of a stream, their numbers yet to be set; None where there is but one.
@@ -335,7 +328,7 @@ class Packetizer:
         record = SentTrain(0, count, 0.0, full, full, True, True, stream.id, offsets[0], size, stop)
         if stop - offsets[0] != count * size:
             record.offsets = tuple(offsets)
-        return _new_run((record, stream.send.payloads(offsets, size)))
+        return record, stream.send.payloads(offsets, size)
 
     def _take_run(self, turns: Turns, stream: Stream, packets: int) -> _Run | None:
         """Canonical packets of one range of a stream, their numbers yet to be set; None when credit holds it."""
@@ -366,17 +359,18 @@ class Packetizer:
             offset + length,
             fin,
         )
-        return _new_run((record, payloads))
+        return record, payloads
 
-    def _finish(self, head: _Head, runs: list[_Run], now: float) -> Packets:
+    def _finish(self, head: _Head | None, runs: Sequence[_Run], now: float) -> Packets:
         """Number, seal and record the packets."""
         first = number = self.next_packet_number
+        to = self.destination_id
         headers: list[bytes] = []
         payloads: list[memoryview | bytes] = []
         records: list[SentTrain] = []
         size = 0
-        if head.parts:
-            headers.append(wire.data_header(_DATA, self.destination_id, number))
+        if head is not None:
+            headers.append(wire.data_header(_DATA, to, number))
             payload = b"".join(head.parts)
             payloads.append(payload)
             size = wire.DATA_HEADER_SIZE + len(payload) + self.protection.overhead
@@ -389,7 +383,6 @@ class Packetizer:
             record.first = number
             record.time_sent = now
             count = record.count
-            to = self.destination_id
             if record.offsets:
                 headers += wire.scattered_headers(to, number, record.stream_id, record.offsets)
             else:

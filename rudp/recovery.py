@@ -150,7 +150,7 @@ class Recovery:
             if self._shatter.limit is not None and bytes_in_flight * 2 < self.congestion.congestion_window:
                 # Neither path nor window holds it back: what is measured then says nothing of them.
                 self.on_app_limited(now)
-            self._rate.on_sent(train, size, bytes_in_flight, now)
+            train.path_state = self._rate.on_sent(size, bytes_in_flight, now)
             self.app_limited = False
             congestion, pacer = self.congestion, self.pacer
             congestion.on_sent(size, bytes_in_flight, now)
@@ -391,7 +391,7 @@ class Recovery:
         now: float,
     ) -> AckSample:
         oldest, newest = flying[0], flying[-1]
-        rate, rtt = self._rate, self.rtt
+        rate, rtt, sent = self._rate, self.rtt, newest.path_state
         rate.on_delivered(acked_bytes, now)
         sample: AckSample = _new_sample((
             now,
@@ -405,12 +405,12 @@ class Recovery:
             rtt.smoothed_rtt,
             rtt.min_rtt,
             rate.delivered,
-            newest.delivered,
+            sent.delivered,
             rate.sample(newest, rtt.min_rtt, now),
-            newest.is_app_limited,
+            sent.is_app_limited,
             ecn_ce,
-            rate.lost - newest.lost,
-            newest.tx_in_flight,
+            rate.lost - sent.lost,
+            sent.tx_in_flight,
             ack_delay if ack_delay < rtt.max_ack_delay else rtt.max_ack_delay,
         ))
         return sample
@@ -432,8 +432,8 @@ class Recovery:
             newest = flying[-1]
             if self._known_episode().on_lost(sum([train.count for train in flying]), newest.time_sent, now):
                 self._detection.on_recovery()
-            in_flight, since = self.sent_packets.bytes_in_flight, self._rate.lost - newest.lost
-            was = (newest.tx_in_flight, newest.is_app_limited)
+            in_flight, since = self.sent_packets.bytes_in_flight, self._rate.lost - newest.path_state.lost
+            was = (newest.path_state.tx_in_flight, newest.path_state.is_app_limited)
             event = LossEvent(now, lost_bytes, newest.time_sent, in_flight, prior_in_flight, since, *was)
             self.congestion.on_loss(event)
         if persistent:

@@ -23,15 +23,33 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-__all__ = ["SentPackets", "SentTrain"]
+__all__ = ["PathState", "SentPackets", "SentTrain"]
 
 # Entries that ask for no acknowledgement (mostly bare ACKs). A peer that never acknowledges could otherwise
 # make us collect them without end; the newest ones tell enough.
 MAX_QUIET: Final = 256
 
 _FIRST: Final = attrgetter("first")
+
+
+class PathState(NamedTuple):
+    """The state of the path when a train was sent; all pieces of a train share it.
+
+    draft-cheng-iccrg-delivery-rate-estimation section 3.1.2; the last two are draft-ietf-ccwg-bbr's RS.lost, bytes lost
+    so far, and RS.tx_in_flight, bytes in flight with the train.
+    """
+
+    delivered: int
+    delivered_time: float
+    first_sent_time: float
+    is_app_limited: bool
+    lost: int
+    tx_in_flight: int
+
+
+_UNKNOWN: Final = PathState(0, 0.0, 0.0, False, 0, 0)
 
 
 @dataclass(slots=True, eq=False)
@@ -61,14 +79,7 @@ class SentTrain:
     frames: tuple[Any, ...] = ()
     ecn: int = 0
     mtu_probe: bool = False
-    # The state of the path when it was sent: draft-cheng-iccrg-delivery-rate-estimation section 3.1.2.
-    delivered: int = 0
-    delivered_time: float = 0.0
-    first_sent_time: float = 0.0
-    is_app_limited: bool = False
-    # Bytes lost so far, and in flight with this train: draft-ietf-ccwg-bbr, RS.lost and RS.tx_in_flight.
-    lost: int = 0
-    tx_in_flight: int = 0
+    path_state: PathState = _UNKNOWN
     # When it was declared lost, while it is remembered for that.
     time_lost: float = 0.0
     offsets: tuple[int, ...] = ()
@@ -111,12 +122,7 @@ class SentTrain:
             self.frames,
             self.ecn,
             self.mtu_probe,
-            self.delivered,
-            self.delivered_time,
-            self.first_sent_time,
-            self.is_app_limited,
-            self.lost,
-            self.tx_in_flight,
+            self.path_state,
             self.time_lost,
             offsets,
         )

@@ -45,7 +45,7 @@ def test_delivery_rate_does_not_believe_compressed_acks(sender: Sender) -> None:
 def test_no_delivery_rate_over_less_than_the_smallest_rtt() -> None:
     rate = DeliveryRate(0.0)
     train = SentTrain(0, 10, 1.0, SIZE, SIZE)
-    rate.on_sent(train, train.size, 0, now=1.0)
+    train.path_state = rate.on_sent(train.size, 0, now=1.0)
     rate.on_delivered(train.size, now=1.05)
     assert rate.sample(train, 0.06, now=1.05) is None
     assert rate.sample(train, 0.05, now=1.05) == pytest.approx(train.size / 0.05)
@@ -55,11 +55,11 @@ def test_no_delivery_rate_over_less_than_the_smallest_rtt() -> None:
 def test_the_longer_of_sending_and_acknowledging_counts() -> None:
     rate = DeliveryRate(0.0)
     trains = [SentTrain(number, 10, 1.0 + number, SIZE, SIZE) for number in range(3)]
-    rate.on_sent(trains[0], trains[0].size, 0, now=1.0)
-    rate.on_sent(trains[1], trains[1].size, 1, now=2.0)
+    trains[0].path_state = rate.on_sent(trains[0].size, 0, now=1.0)
+    trains[1].path_state = rate.on_sent(trains[1].size, 1, now=2.0)
     rate.on_delivered(trains[0].size, now=2.95)
     assert rate.sample(trains[0], 0.1, now=2.95) == pytest.approx(10 * SIZE / 1.95)
-    rate.on_sent(trains[2], trains[2].size, 1, now=3.0)
+    trains[2].path_state = rate.on_sent(trains[2].size, 1, now=3.0)
     rate.on_delivered(trains[1].size, now=3.05)
     rate.sample(trains[1], 0.1, now=3.05)
     rate.on_delivered(trains[2].size, now=3.15)
@@ -80,17 +80,17 @@ def test_one_sample_an_ack(sender: Sender) -> None:
 
 
 def test_app_limited_lasts_until_what_was_in_flight_is_delivered(sender: Sender) -> None:
-    assert not sender.send(5).is_app_limited
+    assert not sender.send(5).path_state.is_app_limited
     sender.recovery.on_app_limited(sender.now)
     assert sender.recorder.others == ["app limited"]
-    assert sender.send(5).is_app_limited
+    assert sender.send(5).path_state.is_app_limited
     sender.advance(RTT)
     sender.ack((0, 6))
     sender.want_acked((1, 6))
-    assert sender.send(5).is_app_limited
+    assert sender.send(5).path_state.is_app_limited
     sender.ack((0, 7))
     sender.want_acked((6, 7))
-    assert not sender.send(5).is_app_limited
+    assert not sender.send(5).path_state.is_app_limited
     assert [sample.is_app_limited for sample in sender.recorder.samples[1:]] == [False, True]
 
 

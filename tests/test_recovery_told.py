@@ -136,7 +136,7 @@ def test_a_loss_that_was_none_counts_as_delivered_when_it_is_known(sender: Sende
     sender.ack((4, 5), (0, 2))
     sender.want_spurious((1, 2))
     train = sender.send(1)
-    assert (train.delivered, train.delivered_time) == (3 * SIZE, known)
+    assert train.path_state[:2] == (3 * SIZE, known)
 
 
 # Held back by the application
@@ -176,15 +176,15 @@ def test_a_full_window_is_not_held_back_by_the_application(sender: Sender) -> No
 
 
 def test_packets_are_marked_as_held_back_until_all_sent_before_are_delivered(sender: Sender) -> None:
-    assert not sender.send(5).is_app_limited
+    assert not sender.send(5).path_state.is_app_limited
     sender.recovery.on_app_limited(sender.now)
-    assert sender.send(1).is_app_limited
+    assert sender.send(1).path_state.is_app_limited
     sender.ack((0, 6))
     sender.want_acked((1, 6))
-    assert sender.send(1).is_app_limited
+    assert sender.send(1).path_state.is_app_limited
     sender.ack((0, 7))
     sender.want_acked((6, 7))
-    assert not sender.send(1).is_app_limited
+    assert not sender.send(1).path_state.is_app_limited
 
 
 # What may be sent

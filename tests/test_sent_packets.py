@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from rudp.sent_packets import MAX_QUIET, SentPackets, SentTrain
+from rudp.sent_packets import MAX_QUIET, PathState, SentPackets, SentTrain
 
 PAYLOAD = 1170
 OVERHEAD = 30
@@ -33,16 +33,19 @@ def stream_train(first: int, count: int, *, offset: int = 0, last: int = PAYLOAD
     )
 
 
+STATE = PathState(77, 1.0, 0.5, True, 3, 40)
+
+
 def numbers(trains: Any) -> list[tuple[int, int]]:
     return [(train.first, train.stop) for train in trains]
 
 
 def test_a_piece_carries_its_share_of_the_stream() -> None:
-    train = stream_train(100, 10, offset=5000, last=7, fin=True, ecn=2, delivered=77, is_app_limited=True)
+    train = stream_train(100, 10, offset=5000, last=7, fin=True, ecn=2, path_state=STATE)
     middle = train.piece(103, 105)
     assert (middle.first, middle.count, middle.size) == (103, 2, 2 * 1200)
     assert (middle.offset, middle.end_offset, middle.fin) == (5000 + 3 * PAYLOAD, 5000 + 5 * PAYLOAD, False)
-    assert (middle.stream_id, middle.ecn, middle.delivered, middle.is_app_limited) == (4, 2, 77, True)
+    assert (middle.stream_id, middle.ecn, middle.path_state) == (4, 2, STATE)
     tail = train.piece(109, 110)
     assert (tail.offset, tail.end_offset, tail.fin, tail.size) == (
         5000 + 9 * PAYLOAD,
@@ -63,7 +66,7 @@ def test_pieces_add_up() -> None:
 
 @pytest.mark.parametrize("at", [1, 20, 45])
 def test_a_cut_gives_what_two_pieces_would(at: int) -> None:
-    train = stream_train(0, 46, last=500, fin=True, delivered=77, ecn=2, lost=3, time_lost=4.0, mtu_probe=True)
+    train = stream_train(0, 46, last=500, fin=True, path_state=STATE, ecn=2, time_lost=4.0, mtu_probe=True)
     wanted = [astuple(train.piece(0, at)), astuple(train.piece(at, 46))]
     rest = train.split(at)
     assert [astuple(train), astuple(rest)] == wanted
@@ -192,9 +195,9 @@ def test_only_what_is_neither_in_flight_nor_asks_for_an_ack_is_forgotten() -> No
 def test_a_train_of_which_nothing_is_said_carries_no_run_of_a_stream_and_no_mark() -> None:
     train = SentTrain(7, 2, 1.0, 1200, 40)
     assert (train.stream_id, train.offset, train.payload_size, train.end_offset, train.fin) == (-1, 0, 0, 0, False)
-    assert (train.frames, train.ecn, train.mtu_probe, train.is_app_limited) == ((), 0, False, False)
-    assert (train.delivered, train.delivered_time, train.first_sent_time, train.time_lost) == (0, 0.0, 0.0, 0.0)
-    assert (train.lost, train.tx_in_flight, train.ack_eliciting, train.in_flight) == (0, 0, True, True)
+    assert (train.frames, train.ecn, train.mtu_probe, train.time_lost) == ((), 0, False, 0.0)
+    assert train.path_state == (0, 0.0, 0.0, False, 0, 0)
+    assert (train.ack_eliciting, train.in_flight) == (True, True)
 
 
 @pytest.mark.parametrize("part", [(3, 3), (4, 3), (-1, 3), (5, 11)])
