@@ -163,25 +163,23 @@ class Outbound:
             # Else window or pacer holds it back.
             if (due or allowance) and (train := self._fill_train(ack_due, waiting, allowance, now)) is not None:
                 return train
-        else:
-            self._note_app_limited(now)
         self._note_quiet(now)
         return None
 
-    def _note_app_limited(self, now: float) -> None:
-        recovery = self._recovery
-        if not recovery.app_limited and recovery.send_allowance(now) >= self.packetizer.datagram_size:
-            recovery.on_app_limited(now)
-
     def _note_quiet(self, now: float) -> None:
-        """Work out for how long there is nothing to look for here."""
-        if self._paths.candidate is not None or (self._closing.finished and not self._closing.fin_queued):
-            self.quiet_until = UNKNOWN
-        elif self._control.pending or self._streams.turns.ready:
-            self.quiet_until = self._release_time(now)
+        """Work out for how long there is nothing to look for here; who has nothing to send is limited by that."""
+        recovery, closing = self._recovery, self._closing
+        until = UNKNOWN
+        if self._control.pending or self._streams.turns.ready:
+            until = self._release_time(now)
         else:
-            # To be limited by the application is yet to be said as soon as the pacer allows a packet.
-            self.quiet_until = NEVER if self._recovery.app_limited else UNKNOWN
+            if not recovery.app_limited and recovery.send_allowance(now) >= self.packetizer.datagram_size:
+                recovery.on_app_limited(now)
+            if recovery.app_limited:  # else that is yet to be said, as soon as the pacer allows a packet
+                until = NEVER
+        if self._paths.candidate is not None or (closing.finished and not closing.fin_queued):
+            until = UNKNOWN
+        self.quiet_until = until
 
     def _fill_train(self, ack_due: bool, waiting: bool, allowance: int, now: float) -> Train | None:
         """Make the train, of at most `allowance` bytes where window and pacer count."""
@@ -290,14 +288,12 @@ class Outbound:
             return
         records, number, size, ecn, path, now = self._unaccounted
         self._unaccounted = None
-        eliciting = False
-        recovery, counters = self._recovery, self._counters
+        on_train_sent, counters = self._recovery.on_train_sent, self._counters
         for record in records:
             record.ecn = ecn
-            recovery.on_train_sent(record, now)
-            eliciting = eliciting or record.ack_eliciting
-        if eliciting:
-            self._liveness.on_sent(now)
+            on_train_sent(record, now)
+            if record.ack_eliciting:
+                self._liveness.on_sent(now)
         counters.packets_sent += number
         counters.bytes_sent += size
         path.bytes_sent += size

@@ -110,28 +110,29 @@ class SendBuffer:
             return True
         return self.fin_pending and self.sent_up_to == self.written
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append to the stream. `bytes` are kept, other buffers are copied and may be changed afterwards."""
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Append to the stream; how many bytes. `bytes` are kept, other buffers are copied and may be changed afterwards.
+        """
         assert not self.fin_written, "nothing can be written after the fin"
         assert not self.is_reset, "nothing can be written after a reset"
         chunk = data if type(data) is bytes else bytes(memoryview(data))
         size = len(chunk)
-        if not size:
-            return
-        if size < SMALL_WRITE:
+        if 0 < size < SMALL_WRITE:
+            self.written += size
             if self._tail:
                 self._tail.append(chunk)
+                self._tail_size += size
+                if self._tail_size >= TAIL_SIZE or len(self._tail) >= TAIL_WRITES:
+                    self._close_tail()
             else:
                 self._tail = [chunk]
-            self._tail_size += size
-            self.written += size
-            if self._tail_size >= TAIL_SIZE or len(self._tail) >= TAIL_WRITES:
+                self._tail_size = size
+        elif size:
+            if self._tail:
                 self._close_tail()
-            return
-        if self._tail:
-            self._close_tail()
-        self._append(chunk, self.written)
-        self.written += size
+            self._append(chunk, self.written)
+            self.written += size
+        return size
 
     def finish(self) -> None:
         """End the stream where it is: the fin is sent with the last byte, or alone. Again: no effect."""
@@ -348,9 +349,8 @@ class SendBuffer:
 
     def _close_tail(self) -> None:
         tail = self._tail
-        self._append(tail[0] if len(tail) == 1 else b"".join(tail), self.written - self._tail_size)
-        self._tail = _NOTHING
-        self._tail_size = 0
+        size, self._tail, self._tail_size = self._tail_size, _NOTHING, 0
+        self._append(tail[0] if len(tail) == 1 else b"".join(tail), self.written - size)
 
     def _append(self, chunk: bytes, start: int) -> None:
         if self._chunks:

@@ -170,15 +170,16 @@ class Streams:
                 receive.insert(offset, data, fin)
         finally:
             # Of pieces that there is no room for, the first have been taken.
-            self._sum_of_highest += receive.highest - highest
-            self._sum_of_contiguous += receive.contiguous - before
+            contiguous, growth = receive.contiguous, receive.highest - highest
+            self._sum_of_highest += growth
+            self._sum_of_contiguous += contiguous - before
             if stream.discarding:
-                self._drop(stream, receive, receive.highest - highest)
+                self._drop(stream, receive, growth)
             elif stream.readable_armed:
-                if not receive.contiguous == receive.read_offset != receive.final_size:
+                if not contiguous == receive.read_offset != receive.final_size:
                     stream.readable_armed = False
                     self._events.append(_new_readable((stream_id,)))
-                elif receive.highest > highest:
+                elif growth > 0:
                     self._on_ahead(stream_id, receive, window, ended)
 
     def _drop(self, stream: Stream, receive: ReceiveBuffer, growth: int) -> None:
@@ -268,12 +269,11 @@ class Streams:
         self, stream_id: int, receive: ReceiveBuffer, window: ReceiveWindow, size: int, now: float, rtt: float
     ) -> None:
         """The application read so much of a stream: credit for it, the stream's and the connection's."""
+        whole, pending = self.receive_window, self._control.pending
         window.on_consumed(size, now, rtt, receive.highest - receive.contiguous)
         receive.window = window.window
-        pending = self._control.pending
         if (window.consumed >= window.due_at or pending) and receive.final_size is None:
             self._announce_stream_credit(stream_id, window)
-        whole = self.receive_window
         whole.on_consumed(size, now, rtt, self._sum_of_highest - self._sum_of_contiguous)
         self._fragments.window = whole.window
         if whole.consumed >= whole.due_at or pending:
@@ -382,10 +382,8 @@ class Streams:
         if stream.reset_code is not None or send.fin_written:
             ended = "reset" if stream.reset_code is not None else "finished"
             raise StreamClosed(f"stream {stream_id} was {ended} by this side: nothing can be written after that")
-        before = send.written
-        send.write(data)
         turns = self.turns
-        turns.unsent += send.written - before
+        turns.unsent += send.write(data)
         if fin:
             send.finish()
         if self._control.pending and turns.unsent <= turns.send_window.available and send.written <= window.limit:

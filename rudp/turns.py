@@ -156,22 +156,25 @@ class Turns:
 
         A stream that cannot go on for want of credit leaves the turns until credit comes.
         """
-        send, window = stream.send, stream.send_window
+        send, window, whole = stream.send, stream.send_window, self.send_window
         assert send is not None
         assert window is not None
         sent = send.sent_up_to
-        limit = sent + self._available
+        limit, room_up_to = whole.limit, self._max_unacknowledged + self.acknowledged
+        limit = sent + (limit if limit < room_up_to else room_up_to) - whole.used
         taken = send.next_range(room, limit if limit < window.limit else window.limit)
         if taken is None:
             self._leave(stream)
             if stream.has_pending:
                 self._block(stream, by_connection=window.limit > sent)
             return None
-        new = send.sent_up_to - sent
-        self.send_window.on_sent(new)
-        self.unsent -= new
-        self.retransmitted += taken[1] - new
-        stream.turn_left -= taken[1]
+        length, new = taken[1], send.sent_up_to - sent
+        if new:
+            whole.on_sent(new)
+            self.unsent -= new
+        if new != length:
+            self.retransmitted += length - new
+        stream.turn_left -= length
         low = stream.writable_at
         if low is not None and send.written - send.sent_up_to <= low:  # most trains leave far more
             self.tell_writable(stream)
