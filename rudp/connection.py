@@ -19,14 +19,14 @@ A received run costs one pass over its parts, an ACK O(ranges + pieces), a train
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from rudp import congestion, protection, wire
 from rudp.closing import Closing, Ending, aborted, check_code, farewell
 from rudp.config import Config
 from rudp.control import ControlQueue
 from rudp.deadlines import Deadlines
-from rudp.errors import ConnectionClosed, DecodeError, ErrorCode, ProtocolError
+from rudp.errors import ConnectionClosed, ProtocolError
 from rudp.events import Event
 from rudp.handshake import ClientHandshake, ServerHandshake
 from rudp.inbound import NOWHERE, Inbound
@@ -172,8 +172,9 @@ class Connection:
 
     def can_send(self, stream_id: int) -> bool:
         """Whether the stream's send buffer is below its high-water mark; if not, StreamWritable will come."""
-        stream = self._streams.find(stream_id)
-        if stream is None or stream.send is None or stream.send.pending < self._config.send_buffer:
+        stream = self._streams.held.get(stream_id)
+        send = None if stream is None else stream.send
+        if send is None or send.written - send.sent_up_to + send.lost < self._config.send_buffer:
             return True
         self._streams.notify_writable(stream_id, self._config.send_buffer // 2)
         return False
@@ -213,7 +214,7 @@ class Connection:
 
     def waits(self, stream_id: int) -> bool:
         """Whether nothing can be read from the stream now, no end either: StreamReadable or StreamReset will come."""
-        stream = self._streams.find(stream_id)
+        stream = self._streams.held.get(stream_id) or self._streams.find(stream_id)
         return stream is not None and stream.readable_armed and stream.peer_reset_code is None and not stream.discarding
 
     def at_eof(self, stream_id: int) -> bool:
@@ -234,7 +235,8 @@ class Connection:
         Raises StreamLimitReached when the peer admits none now (StreamsAvailable comes when it does), ConnectionClosed
         when the connection is not open for writing.
         """
-        self._check_writing()
+        if not self.is_writable:
+            self._refuse_writing()
         stream_id = self._streams.open(unidirectional)
         self._wake()
         return stream_id
@@ -244,7 +246,8 @@ class Connection:
 
         Raises ConnectionClosed, StreamClosed (this direction has ended) and StreamStopped (the peer ended it).
         """
-        self._check_writing()
+        if self._closing.finished or self._life.state not in WRITABLE_STATES:
+            self._refuse_writing()
         self._streams.write(stream_id, data, fin)
         # What is sent puts deadlines off, as `Deadlines` has it: only that there is nothing to send is known no more.
         self._outbound.quiet_until = UNKNOWN
@@ -302,9 +305,8 @@ class Connection:
         self._life.abort(aborted(code, reason))
         self._wake()
 
-    def _check_writing(self) -> None:
-        if self._closing.finished or self._life.state not in WRITABLE_STATES:
-            raise ConnectionClosed(f"the connection is {self.state.value}: nothing more can be written; open a new one")
+    def _refuse_writing(self) -> NoReturn:
+        raise ConnectionClosed(f"the connection is {self.state.value}: nothing more can be written; open a new one")
 
     def _wake(self) -> None:
         """Have the endpoint look at this connection: a shared list, so nothing is called upward."""
@@ -365,8 +367,6 @@ class Connection:
                 return
             if self._closing.begun:
                 life.advance(now)
-        except DecodeError as error:
-            life.on_violation(ProtocolError(ErrorCode.FRAME_ENCODING_ERROR, str(error)))
         except ProtocolError as error:
             life.on_violation(error)
         counters = self._counters

@@ -55,6 +55,7 @@ TURN_SIZE: Final = 1 << 17
 # Bytes of a RESET; what provokes one must be longer (RFC 9000 section 10.3.3).
 RESET_SIZE: Final = len(wire.encode_opening(wire.Reset(0, bytes(wire.RESET_TOKEN_SIZE))))
 
+_DATA_TYPES: Final = wire.DATA_TYPES
 _NO_TRAINS: Final[Iterator[Train]] = iter(())
 
 
@@ -188,7 +189,7 @@ class Endpoint:
             return
         source = (remote, local, ecn)
         try:
-            packets, types, ids, runs = read_runs(data, segment_size)
+            packets, runs = read_runs(data, segment_size)
         except DecodeError:
             if size > segment_size:
                 self._receive_singly(data, segment_size, source, now)
@@ -198,13 +199,12 @@ class Endpoint:
             return
         self._received += packets
         touched: dict[int, Connection] = {}
-        for start, count, ranges in runs:
+        for type_byte, connection_id, start, count, ranges in runs:
             view = data if count == packets else data[start * segment_size : (start + count) * segment_size]
-            kind = wire.DATA_TYPES.get(types[start])
+            kind = _DATA_TYPES.get(type_byte)
             if kind is None:
-                self._receive_opening(view, ids[start], source, now)
+                self._receive_opening(view, connection_id, source, now)
                 continue
-            connection_id = ids[start]
             connection = self._connections.get(connection_id)
             if connection is None:
                 number = ranges[0][0]
@@ -479,7 +479,7 @@ class Endpoint:
     def next_timeout(self) -> float | None:
         """When `handle_timeout` must be called; None: never."""
         first = self._timers.next()
-        if not (self._half_open or self._lingering.entries):
+        if not (self._half_open.clients or self._lingering.entries):
             return first
         every = (first, self._half_open.next_timeout(), self._lingering.next_timeout())
         return min((when for when in every if when is not None), default=None)

@@ -81,39 +81,39 @@ class HalfOpen:
 class HalfOpens:
     """The half-open clients of one endpoint, forgotten `patience` seconds after their SYN."""
 
-    __slots__ = ("_clients", "_patience", "_timers")
+    __slots__ = ("_patience", "_timers", "clients")
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
-        self._clients: dict[int, HalfOpen] = {}
+        self.clients: dict[int, HalfOpen] = {}
         # (when, id), of those removed too until they come to the top.
         self._timers: list[tuple[float, int]] = []
 
     def __len__(self) -> int:
-        return len(self._clients)
+        return len(self.clients)
 
     def __contains__(self, connection_id: int) -> bool:
-        return connection_id in self._clients
+        return connection_id in self.clients
 
     def get(self, connection_id: int) -> HalfOpen | None:
         """The client that was told this id of ours."""
-        return self._clients.get(connection_id)
+        return self.clients.get(connection_id)
 
     def add(self, client: HalfOpen) -> None:
         """Remember a client whose SYN_ACK is sent."""
-        self._clients[client.id] = client
+        self.clients[client.id] = client
         heappush(self._timers, (self._deadline(client), client.id))
 
     def remove(self, client: HalfOpen) -> None:
         """Forget it: it becomes a connection, or is given up."""
-        del self._clients[client.id]
-        timers, clients = self._timers, self._clients
+        del self.clients[client.id]
+        timers, clients = self._timers, self.clients
         while timers and timers[0][1] not in clients:
             heappop(timers)
 
     def __iter__(self) -> Iterator[HalfOpen]:
         """All of them, oldest first."""
-        return iter(self._clients.values())
+        return iter(self.clients.values())
 
     def next_timeout(self) -> float | None:
         """When `due` has something to say; None: never."""
@@ -124,7 +124,7 @@ class HalfOpens:
         timers, repeated = self._timers, []
         over: list[HalfOpen] = []
         while timers and timers[0][0] <= now:
-            client = self._clients.get(heappop(timers)[1])
+            client = self.clients.get(heappop(timers)[1])
             if client is None:
                 continue
             if now >= client.handshake.started + self._patience:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 from rudp import packet_number, wire
 from rudp.closing import Closing
 from rudp.control import ControlQueue
-from rudp.errors import BufferFull, DecodeError, ProtocolError
+from rudp.errors import BufferFull, DecodeError, ErrorCode, ProtocolError
 from rudp.events import Event, PathChanged
 from rudp.packetizer import StreamRange
 from rudp.path import Paths
@@ -149,8 +149,8 @@ class Inbound:
     ) -> wire.Close | None:
         """The packets of a run, whose ranges of numbers are `numbers`; a CLOSE ends it and is returned.
 
-        What memory has no room for stays unacknowledged. Raises DecodeError and ProtocolError. A run leaves the state
-        that its packets, one by one, would leave: when it can't be taken as a whole, its packets are.
+        What memory has no room for stays unacknowledged. Raises ProtocolError. A run leaves the state that its packets,
+        one by one, would leave: when it can't be taken as a whole, its packets are.
         """
         self._now = now
         self.source = source
@@ -161,6 +161,8 @@ class Inbound:
                 self._take_canonical(view, segment_size, numbers)
             except BufferFull:
                 self._counters.packets_refused += 1
+            except DecodeError as error:
+                raise ProtocolError(ErrorCode.FRAME_ENCODING_ERROR, str(error)) from error
             return None
         if canonical:
             try:

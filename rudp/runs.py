@@ -27,8 +27,13 @@ MAX_SPREAD: Final = 1 << 16
 
 
 class Run(NamedTuple):
-    """`size` packets from packet `start` of the buffer on; `ranges` are their numbers, truncated, [first, stop)."""
+    """`size` packets from packet `start` of the buffer on; `ranges` are their numbers, truncated, [first, stop).
 
+    `kind` is byte 0 and `destination_id` the id of all of them.
+    """
+
+    kind: int
+    destination_id: int
     start: int
     size: int
     ranges: tuple[tuple[int, int], ...]
@@ -38,27 +43,21 @@ class Run(NamedTuple):
 _new_run: Final = partial(tuple.__new__, Run)
 
 
-def read_runs(
-    view: memoryview, segment_size: int
-) -> tuple[int, tuple[int, ...], tuple[int, ...], Sequence[Run]]:
-    """Packets of a received buffer, types and ids by packet, and the runs; of a single run the first packet's alone.
-
-    Raises DecodeError if a packet is shorter than a header.
-    """
+def read_runs(view: memoryview, segment_size: int) -> tuple[int, Sequence[Run]]:
+    """How many packets a received buffer has, and the runs. Raises DecodeError if a packet is shorter than a header."""
     if len(view) <= segment_size:
-        types, ids, numbers = wire.read_headers(view, segment_size)
-        first = numbers[0]
-        return 1, types, ids, (_new_run((0, 1, ((first, first + 1),))),)
+        kind, destination_id, first = wire.read_header(view)
+        return 1, (_new_run((kind, destination_id, 0, 1, ((first, first + 1),))),)
     if (train := wire.read_train(view, segment_size)) is not None:
         kind, destination_id, first, count = train
-        return count, (kind,), (destination_id,), (_new_run((0, count, ((first, first + count),))),)
+        return count, (_new_run((kind, destination_id, 0, count, ((first, first + count),))),)
     if (gapped := wire.read_numbers(view, segment_size)) is not None:
         kind, destination_id, numbers = gapped
         if (ranges := _ranges(numbers)) is not None:
             count = len(numbers)
-            return count, (kind,), (destination_id,), (_new_run((0, count, ranges)),)
+            return count, (_new_run((kind, destination_id, 0, count, ranges)),)
     types, ids, numbers = wire.read_headers(view, segment_size)
-    return len(types), types, ids, split_runs(types, ids, numbers)
+    return len(types), split_runs(types, ids, numbers)
 
 
 def split_runs(types: tuple[int, ...], ids: tuple[int, ...], numbers: tuple[int, ...]) -> list[Run]:
@@ -67,9 +66,9 @@ def split_runs(types: tuple[int, ...], ids: tuple[int, ...], numbers: tuple[int,
     first, kind = numbers[0], types[0]
     if kind in wire.DATA_TYPES and types.count(kind) == count and ids.count(ids[0]) == count:
         if numbers[-1] - first == count - 1 and numbers == tuple(range(first, first + count)):
-            return [_new_run((0, count, ((first, first + count),)))]
+            return [_new_run((kind, ids[0], 0, count, ((first, first + count),)))]
         if (ranges := _ranges(numbers)) is not None:
-            return [Run(0, count, ranges)]
+            return [Run(kind, ids[0], 0, count, ranges)]
     runs: list[Run] = []
     start = 0
     for index in range(1, count + 1):
@@ -81,7 +80,8 @@ def split_runs(types: tuple[int, ...], ids: tuple[int, ...], numbers: tuple[int,
             and types[index] in wire.DATA_TYPES
         ):
             continue
-        runs.append(Run(start, index - start, ((numbers[start], numbers[start] + index - start),)))
+        ranges = ((numbers[start], numbers[start] + index - start),)
+        runs.append(Run(types[start], ids[start], start, index - start, ranges))
         start = index
     return runs
 

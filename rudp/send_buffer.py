@@ -111,8 +111,7 @@ class SendBuffer:
         return self.fin_pending and self.sent_up_to == self.written
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Append to the stream; how many bytes. `bytes` are kept, other buffers are copied and may be changed afterwards.
-        """
+        """Append to the stream; how many bytes. `bytes` are kept, others are copied: they may change afterwards."""
         assert not self.fin_written, "nothing can be written after the fin"
         assert not self.is_reset, "nothing can be written after a reset"
         chunk = data if type(data) is bytes else bytes(memoryview(data))

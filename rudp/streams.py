@@ -40,14 +40,15 @@ class Streams:
     # fmt: off
     __slots__ = (
         "_config", "_control", "_events", "_fragments", "_is_client", "_peer_stream_limit", "_receiving_finished",
-        "_sending_finished", "_streams", "_sum_of_contiguous", "_sum_of_highest", "_window_maximum", "_zero_ended",
+        "_sending_finished", "_sum_of_contiguous", "_sum_of_highest", "_window_maximum", "_zero_ended", "held",
         "limits", "receive_window", "resets_unacknowledged", "turns",
     )
     # fmt: on
 
     def __init__(self, config: Config, control: ControlQueue, events: list[Event], *, is_client: bool) -> None:
         self._config, self._control, self._events, self._is_client = config, control, events, is_client
-        self._streams: dict[int, Stream] = {}
+        # By id, but for stream 0 until something is asked of it.
+        self.held: dict[int, Stream] = {}
         self._peer_stream_limit = 0
         self.limits = StreamLimits(config, control, is_client=is_client)
         self._sum_of_highest = self._sum_of_contiguous = self.resets_unacknowledged = 0
@@ -67,7 +68,7 @@ class Streams:
         self.on_max_streams(parameters.initial_max_streams_bidi, unidirectional=False)
         self.on_max_streams(parameters.initial_max_streams_uni, unidirectional=True)
         self.turns.raise_limit(parameters.initial_max_data)
-        if 0 in self._streams:  # the only one that can have been written on before
+        if 0 in self.held:  # the only one that can have been written on before
             self.on_max_stream_data(0, self._peer_stream_limit)
 
     def on_max_streams(self, maximum: int, unidirectional: bool) -> None:
@@ -109,19 +110,19 @@ class Streams:
             stream.finish_sending()
         if self._receiving_finished:
             stream.finish_receiving()
-        self._streams[stream_id] = stream
+        self.held[stream_id] = stream
         return stream
 
     def find(self, stream_id: int) -> Stream | None:
         """The stream as the application sees it; None when it never was or has ended. Stream 0 is made on demand."""
-        stream = self._streams.get(stream_id)
+        stream = self.held.get(stream_id)
         if stream is None and stream_id == 0 and not self._zero_ended:
             stream = self._create(0)
         return stream
 
     def _lookup_untrusted(self, stream_id: int) -> Stream | None:
         """The stream a frame names, opened if the peer may; None if it has ended. Raises ProtocolError."""
-        stream = self._streams.get(stream_id)
+        stream = self.held.get(stream_id)
         if stream is not None:
             return stream
         kind = (stream_id & 0x2) >> 1
@@ -133,7 +134,7 @@ class Streams:
         if number < self.limits.opened_by_peer[kind]:
             return self.find(0) if stream_id == 0 else None
         self.open_by_peer(kind, number + 1)
-        return self._streams[stream_id]
+        return self.held[stream_id]
 
     def open_by_peer(self, kind: int, count: int) -> None:
         """The peer has opened `count` streams of a kind in all (RFC 9000 section 2.1: lower ids open with a higher)."""
@@ -149,7 +150,7 @@ class Streams:
 
         Raises ProtocolError (limits, final size, credit) and BufferFull; the accounts have what was taken before that.
         """
-        stream = self._streams.get(stream_id) or self._lookup_untrusted(stream_id)
+        stream = self.held.get(stream_id) or self._lookup_untrusted(stream_id)
         if stream is None:
             return
         receive = stream.receive
@@ -238,7 +239,7 @@ class Streams:
 
         Raises StreamReset when the peer reset the stream, and StreamClosed when there is nothing to receive.
         """
-        stream = self._streams.get(stream_id) or self.find(stream_id)
+        stream = self.held.get(stream_id) or self.find(stream_id)
         if stream is None:
             return b""
         if stream.peer_reset_code is not None:
@@ -325,7 +326,7 @@ class Streams:
         """The peer's FIN is complete, all its streams known: each that it has not ended ends where it stands."""
         self.find(0)
         self._receiving_finished = True
-        for stream in list(self._streams.values()):
+        for stream in list(self.held.values()):
             receive = stream.receive
             if receive is None or stream.receive_done or receive.final_size is not None:
                 continue
@@ -360,20 +361,18 @@ class Streams:
         return stream
 
     def sendable(self, stream_id: int) -> Stream:
-        """The stream, for writing. Raises StreamClosed when its sending direction does not exist or has ended."""
-        stream = self._streams.get(stream_id) or self.find(stream_id)
+        """The stream, for writing. Raises StreamClosed when it does not exist or has ended."""
+        stream = self.find(stream_id)
         if stream is None:
             raise StreamClosed(f"stream {stream_id} does not exist or has ended")
-        if stream.send is None:
-            raise StreamClosed(f"stream {stream_id} is unidirectional and the peer's: it cannot be sent on")
         return stream
 
     def write(self, stream_id: int, data: bytes | bytearray | memoryview, fin: bool) -> None:
         """Append to a stream, and end it with `fin`. Raises StreamClosed and StreamStopped."""
-        stream = self.sendable(stream_id)
+        stream = self.held.get(stream_id) or self.sendable(stream_id)
         send, window = stream.send, stream.send_window
-        assert send is not None
-        assert window is not None
+        if send is None or window is None:
+            raise StreamClosed(f"stream {stream_id} is unidirectional and the peer's: it cannot be sent on")
         if stream.stopped_code is not None:
             raise StreamStopped(
                 f"the peer asked to stop sending on stream {stream_id}, code {stream.stopped_code}",
@@ -418,7 +417,7 @@ class Streams:
 
     def on_acked(self, stream_id: int, ranges: Sequence[tuple[int, int, bool]]) -> None:
         """Ranges of a stream, (start, stop, fin), arrived."""
-        stream = self._streams.get(stream_id)
+        stream = self.held.get(stream_id)
         if stream is None or stream.send is None or stream.reset_code is not None:
             return
         send = stream.send
@@ -430,7 +429,7 @@ class Streams:
 
     def on_lost(self, stream_id: int, ranges: Sequence[tuple[int, int, bool]]) -> None:
         """Ranges of a stream, (start, stop, fin), were lost; what is not acknowledged otherwise is sent again."""
-        stream = self._streams.get(stream_id)
+        stream = self.held.get(stream_id)
         if stream is None or stream.send is None or stream.reset_code is not None:
             return
         stream.send.on_lost_all(ranges)
@@ -438,19 +437,19 @@ class Streams:
 
     def prefer(self, stream_id: int) -> None:
         """Let what the stream has to send be sent next."""
-        if stream_id in self._streams:
-            self.turns.prefer(self._streams[stream_id])
+        if stream_id in self.held:
+            self.turns.prefer(self.held[stream_id])
 
     def finish_sending(self) -> None:
         """Our FIN arrived: to the peer every stream ends with the bytes that were written. O(streams), once."""
         self._sending_finished = True
-        for stream in list(self._streams.values()):
+        for stream in list(self.held.values()):
             stream.finish_sending()
             self._forget_if_done(stream)
 
     def on_reset_acked(self, stream_id: int) -> None:
         """Our RESET_STREAM arrived."""
-        stream = self._streams.get(stream_id)
+        stream = self.held.get(stream_id)
         if stream is not None and not stream.reset_acknowledged:
             stream.reset_acknowledged = True
             self.resets_unacknowledged -= 1
@@ -464,29 +463,29 @@ class Streams:
 
     def holds(self, stream_id: int) -> bool:
         """Whether a direction of the stream is still in use."""
-        return stream_id in self._streams or (stream_id == 0 and not self._zero_ended)
+        return stream_id in self.held or (stream_id == 0 and not self._zero_ended)
 
     def all_acknowledged(self) -> bool:
         """Whether everything sent on every stream, resets included, has been acknowledged."""
-        return all(stream.send_acknowledged for stream in self._streams.values())
+        return all(stream.send_acknowledged for stream in self.held.values())
 
     @property
     def buffered(self) -> int:
         """Bytes written on all streams and not yet acknowledged."""
-        return sum(s.send.buffered for s in self._streams.values() if s.send is not None)
+        return sum(s.send.buffered for s in self.held.values() if s.send is not None)
 
     # -- ending ------------------------------------------------------------------------------------------------
 
     @property
     def count(self) -> int:
         """Streams held."""
-        return len(self._streams)
+        return len(self.held)
 
     def _forget_if_done(self, stream: Stream) -> None:
         """Drop a stream of which both directions have ended, and admit the peer another for one of its own."""
         stream_id = stream.id
         done = stream.receive_done and stream.send_done and not stream.reset_unreported
-        if not done or self._streams.pop(stream_id, None) is None:
+        if not done or self.held.pop(stream_id, None) is None:
             return
         self._zero_ended = self._zero_ended or stream_id == 0
         if is_client_initiated(stream_id) == self._is_client:

@@ -92,13 +92,15 @@ class Turns:
 
     def enqueue(self, stream: Stream) -> None:
         """Give the stream a turn if it has anything to send and has none yet."""
-        if not stream.queued and stream.has_pending:
-            stream.queued = True
-            stream.turn_left = QUANTUM
-            if self._stream_blocked or self._credit_blocked:
-                self._unblock(stream)
-            if self.ready is None:
-                self.ready = deque()
+        if stream.queued or not stream.has_pending:
+            return
+        stream.queued = True
+        stream.turn_left = QUANTUM
+        if self._stream_blocked or self._credit_blocked:
+            self._unblock(stream)
+        if self.ready is None:
+            self.ready = deque((stream,))
+        else:
             self.ready.append(stream)
 
     def enqueue_first(self, stream: Stream) -> None:

@@ -112,7 +112,7 @@ def test_a_cost_that_grows_with_the_streams_open_is_caught(monkeypatch: pytest.M
     original = Connection.next_train
 
     def next_train(self: Connection, now: float) -> Any:
-        assert sum(1 for _ in self._streams._streams) >= 0
+        assert sum(1 for _ in self._streams.held) >= 0
         return original(self, now)
 
     monkeypatch.setattr(Connection, "next_train", next_train)

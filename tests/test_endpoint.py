@@ -319,7 +319,7 @@ def credit(connection: Connection) -> list[object]:
     streams = connection._streams
     windows = [streams.receive_window]
     found: list[object] = [streams._fragments.window, connection._control.pending]
-    for stream in streams._streams.values():
+    for stream in streams.held.values():
         if (receive := stream.receive) is not None and stream.receive_window is not None:
             windows.append(stream.receive_window)
             found += stream.id, receive.window, receive.contiguous, receive.highest, receive.final_size

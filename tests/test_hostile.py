@@ -35,7 +35,7 @@ LARGEST = wire.POSITION_LIMIT - 1
 
 def fragments(peer: Peer) -> int:
     """Fragments the server holds, on all streams."""
-    streams = peer.server._streams._streams.values()
+    streams = peer.server._streams.held.values()
     return sum(stream.receive.fragments for stream in streams if stream.receive is not None)
 
 

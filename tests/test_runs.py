@@ -88,9 +88,7 @@ def test_a_whole_train_is_read_as_any_other_buffer(
         with pytest.raises(DecodeError):
             read_runs(view, size)
         return
-    packets, types, ids, runs = read_runs(view, size)
+    packets, runs = read_runs(view, size)
     assert packets == len(columns[0])
     assert list(runs) == split_runs(*columns)
-    assert [(types[run.start], ids[run.start]) for run in runs] == [
-        (columns[0][run.start], columns[1][run.start]) for run in runs
-    ]
+    assert [run[:2] for run in runs] == [(columns[0][run.start], columns[1][run.start]) for run in runs]

@@ -209,7 +209,7 @@ def test_the_checker_of_a_connection_finds_what_is_wrong(part: str) -> None:
 
 def falsify(connection: Connection, part: str) -> None:
     streams = connection._streams
-    stream = streams._streams[0]
+    stream = streams.held[0]
     sent = connection._recovery.sent_packets
     match part:
         case "in flight":
@@ -242,7 +242,7 @@ def test_the_checker_of_two_sides_finds_what_one_forgets_to_tell(news: str) -> N
             pair.server.stop_sending(0, 1)
         case "end":
             pair.client.send(0, b"", fin=True)
-            send = pair.client._streams._streams[0].send
+            send = pair.client._streams.held[0].send
             assert send is not None
             send.fin_pending = False
         case "FIN":
@@ -261,14 +261,14 @@ def test_the_checker_of_two_sides_finds_what_one_believes_too_early(belief: str)
     pair.run(1.0)
     pair.client.send(pair.client.open_stream(), bytes(2_000), fin=True)
     pair.run(1.0)
-    stream = pair.client._streams._streams[4]
+    stream = pair.client._streams.held[4]
     assert stream.send is not None
     invariants.agree(pair.client, pair.server)
     match belief:
         case "bytes":
             stream.send.acked_up_to += 1
         case "end":
-            peer = pair.server._streams._streams[4].receive
+            peer = pair.server._streams.held[4].receive
             assert peer is not None
             peer.final_size = None
         case "FIN":

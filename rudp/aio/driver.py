@@ -125,6 +125,11 @@ class Driver:
             self._flush_due = True
             self.loop.call_soon(self._on_wake)
 
+    def wake_if_ready(self) -> None:
+        """The same if something has to be: after a command that may have made it so."""
+        if not (self._flush_due or self._sends_soon) and self.core.has_work:
+            self.wake()
+
     def release(self) -> None:
         """Nobody needs the socket any more: close it once its last connection has ended and lingered."""
         self._release = True
@@ -146,19 +151,15 @@ class Driver:
         if not self.closed.done():
             self._flush()
 
-    def _on_readable(self) -> None:
-        # What `_read_on` is about to take keeps the socket readable.
-        if not (self._reads_soon or self.closed.done()):
-            self._receive_all()
-
     def _read_on(self) -> None:
         self._reads_soon = False
-        if not self.closed.done():
-            self._receive_all()
+        self._on_readable()
 
-    def _receive_all(self) -> None:
-        now = self.loop.time()
-        gathering = self._gathering
+    def _on_readable(self) -> None:
+        # What `_read_on` is about to take keeps the socket readable.
+        if self._reads_soon or self.closed.done():
+            return
+        now, gathering = self.loop.time(), self._gathering
         try:
             size = self._receive_buffers(now)
         except BaseException:
@@ -268,7 +269,8 @@ class Driver:
                 self.core.on_icmp_error(error.remote, error.error)
                 self.wake()
         self._arm_timer()
-        self._drain_events()
+        if self.core.events:
+            self._drain_events()
         if self._release and self.core.is_idle and self._held is None:
             self._close()
 
@@ -337,11 +339,13 @@ class Driver:
     def _drain_events(self) -> bool:
         """Hand out all events. Whether all that they lead to has happened; else it does in the loop's next turn."""
         done = True
-        events = self.core.events
+        events, sinks = self.core.events, self.sinks
         while events:
             core, event = events.popleft()
             try:
-                done = self._hand_out(core, event) and done
+                sink = sinks.get(core.id) or self._sink_for(core)
+                if sink is not None and not sink.on_event(event):
+                    done = False
             except Exception as error:
                 text = f"a callback failed on {event}: its connection to {core.remote_address} is aborted"
                 self.loop.call_exception_handler({"message": text, "exception": error})
@@ -349,14 +353,9 @@ class Driver:
                 self.wake()
         return done
 
-    def _hand_out(self, core: CoreConnection, event: Event) -> bool:
-        sink = self.sinks.get(core.id)
-        if sink is None:
-            if not core.is_open or core.is_client or (sink := self.accepted(core)) is None:
-                return True
-            sink.on_event(event)
-            return False
-        return sink.on_event(event)
+    def _sink_for(self, core: CoreConnection) -> Sink | None:
+        """Where the events of a connection go that the application may not have heard of; None: nowhere."""
+        return None if not core.is_open or core.is_client else self.accepted(core)
 
     # -- the end ------------------------------------------------------------------------------------------------
 

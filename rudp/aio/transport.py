@@ -107,8 +107,7 @@ class StreamTransport(asyncio.Transport):
                 if not protocol.eof_received():
                     self.close()
             break
-        if self._connection.driver.core.has_work:
-            self._connection.driver.wake()
+        self._connection.driver.wake_if_ready()
 
     # -- writing ------------------------------------------------------------------------------------------------
 

@@ -117,7 +117,7 @@ def _check_sending(connection: Connection) -> None:
     assert all(s.queued for s in ready)
     assert 0 <= turns.send_window.used <= turns.send_window.limit
     unsent = 0
-    for stream in streams._streams.values():
+    for stream in streams.held.values():
         send, window = stream.send, stream.send_window
         if send is None:
             continue
@@ -145,7 +145,7 @@ def _check_receiving(connection: Connection) -> None:
     assert window.max_data <= window.consumed + window.maximum
     unread = 0
     beyond = 0
-    for stream in streams._streams.values():
+    for stream in streams.held.values():
         receive, own = stream.receive, stream.receive_window
         if receive is None:
             continue
@@ -180,7 +180,7 @@ def _check_bounds(connection: Connection) -> None:
     assert connection._recovery.sent_packets.quiet <= MAX_QUIET
     _check_stream_credit(connection)
     space = streams._fragments
-    receiving = [stream.receive for stream in streams._streams.values() if stream.receive is not None]
+    receiving = [stream.receive for stream in streams.held.values() if stream.receive is not None]
     assert space.held == sum(receive.fragments for receive in receiving), "fragments are counted wrong"
     # One more than fits may be held: what is full is asked before, not after.
     assert space.held <= max(space.window, LEAST_FRAGMENT_SPACE) // FRAGMENT_OVERHEAD + 1
@@ -196,8 +196,8 @@ def _check_stream_credit(connection: Connection) -> None:
     limits, mine = streams.limits, int(connection.is_client)
     assert all(map(le, limits.opened_by_peer, limits.max_streams_mine)), "more streams than were admitted"
     assert (limits.due is None) == (limits.owed == (0, 0)), "nobody looks for the streams that are owed"
-    held = Counter((stream_id >> 1) & 1 for stream_id in streams._streams if stream_id & 1 == mine)
-    held[0] += not mine and 0 not in streams._streams and not streams._zero_ended
+    held = Counter((stream_id >> 1) & 1 for stream_id in streams.held if stream_id & 1 == mine)
+    held[0] += not mine and 0 not in streams.held and not streams._zero_ended
     for kind, most in enumerate((config.max_streams_bidi, config.max_streams_uni)):
         ended = limits.opened_by_peer[kind] - held[kind]
         admitted = limits.max_streams_mine[kind] + limits.owed[kind]
@@ -299,8 +299,8 @@ def _under_way(connection: Connection) -> list[object]:
 
 def _check_acknowledged(sender: Connection, receiver: Connection) -> None:
     assert sender._recovery.largest_acknowledged <= receiver._received.largest
-    for stream in sender._streams._streams.values():
-        peer = receiver._streams._streams.get(stream.id)
+    for stream in sender._streams.held.values():
+        peer = receiver._streams.held.get(stream.id)
         send = stream.send
         if send is None or stream.reset_code is not None or peer is None or peer.receive is None:
             continue
@@ -322,8 +322,8 @@ def _check_limits(sender: Connection, receiver: Connection) -> None:
         known = theirs.limits.max_streams_peer[kind]
         assert known <= granted
         assert known == granted or wire.MaxStreams(granted, bool(kind)) in news, "MAX_STREAMS is forgotten"
-    for stream in mine._streams.values():
-        peer = theirs._streams.get(stream.id)
+    for stream in mine.held.values():
+        peer = theirs.held.get(stream.id)
         if peer is None or peer.send_window is None or stream.receive_window is None or peer.send_done:
             continue
         own = [frame for frame in news if getattr(frame, "stream_id", None) == stream.id]
@@ -340,8 +340,8 @@ def _check_grant(
 
 def _check_ends(sender: Connection, receiver: Connection) -> None:
     news = _under_way(sender)
-    for stream in sender._streams._streams.values():
-        peer = receiver._streams._streams.get(stream.id)
+    for stream in sender._streams.held.values():
+        peer = receiver._streams.held.get(stream.id)
         if stream.reset_code is not None and not stream.reset_acknowledged:
             told = any(isinstance(frame, wire.ResetStream) and frame.stream_id == stream.id for frame in news)
             assert told, f"RESET_STREAM of {stream.id} is forgotten"

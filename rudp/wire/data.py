@@ -199,6 +199,14 @@ def _split(view: memoryview, segment_size: int, least: int) -> tuple[int, int]:
     return count, rest
 
 
+def read_header(view: memoryview) -> tuple[int, int, int]:
+    """Type, destination id and truncated packet number of one packet. Raises DecodeError if it is shorter than that."""
+    if len(view) < DATA_HEADER_SIZE:
+        raise DecodeError(f"a packet of {len(view)} bytes where {DATA_HEADER_SIZE} are the least")
+    header: tuple[int, int, int] = _data_header.unpack_from(view)
+    return header
+
+
 def read_headers(
     view: memoryview, segment_size: int
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -208,9 +216,6 @@ def read_headers(
     shorter than a header. A type that isn't DATA is left to the caller.
     """
     size = len(view)
-    if DATA_HEADER_SIZE <= size <= segment_size:
-        type_byte, destination_id, packet_number = _data_header.unpack_from(view)
-        return (type_byte,), (destination_id,), (packet_number,)
     if DATA_HEADER_SIZE <= segment_size < size and not size % segment_size and (
         whole := size // segment_size
     ) <= _BLOCK:

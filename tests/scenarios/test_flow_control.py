@@ -177,7 +177,7 @@ def test_after_everything_is_read_or_dropped_the_credit_is_the_window(
         stream_id = pair.client.open_stream(True)
         pair.client.send(stream_id, bytes(size), fin=ending in ("read", "reset late", "stop late"))
         pair.run(0.02 if "late" not in ending else 0.5)
-        opened = stream_id in pair.server._streams._streams
+        opened = stream_id in pair.server._streams.held
         if "stop" in ending and opened:
             pair.server.stop_sending(stream_id, 1)
         if "reset" in ending or (ending == "stop" and not opened):
@@ -204,7 +204,7 @@ def test_after_everything_is_read_or_dropped_the_credit_is_the_window(
 def drop_or_read(pair: Pair) -> None:
     """The server's application reads every stream it may."""
     server: Any = pair.server
-    for stream in list(server._streams._streams.values()):
+    for stream in list(server._streams.held.values()):
         if stream.discarding:
             continue
         try:
