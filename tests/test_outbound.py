@@ -62,12 +62,17 @@ class TestAcknowledging:
     @pytest.mark.parametrize(
         ("packets", "rtt", "threshold"),
         [
+            (0, 0.0, 2),
             (0, 0.01, 2),
+            (160, 0.0039, 40),
+            (160, 0.004, 20),
+            (17_000, 0.0039, 17_000 // 4),
             (160, 0.2, 20),
             (255, 0.2, 31),
             (256, 0.2, 32),
             (1000, 0.2, 32),
-            (17_000, 0.0, 17_000 // 8),
+            (17_000, 0.0, 17_000 // 4),
+            (17_000, 0.004, 17_000 // 8),
             (17_000, 0.024, 17_000 // 8),
             (17_000, 0.050, 17_000 // 16),
             (17_000, 0.2, 17_000 // 32),
@@ -76,7 +81,10 @@ class TestAcknowledging:
         ],
     )
     def test_long_paths_are_told_of_three_milliseconds_at_once(self, packets: int, rtt: float, threshold: int) -> None:
-        """An eighth of the window, less where that lasts longer, though not few packets nor for more than 32 ACKs."""
+        """An eighth of the window, less where that lasts longer, though not few packets nor for more than 32 ACKs.
+
+        Of a round trip of less than four grains of a timer a quarter.
+        """
         assert ack_threshold(packets, rtt) == threshold
 
     def test_acknowledgements_do_not_ride_on_what_cannot_leave(self) -> None:
