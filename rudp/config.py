@@ -137,7 +137,7 @@ class Config:
         high=1024 * MIB,
     )
     send_buffer: int = _setting(
-        1 * MIB,
+        2 * MIB,
         "high-water mark of what a stream has written and not yet sent: send() and drain() wait above it, and go on at "
         "half of it (what is on its way is bounded by the peer's receive window)",
         unit="bytes",

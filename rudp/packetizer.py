@@ -40,9 +40,9 @@ MAX_SEGMENTS: Final = 64
 MAX_TRAIN_SIZE: Final = 65507
 # Trains made at once: what else each costs is a tenth by then, and half a megabyte stays in the processor's cache.
 MAX_TRAINS: Final = 8
-# Packets made at once of which no two fit into one call: what the asyncio front end holds for a stream (1 MiB and a
+# Packets made at once of which no two fit into one call: what the asyncio front end holds for a stream (2 MiB and a
 # large write) goes by one decision.
-LARGE_PACKETS: Final = 32
+LARGE_PACKETS: Final = 64
 # Bytes of PATH_CHALLENGE and PATH_RESPONSE, the smallest of which is sent to an unvalidated address.
 PATH_FRAME_SIZE: Final = len(wire.encode_frame(wire.PathChallenge(bytes(8))))
 

@@ -125,7 +125,7 @@ def test_a_stream_alone_gets_several_trains_with_one_record(kind: str, size: int
 @pytest.mark.parametrize("size", [32_754, 65_507])
 def test_packets_of_which_no_two_fit_into_one_call_make_one_train(kind: str, size: int) -> None:
     sender = Sender(kind, size)
-    sender.streams.write(0, bytes(4_000_000), False)
+    sender.streams.write(0, bytes((LARGE_PACKETS + 1) * size), False)
     packets = sender.train()
     assert packets.number == LARGE_PACKETS
     assert [record.count for record in packets.records] == [LARGE_PACKETS]
