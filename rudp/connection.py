@@ -18,7 +18,6 @@ A received run costs one pass over its parts, an ACK O(ranges + pieces), a train
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from rudp import congestion, protection, wire
@@ -326,18 +325,35 @@ class Connection:
         now: float,
     ) -> None:
         """A run of `count` DATA packets; `ranges` of truncated numbers, `source` is (remote, local, ECN mark)."""
-        self._now, state = now, self._life.state
+        life, inbound = self._life, self._inbound
+        self._now, state = now, life.state
         if state not in OPEN_STATES and state is not _SYN_RECEIVED:
             return
         self._outbound.account()
-        key_phase, epoch, canonical = kind
-        if epoch or key_phase:
-            self._counters.datagrams_corrupt += count
-            return
-        for numbers, part in self._inbound.fresh(view, segment_size, ranges, count):
-            self._accept(part, segment_size, canonical, numbers, source)
+        largest, size, (_, _, canonical) = self._received.largest, 0, kind
+        parts = inbound.fresh(view, segment_size, kind, ranges, count)
+        if state is _SYN_RECEIVED and parts:
+            self._opening.on_first_data(now)
+            life.connect(Input.FIRST_DATA)
+        try:
+            for numbers, part in parts:
+                size += len(part)
+                if (close := inbound.take(part, segment_size, canonical, numbers, source, now)) is not None:
+                    life.on_close(close)
+                elif self._closing.begun:
+                    life.advance(now)
+                if life.state in CLOSED_STATES:
+                    break
+        except ProtocolError as error:
+            life.on_violation(error)
+        if size:
+            counters = self._counters
+            counters.packets_received += -(-size // segment_size)
+            counters.bytes_received += size
+            self._liveness.on_received(now)
+            self._paths.on_received(source[0], source[1], size, parts[-1][0][-1][1] > largest + 1, now)
         # Plain data only puts off what is due, unless it makes something else due; an ACK is `end_of_buffer`'s.
-        plain = canonical and self._life.state is state is not _SYN_RECEIVED
+        plain = canonical and life.state is state is not _SYN_RECEIVED
         if not plain or self._closing.begun or self._outbound.has_work():
             self._wake()
 
@@ -348,32 +364,6 @@ class Connection:
         deadline = self._received.deadline
         if deadline is not None and (deadline <= now or self.due is None or deadline < self.due):
             self._ready[self.id] = self
-
-    def _accept(
-        self, view: memoryview, segment_size: int, canonical: bool, numbers: Sequence[tuple[int, int]], source: Source
-    ) -> None:
-        """A run of packets, intact and new; `numbers` are their ranges."""
-        life, now, size, state = self._life, self._now, len(view), self._life.state
-        if state in CLOSED_STATES:
-            return
-        newest = numbers[-1][1] > self._received.largest + 1
-        if state is _SYN_RECEIVED:
-            self._opening.on_first_data(now)
-            life.connect(Input.FIRST_DATA)
-        try:
-            close = self._inbound.take(view, segment_size, canonical, numbers, source, now)
-            if close is not None:
-                life.on_close(close)
-                return
-            if self._closing.begun:
-                life.advance(now)
-        except ProtocolError as error:
-            life.on_violation(error)
-        counters = self._counters
-        counters.packets_received += -(-size // segment_size)
-        counters.bytes_received += size
-        self._liveness.on_received(now)
-        self._paths.on_received(source[0], source[1], size, newest, now)
 
     def accept(self, packet: wire.Syn, protocol: str | None) -> None:
         """Server: take what the client's SYN states, and the application protocol chosen for it."""
@@ -464,13 +454,13 @@ class Connection:
 
     def next_train(self, now: float) -> Train | None:
         """The next train to send, or None when there is none now. Call it again until it returns None."""
-        self._now = now
+        self._now, state = now, self._life.state
         if self._inbound.held_ack is not None:
             # What answers leaves first: nobody waits for what an ACK changes.
             if self._streams.turns.ready and (train := self._outbound.next_train(now)) is not None:
                 return train
             self._settle()
-        state = self._life.state
+            state = self._life.state
         if state in OPEN_STATES:
             if state is _FIN_WAIT_2:
                 self._life.bound_close(now)

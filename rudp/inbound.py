@@ -87,9 +87,13 @@ class Inbound:
         self.source = NOWHERE
 
     def fresh(
-        self, view: memoryview, segment_size: int, truncated: Ranges, count: int
+        self, view: memoryview, segment_size: int, kind: wire.DataType, truncated: Ranges, count: int
     ) -> Sequence[Part]:
         """The parts of a run of `count` packets that are intact and no duplicates, in order."""
+        key_phase, epoch, _ = kind
+        if epoch or key_phase:
+            self._counters.datagrams_corrupt += count
+            return ()
         largest = self._received.largest
         first = truncated[0][0]
         ranges = truncated

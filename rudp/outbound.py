@@ -337,12 +337,12 @@ class Outbound:
         """When something held back by time alone can go: an ACK, a paced train, a challenge. None: nothing."""
         if self._unaccounted is not None:
             self.account()
-        due = self._received.deadline
-        release = self.quiet_until
-        if release <= now and (self._control.pending or self._streams.turns.ready):
-            release = self._release_time(now)
-        if now < release < NEVER and (due is None or release < due):
-            due = release
+        due, release = self._received.deadline, self.quiet_until
+        if release < NEVER:
+            if release <= now and (self._control.pending or self._streams.turns.ready):
+                release = self._release_time(now)
+            if now < release < NEVER and (due is None or release < due):
+                due = release
         candidate = self._paths.candidate
         if candidate is not None:
             challenge = candidate.challenge_at

@@ -332,7 +332,7 @@ class Packetizer:
 
     def _take_run(self, turns: Turns, stream: Stream, packets: int) -> _Run | None:
         """Canonical packets of one range of a stream, their numbers yet to be set; None when credit holds it."""
-        payload_size = self._payload_size
+        payload_size, full = self._payload_size, self.datagram_size
         before = turns.retransmitted
         taken = turns.take(stream, packets * payload_size)
         if taken is None:
@@ -340,16 +340,15 @@ class Packetizer:
         offset, length, fin = taken
         assert stream.send is not None
         payloads = stream.send.slices(offset, length, payload_size)
+        count, last_size = len(payloads), len(payloads[-1]) + full - payload_size
         if turns.retransmitted != before:
-            self.packets_retransmitted += len(payloads)
-        overhead = self.datagram_size - payload_size
-        count, last_size = len(payloads), len(payloads[-1]) + overhead
+            self.packets_retransmitted += count
         # Fields by place, to `fin`: by name they cost half as much again.
         record = SentTrain(
             0,
             count,
             0.0,
-            self.datagram_size if count > 1 else last_size,
+            full if count > 1 else last_size,
             last_size,
             True,
             True,

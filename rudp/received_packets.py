@@ -81,6 +81,7 @@ class ReceivedPackets:
 
     __slots__ = (
         "_ack_eliciting_threshold",
+        "_answered",
         "_ce",
         "_changed",
         "_ect0",
@@ -97,7 +98,6 @@ class ReceivedPackets:
         "_reordering_threshold",
         "_rtt",
         "_told",
-        "_total",
         "_urgent",
         "_waiting",
         "deadline",
@@ -118,9 +118,8 @@ class ReceivedPackets:
         self.largest = -1
         self.largest_time = 0.0
         self._largest_acked = -1
-        self._total = 0
-        # Ack-eliciting packets since the last ACK was sent; whether anything at all came since.
-        self._waiting = 0
+        # Ack-eliciting packets up to when the last ACK was sent, and since; whether anything at all came since.
+        self._answered = self._waiting = 0
         self._changed = False
         self._urgent = False
         self._gap_seen = False
@@ -168,7 +167,6 @@ class ReceivedPackets:
                     self._ect0 += count
                 if ack_eliciting:
                     self._waiting += count
-                    self._total += count
                 return
             self._note(stop - first, stop, False, now, ack_eliciting, ecn)
         else:
@@ -196,7 +194,6 @@ class ReceivedPackets:
         if not ack_eliciting:
             return
         self._waiting += count
-        self._total += count
         # RFC 9000 section 13.2.1: what the sender wants to know soon.
         if ecn == CE:
             self._urgent = True
@@ -217,17 +214,16 @@ class ReceivedPackets:
             self._pause, self._last_buffer = now - self._last_buffer, now
         pause = self._pause
         self._patient = False
-        delay, most = self._rtt.smoothed_rtt / ACKS_PER_RTT, self.max_ack_delay
-        delay = delay if delay < most else most
         if (self._gap_seen and self._last_sent + self._gap_spacing() <= now) or (
             len(self.ranges.starts) > MAX_UNTOLD_RANGES and self._untold_ranges() >= MAX_UNTOLD_RANGES
         ):
             self._urgent = True
-        few = self._total - self._waiting < INITIAL_PACKETS  # when the last ACK was sent
-        usual = INITIAL_ACK_ELICITING_THRESHOLD if few else ACK_ELICITING_THRESHOLD
+        usual = INITIAL_ACK_ELICITING_THRESHOLD if self._answered < INITIAL_PACKETS else ACK_ELICITING_THRESHOLD
         if self._urgent or self._waiting >= (self._ack_eliciting_threshold or usual):
             self.deadline = now
             return
+        delay, most = self._rtt.smoothed_rtt / ACKS_PER_RTT, self.max_ack_delay
+        delay = delay if delay < most else most
         patient = size < FEW_BYTES and pause < HALF_PATIENCE and most >= GRANULARITY
         if patient:
             delay = delay if delay >= PATIENCE else PATIENCE if most > PATIENCE else most
@@ -297,6 +293,7 @@ class ReceivedPackets:
 
     def on_ack_sent(self, now: float) -> None:
         """Note that the ACK just built was sent: nothing waits any more."""
+        self._answered += self._waiting
         self._waiting = 0
         self._changed = False
         self._urgent = self._gap_seen = self._patient = False

@@ -94,6 +94,7 @@ class Recovery:
         "pto_count",
         "rtt",
         "sent_packets",
+        "skip_at",
         "winding_up",
     )
 
@@ -112,6 +113,7 @@ class Recovery:
         self.pacer = Pacer(max_datagram_size, self.congestion.burst_packets)
         self.rtt = RttEstimator(max_ack_delay)
         self._unresolved = Unresolved()
+        self.skip_at = None if random is None else self._unresolved.skip_at
         self.sent_packets = self._unresolved.outstanding
         self.pto_count = 0
         self.largest_acknowledged = -1
@@ -139,22 +141,23 @@ class Recovery:
         to nobody else: no congestion controller, no count of bytes lost, no persistent congestion.
         """
         assert train.time_sent == now
-        sent = self.sent_packets
+        sent, congestion, pacer = self.sent_packets, self.congestion, self.pacer
         if train.ecn:
             self._ecn.on_sent(train)
         if train.in_flight:
             # As train.size, but a call for each train.
             bytes_in_flight, size = sent.bytes_in_flight, train.packet_size * (train.count - 1) + train.last_size
+            rate = congestion.pacing_rate
             if not bytes_in_flight and self._idle_since is not None:
                 self._restart_if_idle(now - self._idle_since, now)
-            if self._shatter.limit is not None and bytes_in_flight * 2 < self.congestion.congestion_window:
+            if self._shatter.limit is not None and bytes_in_flight * 2 < congestion.congestion_window:
                 # Neither path nor window holds it back: what is measured then says nothing of them.
                 self.on_app_limited(now)
             train.path_state = self._rate.on_sent(size, bytes_in_flight, now)
             self.app_limited = False
-            congestion, pacer = self.congestion, self.pacer
             congestion.on_sent(size, bytes_in_flight, now)
-            pacer.set_rate(self._pacing_rate(), congestion.max_datagram_size, now)
+            if congestion.pacing_rate != rate:
+                pacer.set_rate(self._pacing_rate(), congestion.max_datagram_size, now)
             pacer.on_sent(size, now)
         if train.ack_eliciting:
             if not sent.ack_eliciting_in_flight:
@@ -336,13 +339,13 @@ class Recovery:
         return found
 
     def skips(self, packet_number: int) -> bool:
-        """Whether `packet_number` is to be left out, so that a peer which acknowledges it is known to lie."""
-        return self._random is not None and self._unresolved.skips(packet_number, self._random)
+        """Whether `packet_number` is to be left out, so that a peer which acknowledges it is known to lie.
 
-    @property
-    def skip_at(self) -> int | None:
-        """From which packet number on `skips` is to be asked; None: never."""
-        return None if self._random is None else self._unresolved.skip_at
+        `skip_at`: from which number on that is to be asked; None: never.
+        """
+        skips = self._random is not None and self._unresolved.skips(packet_number, self._random)
+        self.skip_at = None if self._random is None else self._unresolved.skip_at
+        return skips
 
     @property
     def next_packet_number(self) -> int:
@@ -372,9 +375,8 @@ class Recovery:
         if not acked or acked[-1].stop - 1 != ack.largest_acknowledged or ack.ack_delay >= UNKNOWN_ACK_DELAY:
             return False
         newest = acked[-1]
-        if newest.first < self._path_first or (newest.ack_eliciting and not newest.in_flight):
-            return False
-        if not newest.ack_eliciting and not any(train.ack_eliciting for train in acked):
+        elsewhere = newest.first < self._path_first or (newest.ack_eliciting and not newest.in_flight)
+        if elsewhere or not (newest.ack_eliciting or any(train.ack_eliciting for train in acked)):
             return False
         self.rtt.update(now - newest.time_sent, ack.ack_delay, now)
         return True

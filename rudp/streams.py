@@ -158,12 +158,12 @@ class Streams:
             raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"data on stream {stream_id}, which only we send on")
         if stream.receive_done:
             return
-        growth = (stop := max(pieces[2]) if pieces else offset + len(data)) - receive.highest
+        before, highest, ended = receive.contiguous, receive.highest, receive.final_size is not None
+        growth = (stop := max(pieces[2]) if pieces else offset + len(data)) - highest
         window, whole = stream.receive_window, self.receive_window
         if growth > 0 and (stop > window.max_data or self._sum_of_highest + growth > whole.max_data):
             window.check(stop)
             whole.check(self._sum_of_highest + growth)
-        before, highest, ended = receive.contiguous, receive.highest, receive.final_size is not None
         try:
             if pieces:
                 receive.insert_all(*pieces)

@@ -25,7 +25,7 @@ __all__ = ["Waiter"]
 class Waiter:
     """Awaited once, by one task."""
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_done", "_loop", "_message")
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_done", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -33,8 +33,8 @@ class Waiter:
         self._callback: Callable[[Waiter], object] | None = None
         self._context: Context | None = None
         self._done = False
-        self._cancelled = False
-        self._message: Any = None
+        # What CancelledError is raised with, once it is to be.
+        self._cancelled: tuple[Any, ...] | None = None
 
     def wake(self) -> bool:
         """Have the task go on. Whether it has, up to its next wait or its end; else it will in the loop's next turn."""
@@ -69,8 +69,7 @@ class Waiter:
         if not self._done:
             self._asyncio_future_blocking = True
             return self
-        if self._cancelled:
-            self.result()
+        self.result()
         raise StopIteration
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
@@ -85,16 +84,15 @@ class Waiter:
         """End the wait by CancelledError, in the loop's next turn. False: it had ended before."""
         if self._done:
             return False
-        self._done = self._cancelled = True
-        self._message = msg
+        self._done, self._cancelled = True, () if msg is None else (msg,)
         if self._callback is not None:
             self._loop.call_soon(self._callback, self, context=self._context)
         return True
 
     def result(self) -> None:
         """Nothing; raises CancelledError after `cancel`."""
-        if self._cancelled:
-            raise asyncio.CancelledError(*(() if self._message is None else (self._message,)))
+        if self._cancelled is not None:
+            raise asyncio.CancelledError(*self._cancelled)
 
     def add_done_callback(self, callback: Callable[[Waiter], object], *, context: Context) -> None:
         """Have the waiting task's `callback` called at the end."""
