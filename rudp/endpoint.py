@@ -478,7 +478,7 @@ class Endpoint:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` must be called; None: never."""
-        first = self._timers.next()
+        first = heap[0][0] if (heap := self._timers.heap) else None
         if not (self._half_open.clients or self._lingering.entries):
             return first
         every = (first, self._half_open.next_timeout(), self._lingering.next_timeout())

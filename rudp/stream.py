@@ -77,7 +77,8 @@ class Stream:
         self.queued = False
         # Bytes left of its turn; what it took beyond that is owed.
         self.turn_left = 0
-        self.readable_armed = True
+        # Nothing is there to read, and the application has seen it: what comes is an event, and its end or a reset too.
+        self.readable_armed = receive_limits is not None
         # Unsent bytes at which the application wants to hear that it may write on; None while it doesn't ask.
         self.writable_at: int | None = None
         self.discarding = False

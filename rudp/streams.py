@@ -225,7 +225,7 @@ class Streams:
             self._sum_of_highest += growth
         self._sum_of_contiguous += receive.contiguous - before
         self._return_credit(unread if not stream.discarding else max(0, growth))
-        stream.receive_done = True
+        stream.receive_done, stream.readable_armed = True, False
         if not stream.discarding:
             stream.peer_reset_code, stream.reset_unreported = frame.code, True
             self._events.append(StreamResetEvent(frame.stream_id, frame.code))
@@ -240,7 +240,7 @@ class Streams:
         Raises StreamReset when the peer reset the stream, and StreamClosed when there is nothing to receive.
         """
         stream = self.held.get(stream_id) or self.find(stream_id)
-        if stream is None:
+        if stream is None or stream.readable_armed:
             return b""
         if stream.peer_reset_code is not None:
             stream.reset_unreported = False
@@ -254,8 +254,6 @@ class Streams:
             raise StreamClosed(f"stream {stream_id} is unidirectional and ours: there is nothing to receive on it")
         if stream.discarding:
             raise StreamClosed(f"receiving on stream {stream_id} was stopped by stop_sending()")
-        if stream.readable_armed:
-            return b""
         data = receive.read(max_bytes)
         if data:
             self._on_consumed(stream_id, receive, stream.receive_window, len(data), now, rtt)
@@ -312,7 +310,7 @@ class Streams:
             return
         if stream.receive_done and not stream.reset_unreported:
             return
-        stream.discarding, stream.reset_unreported = True, False
+        stream.discarding, stream.readable_armed, stream.reset_unreported = True, False, False
         if stream.receive.final_size is None:
             self._control.put(StopSending(stream_id, code))
         before = stream.receive.contiguous

@@ -5,7 +5,6 @@ Knows: connections by id, which of its entries are stale. Refuses to know: what 
     schedule    O(log n), O(1) if an entry is early enough
     woken       O(log n) for each entry that is due
     drop        O(entries of the connection), amortised: the heap is made anew when most of it is stale
-    next        O(1)
 
 A connection keeps when its entries are, latest first: few are made, as one that comes too early serves, and is made
 anew then. Entries of ended connections are dropped when they come to the top or get to be the most.
@@ -28,17 +27,19 @@ MAX_TIMERS: Final = 16
 class Timers:
     """The wake-ups of the connections in `held`, by id."""
 
-    __slots__ = ("_heap", "_held", "_stale")
+    __slots__ = ("_held", "_stale", "heap")
+
+    heap: list[tuple[float, int]]
+    """When, and which connection's id; the earliest first, stale ones included."""
 
     def __init__(self, held: dict[int, Connection]) -> None:
         self._held = held
-        # (when, id)
-        self._heap: list[tuple[float, int]] = []
+        self.heap = []
         self._stale = 0
 
     def __len__(self) -> int:
         """How many entries there are, stale ones included."""
-        return len(self._heap)
+        return len(self.heap)
 
     def schedule(self, connection: Connection) -> None:
         """See to it that there is an entry for `due`. One that is early enough serves, so few are made."""
@@ -48,14 +49,14 @@ class Timers:
         if len(entries) == MAX_TIMERS:
             self.drop(connection)
         entries.append(due)
-        heappush(self._heap, (due, connection.id))
+        heappush(self.heap, (due, connection.id))
 
     def woken(self, now: float) -> list[Connection]:
         """Take out what is due, and return the connections that it was for.
 
         Once each: of two timers slept through, the first was never acted on, so the second proves nothing.
         """
-        heap, held = self._heap, self._held
+        heap, held = self.heap, self._held
         found: dict[int, Connection] = {}
         while heap and heap[0][0] <= now:
             when, connection_id = heappop(heap)
@@ -69,7 +70,7 @@ class Timers:
 
     def drop(self, connection: Connection) -> None:
         """Leave no wake-ups behind, and not more entries that are stale than others."""
-        heap, held = self._heap, self._held
+        heap, held = self.heap, self._held
         self._stale += len(connection.timers)
         connection.timers.clear()
         if self._stale > max(STALE_TIMERS, len(heap) // 2):
@@ -79,7 +80,3 @@ class Timers:
         while heap and heap[0][1] not in held:
             heappop(heap)
             self._stale -= 1
-
-    def next(self) -> float | None:
-        """The earliest; None: there is none."""
-        return self._heap[0][0] if self._heap else None

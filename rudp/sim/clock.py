@@ -14,7 +14,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
-from typing import Final
+from typing import Final, NoReturn
 
 from rudp.errors import RudpError
 
@@ -76,8 +76,8 @@ class Clock:
             return True
         heap = self._heap
         limit = inf if until is None else until
-        budget = max_events
-        at_this_instant = 0
+        first = self.events + 1
+        last = self.events + max_events
         now = self.now
         # A loop with its condition at its head has no unconditional jump back, which is what CPython 3.11 counts before
         # it specialises a function's code: as this one is called once, it would stay as slow as at its start.
@@ -85,14 +85,15 @@ class Clock:
             if not heap or heap[0][0] > limit:
                 break
             time, _, callback = heappop(heap)
+            done = self.events + 1
             if time > now:
                 now = self.now = time
-                at_this_instant = 0
-            at_this_instant += 1
-            budget -= 1
-            if budget < 0 or at_this_instant > MAX_EVENTS_AT_ONE_INSTANT:
-                self._give_up(budget, max_events, callback)
-            self.events += 1
+                first = done
+            elif done - first >= MAX_EVENTS_AT_ONE_INSTANT:
+                self._stand_still(callback)
+            if done > last:
+                raise TooManyEvents(f"{max_events} events processed, at {now:.6f} s the goal isn't met")
+            self.events = done
             callback(time)
             if stop is not None and stop():
                 return True
@@ -102,9 +103,7 @@ class Clock:
             self.now = until
         return stop is None
 
-    def _give_up(self, budget: int, max_events: int, callback: Callable[[float], object]) -> None:
-        if budget < 0:
-            raise TooManyEvents(f"{max_events} events processed, at {self.now:.6f} s the goal isn't met")
+    def _stand_still(self, callback: Callable[[float], object]) -> NoReturn:
         owner = getattr(callback, "__self__", callback)
         raise Stalled(
             f"time stands still at {self.now!r} s: {MAX_EVENTS_AT_ONE_INSTANT} events in a row at one "

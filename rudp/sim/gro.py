@@ -72,7 +72,10 @@ def merge(batch: Batch, probability: float, random: Random) -> list[Received]:
     Where two neighbours may share a buffer they do with `probability`: 0 gives a buffer for each datagram, 1
     the longest buffers possible, anything between draws where to cut.
     """
-    if len(batch) == 1 or probability <= 0.0:
+    if len(batch) == 1:
+        _, (data, source, destination, ecn) = batch[0]
+        return [_new_received((bytearray(data), len(data), source, destination, ecn))]
+    if probability <= 0.0:
         return [
             _new_received((bytearray(data), len(data), source, destination, ecn))
             for _, (data, source, destination, ecn) in batch

@@ -173,12 +173,13 @@ class Host:
         """Hand on this event and those that follow; send what the application says to them."""
         endpoint, on_event = self.endpoint, self.on_event
         next_event = endpoint.next_event
-        rounds = MAX_ROUNDS
-        while item is not None:
-            if on_event is None:
+        if on_event is None:
+            while item is not None:
                 self.events.append(item)
                 item = next_event()
-                continue
+            return
+        rounds = MAX_ROUNDS
+        while item is not None:
             connection, event = item
             on_event(connection, event)
             item = next_event()
@@ -199,15 +200,15 @@ class Host:
             random = self._random.random
             drawn = random()
             probability = 1.0 if drawn < 0.5 else 0.0 if drawn < 0.75 else random()
+        receive = self.endpoint.receive
         for received in merge(batch, 1.0 if probability is None else probability, self._random):
             data, segment_size, source, destination, ecn = received
             self.buffers_received += 1
             self.bytes_received += len(data)
             if self._digest is not None:
                 self._note(received, now)
-            view = memoryview(data)
-            self.endpoint.receive(view, segment_size, source, destination, ecn, now)
-            view.release()
+            # Nobody here holds the view, so what is left of it when the endpoint is done is the endpoint's.
+            receive(memoryview(data), segment_size, source, destination, ecn, now)
             try:
                 data.clear()
             except BufferError:
