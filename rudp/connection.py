@@ -109,7 +109,7 @@ class Connection:
         self.opened_by: tuple[Address, int] | None = None
         self.reset_by: bytes | None = None
         self.due: float | None = None
-        self.timers: list[float] = []
+        self.timers: tuple[float, ...] = ()
         self._wake()
 
     # -- getters ------------------------------------------------------------------------------------------------

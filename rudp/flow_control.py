@@ -23,11 +23,12 @@ Sources: RFC 9000 section 4 (flow control), RFC 9293 section 3.8.6.2.2 (receiver
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from rudp.errors import ErrorCode, ProtocolError
 
-__all__ = ["ReceiveWindow", "SendWindow", "connection_window"]
+__all__ = ["ReceiveWindow", "SendWindow", "connection_window", "stream_maximum"]
 
 # Seconds. Event loops wake, read and answer in batches of about this grain: credit can't turn around faster,
 # however short the path, so a shorter round trip says nothing about the window needed.
@@ -177,9 +178,17 @@ class SendWindow:
         return True
 
 
+@lru_cache(maxsize=16)
 def connection_window(initial: int, maximum: int) -> int:
     """Bytes of credit a connection starts with, from a stream's and the bound.
 
-    One and a half times a stream's, so that one stalled stream does not hold up the others.
+    One and a half times a stream's, so that one stalled stream does not hold up the others. Connections share the
+    number, as they do the next.
     """
     return min(initial * 3 // 2, maximum)
+
+
+@lru_cache(maxsize=16)
+def stream_maximum(initial: int, maximum: int) -> int:
+    """Bytes that a stream's window may grow to: two thirds of the connection's."""
+    return max(initial, maximum * 2 // 3)

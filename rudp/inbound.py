@@ -370,7 +370,7 @@ class Inbound:
         if result.probes:
             self._paths.mtu.on_probe_timeout(self._recovery.pto_count, self._recovery.sent_packets, now)
         repeated = result.probes - (self._streams.turns.next_ready() is not None)
-        for train in reversed(self._recovery.oldest_unacknowledged(repeated)):
+        for train in reversed(self._recovery.sent_packets.oldest_unacknowledged(repeated)):
             self.requeue(train)
             for stream_id in reversed(_streams_of(train)):
                 self._streams.prefer(stream_id)

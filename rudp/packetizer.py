@@ -20,7 +20,7 @@ would have made.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, NamedTuple, TypeAlias
 
 from rudp import wire
@@ -82,6 +82,12 @@ _Run: TypeAlias = tuple[SentTrain, Sequence[memoryview | bytes]]
 _new_packets: Final = partial(tuple.__new__, Packets)
 
 
+@lru_cache(maxsize=64)
+def _room(datagram_size: int, overhead: int) -> tuple[int, int]:
+    """Bytes of payload of a full packet with frames, and of a canonical one; numbers that connections share."""
+    return datagram_size - wire.DATA_HEADER_SIZE - overhead, datagram_size - wire.CANONICAL_HEADER_SIZE - overhead
+
+
 class _Head:
     """The first packet while frames are put into it: it is made for the first of them."""
 
@@ -132,9 +138,7 @@ class Packetizer:
         """Full packets have `datagram_size` bytes from now on."""
         self.datagram_size = datagram_size
         self.packets_per_train = min(MAX_TRAIN_SIZE // datagram_size, MAX_SEGMENTS)
-        # Of a packet with frames, and of a canonical one.
-        self._room = datagram_size - wire.DATA_HEADER_SIZE - self.protection.overhead
-        self._payload_size = datagram_size - wire.CANONICAL_HEADER_SIZE - self.protection.overhead
+        self._room, self._payload_size = _room(datagram_size, self.protection.overhead)
 
     @property
     def smallest(self) -> int:

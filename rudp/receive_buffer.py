@@ -105,7 +105,7 @@ class ReceiveBuffer:
         self.window = window
         self.is_discarded = False
         # Chunks in order; those before the head are read and empty; of the head `_skip` bytes are read.
-        self._ready: list[bytes] = []
+        self._ready: list[bytes] = _NOTHING
         self._ready_head = 0
         self._skip = 0
         # How many of the last chunks are tiny.
@@ -149,7 +149,8 @@ class ReceiveBuffer:
             offsets = self._offsets
             if offset == self.contiguous and not offsets:
                 if stop - offset >= TINY_CHUNK or not self._ready:
-                    self._ready.append(data)
+                    ready = self._ready = self._ready or []
+                    ready.append(data)
                     self.contiguous = stop
                     self._tiny_run = 0
                 else:
@@ -239,7 +240,7 @@ class ReceiveBuffer:
         if size <= max_bytes and len(ready) == 1 and not self._skip:
             # A single chunk that fits, as who reads all that comes has it.
             self.read_offset += size
-            ready.clear()
+            self._ready = _NOTHING
             self._tiny_run = 0
             return data
         if size > max_bytes:
@@ -261,7 +262,7 @@ class ReceiveBuffer:
                 data = b"".join([data, *ready[head + 1 : stop]])
         self.read_offset += size
         if stop == len(ready):
-            ready.clear()
+            self._ready = _NOTHING
             self._ready_head = self._tiny_run = 0
         else:
             self._drop_ready(stop)
@@ -276,7 +277,7 @@ class ReceiveBuffer:
         self._shared.held -= self.fragments
         self.is_discarded = True
         self.contiguous = self.read_offset = self.highest
-        self._ready = []
+        self._ready = _NOTHING
         self._ready_head = self._skip = self._tiny_run = self._fragments_head = 0
         self._offsets = _NOTHING
         self._fragments = _NOTHING
@@ -295,7 +296,7 @@ class ReceiveBuffer:
             )
 
     def _append(self, data: bytes) -> None:
-        ready = self._ready
+        ready = self._ready = self._ready or []
         ready.append(data)
         self.contiguous += len(data)
         if len(data) >= TINY_CHUNK:
@@ -386,7 +387,7 @@ class ReceiveBuffer:
         offsets, fragments = self._offsets, self._fragments
         if not offsets:
             return
-        ready = self._ready
+        ready = self._ready = self._ready or []
         while stop < len(offsets) and offsets[stop] == self.contiguous:
             fragment = fragments[stop]
             if len(fragment) >= TINY_CHUNK:

@@ -119,7 +119,7 @@ class Recovery:
         self.largest_acknowledged = -1
         self._ecn = EcnValidation(ecn)
         self._rate = DeliveryRate(0.0)
-        self._shatter = Shatter()
+        self._shatter: Shatter | None = None  # until a train is cut
         self._detection = LossDetection()
         # Of this path; made by its first loss, or mark.
         self._episode: LossEpisode | None = None
@@ -147,17 +147,16 @@ class Recovery:
         if train.in_flight:
             # As train.size, but a call for each train.
             bytes_in_flight, size = sent.bytes_in_flight, train.packet_size * (train.count - 1) + train.last_size
-            rate = congestion.pacing_rate
             if not bytes_in_flight and self._idle_since is not None:
                 self._restart_if_idle(now - self._idle_since, now)
-            if self._shatter.limit is not None and bytes_in_flight * 2 < congestion.congestion_window:
+            shatters = self._shatter is not None and self._shatter.limit is not None
+            if shatters and bytes_in_flight * 2 < congestion.congestion_window:
                 # Neither path nor window holds it back: what is measured then says nothing of them.
                 self.on_app_limited(now)
             train.path_state = self._rate.on_sent(size, bytes_in_flight, now)
             self.app_limited = False
             congestion.on_sent(size, bytes_in_flight, now)
-            if congestion.pacing_rate != rate:
-                pacer.set_rate(self._pacing_rate(), congestion.max_datagram_size, now)
+            pacer.set_rate(self._pacing_rate(), congestion.max_datagram_size, now)
             pacer.on_sent(size, now)
         if train.ack_eliciting:
             if not sent.ack_eliciting_in_flight:
@@ -175,12 +174,12 @@ class Recovery:
         prior_largest = self.largest_acknowledged
         acked, spurious = self._unresolved.take(ack)
         acked_bytes = prior_in_flight - sent.bytes_in_flight
-        self._shatter.on_ack(prior_awaited - sent.ack_eliciting_in_flight)
         largest = ack.largest_acknowledged
         raises_largest = largest > prior_largest
         if raises_largest:
             self.largest_acknowledged = largest
         elif not (acked or spurious):
+            self._judge_cuts(0)
             return NOTHING_ACKED
         if acked or spurious:
             if self.pto_count:
@@ -194,7 +193,7 @@ class Recovery:
             self._on_spurious(spurious, now)
         lost = self._detection.detect(sent, self.largest_acknowledged, self.rtt, now)
         lost_bytes = self._on_lost(lost, prior_in_flight, now) if lost else 0
-        self._shatter.judge(sent.cuts + self._unresolved.remembered.cuts * LATE_CUTS)
+        self._judge_cuts(prior_awaited - sent.ack_eliciting_in_flight)
         # Once all has arrived and nothing follows, nobody will ask again how fast the path is.
         over = self.winding_up and not sent.bytes_in_flight
         flying = [] if over else [train for train in acked if train.in_flight]
@@ -228,6 +227,8 @@ class Recovery:
                 return NOTHING_DUE
             prior_in_flight = self.sent_packets.bytes_in_flight
             lost = self._detection.detect(self.sent_packets, self.largest_acknowledged, self.rtt, now)
+            if self._shatter is not None:
+                self._shatter.on_lost(sum([train.count for train in lost]))
             self._on_lost(lost, prior_in_flight, now)
             self._on_resolved(prior_in_flight, now)
             return TimeoutResult(lost, 0)
@@ -324,20 +325,6 @@ class Recovery:
         """Whether something that asks for acknowledgement was sent within a probe timeout: no need to ask again."""
         return now - self._last_ack_eliciting_sent < self.rtt.probe_timeout()
 
-    def oldest_unacknowledged(self, packets: int) -> list[SentTrain]:
-        """The oldest ack-eliciting packets outstanding, at most so many: what probes may repeat. All stay.
-
-        Probes of the path MTU are left out: whoever sends them repeats them when they are due.
-        """
-        found = []
-        for train in self.sent_packets:
-            if packets <= 0:
-                break
-            if train.ack_eliciting and not train.mtu_probe:
-                found.append(train.piece(train.first, min(train.stop, train.first + packets)))
-                packets -= train.count
-        return found
-
     def skips(self, packet_number: int) -> bool:
         """Whether `packet_number` is to be left out, so that a peer which acknowledges it is known to lie.
 
@@ -425,7 +412,6 @@ class Recovery:
         persistent = self._persistent.on_lost(lost, self._unresolved.skipped, self.rtt)
         # RFC 9000 section 14.4: the loss of a probe of the path MTU says nothing of congestion.
         flying = [train for train in lost if train.in_flight and not train.mtu_probe]
-        self._shatter.on_lost(sum([train.count for train in lost]))
         lost_bytes = 0
         if flying:
             lost_bytes = sum([train.size for train in flying])
@@ -486,13 +472,16 @@ class Recovery:
             self._idle_since = now
             self.pacer.settle(now)
 
+    def _judge_cuts(self, packets: int) -> None:
+        """An ACK has resolved so many packets outstanding."""
+        if cuts := self.sent_packets.cuts + self._unresolved.remembered.cuts * LATE_CUTS:
+            self._shatter = self._shatter or Shatter()
+            self._shatter.judge(cuts, packets)
+
     def _pacing_rate(self) -> float | None:
         """Bytes a second: the controller's, or what a peer that shatters what it acknowledges is worth."""
-        rate, limit = self.congestion.pacing_rate, self._shatter.limit
-        if limit is None:
-            return rate
-        limit *= self.congestion.max_datagram_size
-        return limit if rate is None or limit < rate else rate
+        rate, size = self.congestion.pacing_rate, self.congestion.max_datagram_size
+        return rate if self._shatter is None else self._shatter.bound(rate, size)
 
     def _restart_if_idle(self, idle_seconds: float, now: float) -> None:
         """A pause as long as a probe timeout: what was known of the path may not hold (RFC 9002 section 7.8)."""

@@ -36,6 +36,8 @@ TAIL_SIZE: Final = 64 * 1024
 TAIL_WRITES: Final = 4096
 # A list that holds nothing, as most of an idle stream's: one for all.
 _NOTHING: Final[Any] = ()
+# Nor has most streams' ever lost anything.
+_NO_RANGES: Final = RangeSet()
 
 
 class SendBuffer:
@@ -72,10 +74,10 @@ class SendBuffer:
         self.fin_pending = False
         self.fin_acked = False
         self.is_reset = False
-        self._lost = RangeSet()
+        self._lost = _NO_RANGES
         self.lost = 0
         # Acknowledged ranges above `acked_up_to`.
-        self._acked = RangeSet()
+        self._acked = _NO_RANGES
         # chunks[i] holds the bytes from offset starts[i] on; those before `_head` are acknowledged and empty.
         self._chunks: list[bytes] = _NOTHING
         self._starts: list[int] = _NOTHING
@@ -148,9 +150,9 @@ class SendBuffer:
         self.is_reset = True
         self.fin_pending = self.fin_acked = False
         self.written = self.acked_up_to = self.sent_up_to
-        self._lost = RangeSet()
+        self._lost = _NO_RANGES
         self.lost = 0
-        self._acked = RangeSet()
+        self._acked = _NO_RANGES
         self._tail = _NOTHING
         self._tail_size = 0
         self._drop_chunks()
@@ -259,7 +261,7 @@ class SendBuffer:
                 acked.starts.append(offset)
                 acked.stops.append(stop)
             else:
-                acked.add(offset, stop)
+                self._acked = RangeSet(((offset, stop),))
             return stop - offset
         if acked.starts:
             newly_acked = sum([high - low for low, high in acked.missing(offset, stop)])
@@ -283,8 +285,9 @@ class SendBuffer:
         if fin and not self.fin_acked:
             assert self.fin_written, "the fin was never sent"
             self.fin_pending = True
-        lost = self._lost
-        prefix = self.acked_up_to
+        if self._lost is _NO_RANGES:
+            self._lost = RangeSet()
+        lost, prefix = self._lost, self.acked_up_to
         for low, high in self._acked.missing(offset if offset > prefix else prefix, stop):
             if not lost.stops or low >= lost.stops[-1]:
                 self.lost += high - low
@@ -311,6 +314,8 @@ class SendBuffer:
                 self._take_off_lost(offset, stop)
         starts, stops, _ = map(list, zip(*news, strict=True))
         assert max(stops) <= self.sent_up_to, "only what was sent can be acknowledged"
+        if self._acked is _NO_RANGES:
+            self._acked = RangeSet()
         acked = self._acked
         acked.unite(starts, stops)
         if acked.starts[0] <= prefix:
@@ -333,6 +338,8 @@ class SendBuffer:
         if not starts or self.is_reset:
             return
         assert max(stops) <= self.sent_up_to, "only what was sent can be lost"
+        if self._lost is _NO_RANGES:
+            self._lost = RangeSet()
         self._lost.unite(starts, stops)
         self.lost = self._lost.total()
 

@@ -219,7 +219,7 @@ class SentPackets:
         tail = taken[-1]
         if tail.first + tail.count > stop:
             kept.append(self._cut(tail, stop))
-        trains[low:high] = kept
+        self._replace(low, high, kept)
         self._uncount(taken)
         return taken
 
@@ -255,9 +255,15 @@ class SentPackets:
         if current is not None:
             kept.append(current)
             at += 1
-        trains[low:at] = kept
+        self._replace(low, at, kept)
         self._uncount(taken)
         return taken
+
+    def _replace(self, low: int, high: int, kept: list[SentTrain]) -> None:
+        """Have `kept` in place of the entries [low, high)."""
+        self._trains[low:high] = kept
+        if not self._trains:
+            self._trains = _NOTHING
 
     def _next_met(self, at: int, start: int, passed: list[SentTrain]) -> int:
         """The first place from `at` on whose entry doesn't end before `start`; those before it go to `passed`."""
@@ -290,6 +296,20 @@ class SentPackets:
                 if not train.ack_eliciting:
                     self.quiet += 1
         self.bytes_in_flight = 0
+
+    def oldest_unacknowledged(self, packets: int) -> list[SentTrain]:
+        """The oldest ack-eliciting packets, at most so many: what probes may repeat. All stay.
+
+        Probes of the path MTU are left out: whoever sends them repeats them when they are due.
+        """
+        found = []
+        for train in self._trains:
+            if packets <= 0:
+                break
+            if train.ack_eliciting and not train.mtu_probe:
+                found.append(train.piece(train.first, min(train.stop, train.first + packets)))
+                packets -= train.count
+        return found
 
     @property
     def oldest(self) -> SentTrain | None:

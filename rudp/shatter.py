@@ -10,7 +10,9 @@ rate, and where there would be more of them less is sent. Nothing is ignored and
 jumbles packets over half a round trip and more does cut more than loss; there, an ACK is about many packets, as nobody
 asks for more, and few ACKs leave the time for many cuts.
 
-    on_ack, on_lost, judge     O(1)
+    on_lost, judge, bound     O(1)
+
+Nothing is to be known of a connection none of whose trains was ever cut.
 """
 
 from __future__ import annotations
@@ -48,20 +50,18 @@ class Shatter:
         self._seen = 0
 
     def on_lost(self, packets: int) -> None:
-        """So many packets were declared lost, on whatever path they were sent."""
+        """So many packets were declared lost by a timer, on whatever path they were sent."""
         self._packets += packets
 
-    def on_ack(self, packets: int) -> None:
-        """An ACK came, of so many packets that were outstanding."""
+    def judge(self, cuts: int, packets: int) -> None:
+        """An ACK came, by which so many packets outstanding are acknowledged or lost: reckon `limit`.
+
+        `cuts` are all of the connection so far. What is cut of what is outstanding is acknowledged or lost by it, so
+        that there is never a cut without a packet. With those lost left out an ACK of 200 packets, half of them lost,
+        looked like one of a peer that shatters.
+        """
         self._acks += 1
         self._packets += packets
-
-    def judge(self, cuts: int) -> None:
-        """Reckon `limit`, once it is known what the ACK shows to be lost; `cuts` are all of the connection so far.
-
-        What is cut of what is outstanding is acknowledged or lost by it, so that there is never a cut without a packet.
-        With those lost left out an ACK of 200 packets, half of them lost, looked like one of a peer that shatters.
-        """
         self._cuts += cuts - self._seen
         self._seen = cuts
         beyond = self._cuts - BY_LOSS * self._packets
@@ -74,3 +74,10 @@ class Shatter:
             self._acks /= 2
             self._cuts /= 2
             self._packets /= 2
+
+    def bound(self, rate: float | None, size: int) -> float | None:
+        """What is left of a rate, bytes a second (None: any), with full packets of `size` bytes."""
+        if self.limit is None:
+            return rate
+        limit = self.limit * size
+        return limit if rate is None or limit < rate else rate

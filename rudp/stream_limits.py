@@ -16,6 +16,7 @@ Sources: RFC 9000 sections 2.1, 4.6, 19.11. Every operation is O(1).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from rudp.config import Config
@@ -34,6 +35,12 @@ KINDS: Final = ("bidirectional", "unidirectional")
 BURST: Final = 0.05
 # Seconds. What is owed is paid in parts of about this much: timers have a grain, and a frame for each stream is dear.
 GRAIN: Final = 0.004
+
+
+@lru_cache(maxsize=256)
+def _pair(bidirectional: int, unidirectional: int) -> tuple[int, int]:
+    """One for all connections whose peers say the same, as most do."""
+    return bidirectional, unidirectional
 
 
 class StreamLimits:
@@ -55,7 +62,7 @@ class StreamLimits:
         # Stream 0 is open on both sides from the start: one client-initiated bidirectional stream is counted already.
         self.opened_by_me, self.opened_by_peer = ((1, 0), (0, 0)) if is_client else ((0, 0), (1, 0))
         self.max_streams_peer = (0, 0)
-        self.max_streams_mine = (config.max_streams_bidi, config.max_streams_uni)
+        self.max_streams_mine = _pair(config.max_streams_bidi, config.max_streams_uni)
         self._limit_met = (False, False)
         self.owed = (0, 0)
         self.due: float | None = None
@@ -83,9 +90,10 @@ class StreamLimits:
         """MAX_STREAMS received; whether an application waits for it."""
         if maximum <= self.max_streams_peer[kind]:
             return False
-        self.max_streams_peer = with_kind(self.max_streams_peer, kind, maximum)
+        self.max_streams_peer = _pair(*with_kind(self.max_streams_peer, kind, maximum))
         waited = self._limit_met[kind]
-        self._limit_met = with_kind(self._limit_met, kind, False)
+        if waited:
+            self._limit_met = with_kind(self._limit_met, kind, False)
         return waited
 
     # -- the peer's --------------------------------------------------------------------------------------------

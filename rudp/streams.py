@@ -20,7 +20,7 @@ from rudp.control import ControlQueue
 from rudp.errors import ErrorCode, ProtocolError, StreamClosed, StreamReset, StreamStopped
 from rudp.events import Event, SendingStopped, StreamOpened, StreamReadable, StreamsAvailable
 from rudp.events import StreamReset as StreamResetEvent
-from rudp.flow_control import ReceiveWindow, connection_window
+from rudp.flow_control import ReceiveWindow, connection_window, stream_maximum
 from rudp.receive_buffer import FragmentSpace, Pieces, ReceiveBuffer
 from rudp.stream import Stream, is_client_initiated, is_unidirectional
 from rudp.stream_limits import StreamLimits
@@ -55,7 +55,7 @@ class Streams:
         self._zero_ended = False
         self._sending_finished = self._receiving_finished = False  # by the connection's FIN, ours and the peer's
         initial, maximum = config.initial_receive_window, config.receive_window
-        self._window_maximum = max(initial, maximum * 2 // 3)
+        self._window_maximum = stream_maximum(initial, maximum)
         self.receive_window = ReceiveWindow(connection_window(initial, maximum), maximum)
         self._fragments = FragmentSpace(self.receive_window.window)
         self.turns = Turns(events, config.receive_window)

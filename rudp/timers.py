@@ -48,7 +48,7 @@ class Timers:
             return
         if len(entries) == MAX_TIMERS:
             self.drop(connection)
-        entries.append(due)
+        connection.timers = (*connection.timers, due)
         heappush(self.heap, (due, connection.id))
 
     def woken(self, now: float) -> list[Connection]:
@@ -64,7 +64,7 @@ class Timers:
             if connection is None or not (entries := connection.timers) or entries[-1] != when:
                 self._stale -= 1
                 continue
-            entries.pop()
+            connection.timers = entries[:-1]
             found[connection_id] = connection
         return list(found.values())
 
@@ -72,7 +72,7 @@ class Timers:
         """Leave no wake-ups behind, and not more entries that are stale than others."""
         heap, held = self.heap, self._held
         self._stale += len(connection.timers)
-        connection.timers.clear()
+        connection.timers = ()
         if self._stale > max(STALE_TIMERS, len(heap) // 2):
             heap[:] = [(when, key) for when, key in heap if key in held and when in held[key].timers]
             heapify(heap)

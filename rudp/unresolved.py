@@ -36,6 +36,8 @@ MAX_SKIPPED: Final = 32
 # Bits of the packets between two skipped numbers: 512 to 1,023. A peer that acknowledges what never came, to be sent
 # more than the path carries, can't know which to leave out. A connection of less than 512 packets skips none.
 SKIP_BITS: Final = 9
+# One for all, as an integer of this size is an object.
+_FIRST_SKIP: Final = 1 << SKIP_BITS
 
 # Ranges of ACKs that may be read for nothing, what each ACK and each piece it resolves make up for, and the newest
 # ranges of an ACK that are read beyond that. ACKs repeat ranges, and late ones tell nothing; but one of 128 ranges that
@@ -79,7 +81,7 @@ class Unresolved:
         # How many of its newest ranges the next ACK is to be read with.
         self.ranges_wanted = MAX_ACK_RANGES
         # The number that is skipped next, or at which that is drawn first.
-        self.skip_at = 1 << SKIP_BITS
+        self.skip_at = _FIRST_SKIP
         self._skip_drawn = False
 
     def skips(self, packet_number: int, random: RandomBits) -> bool:

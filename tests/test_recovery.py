@@ -134,7 +134,7 @@ def test_probes_can_repeat_the_oldest_packets(sender: Sender) -> None:
     sender.send(quiet=True)
     sender.send(2)
     sender.send(5)
-    oldest = sender.recovery.oldest_unacknowledged(4)
+    oldest = sender.recovery.sent_packets.oldest_unacknowledged(4)
     assert [(train.first, train.stop) for train in oldest] == [(2, 4), (4, 6)]
     sender.want_in_flight(7)
 

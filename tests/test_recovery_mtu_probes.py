@@ -97,7 +97,7 @@ def test_it_does_not_break_the_run_of_persistent_congestion(sender: Sender) -> N
 def test_probe_timeouts_repeat_what_carries_data_instead(sender: Sender) -> None:
     sender.send(1, mtu_probe=True)
     sender.send(2)
-    assert [(train.first, train.stop) for train in sender.recovery.oldest_unacknowledged(2)] == [(2, 4)]
+    assert [(train.first, train.stop) for train in sender.recovery.sent_packets.oldest_unacknowledged(2)] == [(2, 4)]
 
 
 @pytest.mark.parametrize("controller", [NewReno, Cubic, Bbr])

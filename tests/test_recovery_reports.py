@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rudp.shatter import Shatter
 from tests.sender import MAX_ACK_DELAY, RTT, SIZE, Sender, settled_sender
 
 sender = pytest.fixture(settled_sender)
@@ -162,17 +163,18 @@ def test_a_pause_leaves_no_debt(sender: Sender) -> None:
 
 def test_for_a_peer_that_shatters_it_less_than_half_a_window_in_flight_says_nothing_of_the_path(sender: Sender) -> None:
     """The pacer holds such a flow back: neither path nor window does."""
-    sender.recovery._shatter.limit = 1e6
+    sender.recovery._shatter = shatter = Shatter()
+    shatter.limit = 1e6
     half = sender.recorder.congestion_window // SIZE // 2
     sender.send(half)
     sender.recorder.others.clear()
     sender.send(1)
     assert sender.recorder.others == []
-    sender.recovery._shatter.limit = None
+    shatter.limit = None
     sender.recorder.congestion_window = 2 * sender.recovery.sent_packets.bytes_in_flight + 2 * SIZE + 1
     sender.send(1)
     assert sender.recorder.others == [], "nobody else is held back"
-    sender.recovery._shatter.limit = 1e6
+    shatter.limit = 1e6
     sender.send(1)
     assert sender.recorder.others == ["app limited"]
 
@@ -183,6 +185,7 @@ def test_a_peer_that_shatters_it_is_sent_no_faster_than_it_may_and_no_faster_tha
     sender: Sender, rate: float | None, packets_a_second: float | None
 ) -> None:
     sender.recorder.pacing_rate = rate
+    sender.recovery._shatter = Shatter()
     sender.recovery._shatter.limit = packets_a_second
     bounds = [rate, packets_a_second and packets_a_second * SIZE]
     assert sender.recovery._pacing_rate() == min((bound for bound in bounds if bound is not None), default=None)

@@ -212,7 +212,7 @@ def test_the_oldest_packets_are_as_many_as_asked_for(sender: Sender) -> None:
     for _ in range(3):
         sender.send(2)
     oldest = [
-        [(train.first, train.stop) for train in sender.recovery.oldest_unacknowledged(packets)]
+        [(train.first, train.stop) for train in sender.recovery.sent_packets.oldest_unacknowledged(packets)]
         for packets in range(5)
     ]
     assert oldest == [[], [(1, 2)], [(1, 3)], [(1, 3), (3, 4)], [(1, 3), (3, 5)]]

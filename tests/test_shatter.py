@@ -31,8 +31,13 @@ def train(first: int, count: int) -> SentTrain:
 
 def tell(shatter: Shatter, cuts: int, packets: int) -> None:
     """An ACK of so many packets, with which none is found to be lost."""
-    shatter.on_ack(packets)
-    shatter.judge(cuts)
+    shatter.judge(cuts, packets)
+
+
+def limit_of(recovery: Recovery) -> float | None:
+    """What a connection's peer may be sent; it has nothing to tell before a train was cut."""
+    shatter = recovery._shatter
+    return None if shatter is None else shatter.limit
 
 
 def limit(cuts_a_packet: float, packets_an_ack: int, acks: int = 2000) -> float | None:
@@ -63,9 +68,8 @@ def test_no_share_of_random_loss_slows_anybody(share: float, every: int) -> None
             else:
                 joined.append((first, end))
         acked = sent.take_all(joined)
-        shatter.on_ack(sum(item.count for item in acked))
-        shatter.on_lost(sum(item.count for item in sent.take(0, stop)))
-        shatter.judge(sent.cuts)
+        lost = sent.take(0, stop)
+        shatter.judge(sent.cuts, sum(item.count for item in acked + lost))
         slowed += shatter.limit is not None
     assert slowed == 0
 
@@ -81,7 +85,7 @@ def test_what_an_ack_shows_to_be_lost_counts_with_what_it_acknowledges(seed: int
         came = RangeSet((number, number + 1) for number in range(start, start + 400) if random.random() < 0.5)
         sender.ack(*reversed(list(came)))
         sender.events.clear()
-        assert sender.recovery._shatter.limit is None
+        assert limit_of(sender.recovery) is None
 
 
 def test_a_packet_at_a_time_in_any_order_is_slowed_to_what_the_cuts_may_cost() -> None:
@@ -129,7 +133,7 @@ def test_what_was_sent_on_an_earlier_path_counts_among_the_packets() -> None:
     for first in range(0, 8_000, 40):
         sender.ack(*((start, start + 9) for start in range(first + 30, first - 10, -10)))
         sender.events.clear()
-        assert sender.recovery._shatter.limit is None
+        assert limit_of(sender.recovery) is None
 
 
 def test_a_few_packets_are_no_rule() -> None:
@@ -155,11 +159,11 @@ def test_a_peer_that_shatters_what_it_acknowledges_is_sent_less(
     most = CUTS_PER_SECOND / (1 - BY_LOSS) * FULL
     assert 0.1 * 0.3 * most < sent < 1.3 * 0.3 * most
     recovery: Recovery = peer.server._recovery
-    assert recovery._shatter.limit is not None
+    assert limit_of(recovery) is not None
     assert recovery.limited_by(peer.now) == "pacer"
     # Told in order again, it is sent as before.
     sent_by(always_sending(honest_acks)(peer), peer, 0.3)
-    assert recovery._shatter.limit is None
+    assert limit_of(recovery) is None
     assert sent_by(always_sending(honest_acks)(peer), peer, 0.3) > 0.9 * 0.3 * 125e6
     assert not peer.ends
 
@@ -173,9 +177,9 @@ def test_so_is_one_that_names_alone_what_it_let_be_declared_lost() -> None:
     most = CUTS_PER_SECOND / (1 - BY_LOSS) * FULL
     assert 0.1 * 0.3 * most < sent < 0.3 * most
     assert peer.server.stats(peer.now).packets_spurious > before
-    assert peer.server._recovery._shatter.limit is not None
+    assert limit_of(peer.server._recovery) is not None
     sent_by(always_sending(honest_acks)(peer), peer, 0.3)
-    assert peer.server._recovery._shatter.limit is None
+    assert limit_of(peer.server._recovery) is None
     assert not peer.ends
 
 
@@ -187,3 +191,17 @@ def test_what_is_sent_less_for_that_says_nothing_of_the_path() -> None:
     before = recovery.congestion.congestion_window
     sent_by(always_sending(strided_ack_ranges)(peer), peer, 0.6)
     assert recovery.congestion.congestion_window <= max(before, 4 * most), "a window that isn't used doesn't grow"
+
+
+def test_of_a_peer_whose_acks_cut_nothing_nothing_is_kept() -> None:
+    sender = Sender()
+    for number in range(0, 80, 2):
+        sender.send(2)
+        sender.now += RTT
+        sender.ack((number, number + 2))
+        sender.events.clear()
+    assert sender.recovery._shatter is None
+    sender.send(2)
+    sender.now += RTT
+    sender.ack((80, 81))
+    assert sender.recovery._shatter is not None
