@@ -125,7 +125,7 @@ def canonical(data: bytes, variation: int) -> None:
             identifier, number, 1, frame.stream_id, frame.offset, len(frame.data), frame.fin, kind.epoch, kind.key_phase
         )[0]
         assert packet[: len(packet) - overhead] == header + frame.data
-    agree(found, merged)
+    agree(found, [tuple(frame) for frame in merged])
 
 
 def headers(data: bytes, variation: int) -> None:

@@ -330,7 +330,7 @@ class Connection:
         if state not in OPEN_STATES and state is not _SYN_RECEIVED:
             return
         self._outbound.account()
-        largest, size, (_, _, canonical) = self._received.largest, 0, kind
+        largest, size, canonical = self._received.largest, 0, kind[2]
         parts = inbound.fresh(view, segment_size, kind, ranges, count)
         if state is _SYN_RECEIVED and parts:
             self._opening.on_first_data(now)

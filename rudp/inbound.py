@@ -90,8 +90,7 @@ class Inbound:
         self, view: memoryview, segment_size: int, kind: wire.DataType, truncated: Ranges, count: int
     ) -> Sequence[Part]:
         """The parts of a run of `count` packets that are intact and no duplicates, in order."""
-        key_phase, epoch, _ = kind
-        if epoch or key_phase:
+        if kind[0] or kind[1]:  # a key phase or an epoch; to unpack a named tuple, or to ask it by name, takes longer
             self._counters.datagrams_corrupt += count
             return ()
         largest = self._received.largest
@@ -196,7 +195,7 @@ class Inbound:
         else:
             self._received.on_received_with_gaps(numbers, self._now, self.source[2])
 
-    def _take_with_gaps(self, frames: list[wire.Stream]) -> None:
+    def _take_with_gaps(self, frames: Sequence[tuple[int, int, bytes, bool]]) -> None:
         """STREAM frames of a run that has lost packets, or mends losses: of one stream in one go."""
         ids, offsets, pieces, fins = zip(*frames, strict=True)
         if any(fins) or ids.count(ids[0]) < len(ids):

@@ -13,9 +13,8 @@ leaves a gap in its numbers: so it comes with its ranges of numbers, and costs w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from operator import sub
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from rudp import wire
 
@@ -25,37 +24,24 @@ __all__ = ["MAX_SPREAD", "Run", "read_runs", "split_runs"]
 # close together in comparison with 2^31; and a buffer has no more packets than bytes.
 MAX_SPREAD: Final = 1 << 16
 
-
-class Run(NamedTuple):
-    """`size` packets from packet `start` of the buffer on; `ranges` are their numbers, truncated, [first, stop).
-
-    `kind` is byte 0 and `destination_id` the id of all of them.
-    """
-
-    kind: int
-    destination_id: int
-    start: int
-    size: int
-    ranges: tuple[tuple[int, int], ...]
-
-
-# The constructor of a named tuple is a Python function, which takes twice as long.
-_new_run: Final = partial(tuple.__new__, Run)
+# Byte 0 and connection id of a run's packets, from which packet of the buffer on they are and how many, and their
+# numbers, truncated, in ranges [first, stop). A plain tuple, as a named one takes five times as long to make.
+Run: TypeAlias = tuple[int, int, int, int, tuple[tuple[int, int], ...]]
 
 
 def read_runs(view: memoryview, segment_size: int) -> tuple[int, Sequence[Run]]:
     """How many packets a received buffer has, and the runs. Raises DecodeError if a packet is shorter than a header."""
     if len(view) <= segment_size:
         kind, destination_id, first = wire.read_header(view)
-        return 1, (_new_run((kind, destination_id, 0, 1, ((first, first + 1),))),)
+        return 1, ((kind, destination_id, 0, 1, ((first, first + 1),)),)
     if (train := wire.read_train(view, segment_size)) is not None:
         kind, destination_id, first, count = train
-        return count, (_new_run((kind, destination_id, 0, count, ((first, first + count),))),)
+        return count, ((kind, destination_id, 0, count, ((first, first + count),)),)
     if (gapped := wire.read_numbers(view, segment_size)) is not None:
         kind, destination_id, numbers = gapped
         if (ranges := _ranges(numbers)) is not None:
             count = len(numbers)
-            return count, (_new_run((kind, destination_id, 0, count, ranges)),)
+            return count, ((kind, destination_id, 0, count, ranges),)
     types, ids, numbers = wire.read_headers(view, segment_size)
     return len(types), split_runs(types, ids, numbers)
 
@@ -66,9 +52,9 @@ def split_runs(types: tuple[int, ...], ids: tuple[int, ...], numbers: tuple[int,
     first, kind = numbers[0], types[0]
     if kind in wire.DATA_TYPES and types.count(kind) == count and ids.count(ids[0]) == count:
         if numbers[-1] - first == count - 1 and numbers == tuple(range(first, first + count)):
-            return [_new_run((kind, ids[0], 0, count, ((first, first + count),)))]
+            return [(kind, ids[0], 0, count, ((first, first + count),))]
         if (ranges := _ranges(numbers)) is not None:
-            return [Run(kind, ids[0], 0, count, ranges)]
+            return [(kind, ids[0], 0, count, ranges)]
     runs: list[Run] = []
     start = 0
     for index in range(1, count + 1):
@@ -81,7 +67,7 @@ def split_runs(types: tuple[int, ...], ids: tuple[int, ...], numbers: tuple[int,
         ):
             continue
         ranges = ((numbers[start], numbers[start] + index - start),)
-        runs.append(Run(types[start], ids[start], start, index - start, ranges))
+        runs.append((types[start], ids[start], start, index - start, ranges))
         start = index
     return runs
 

@@ -53,7 +53,7 @@ class Datagram(NamedTuple):
             return []
         view = memoryview(self.data)
         if kind.canonical:
-            return list(wire.read_canonical(view, len(view), overhead))
+            return [wire.Stream(*fields) for fields in wire.read_canonical(view, len(view), overhead)]
         return list(wire.decode_frames(view[wire.DATA_HEADER_SIZE : len(view) - overhead]))
 
 

@@ -60,7 +60,7 @@ class Packet:
         self.kind = "DATA"
         self.number = wire.read_headers(view, len(view))[2][0]
         if data.canonical:
-            self.frames = list(wire.read_canonical(view, len(view), overhead))
+            self.frames = [wire.Stream(*fields) for fields in wire.read_canonical(view, len(view), overhead)]
         else:
             self.frames = list(wire.decode_frames(view[wire.DATA_HEADER_SIZE : len(view) - overhead]))
 

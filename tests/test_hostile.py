@@ -204,7 +204,7 @@ def acknowledge_all_but_the_first(peer: Peer, datagrams: list[bytes], stream_id:
         number = wire.read_headers(view, len(view))[2][0]
         kind = wire.DATA_TYPES[data[0]]
         frames = (
-            wire.read_canonical(view, len(view), overhead)
+            [wire.Stream(*fields) for fields in wire.read_canonical(view, len(view), overhead)]
             if kind.canonical
             else wire.decode_frames(view[wire.DATA_HEADER_SIZE : len(view) - overhead])
         )

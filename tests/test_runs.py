@@ -23,7 +23,8 @@ PACKETS = st.lists(
 
 
 def numbers_of(run: Run) -> list[int]:
-    return list(chain.from_iterable(starmap(range, run.ranges)))
+    *_, ranges = run
+    return list(chain.from_iterable(starmap(range, ranges)))
 
 
 @given(PACKETS)
@@ -31,13 +32,14 @@ def test_runs_cover_the_buffer_and_are_of_one_kind(packets: list[tuple[int, int,
     types, ids, numbers = zip(*[(kind, who, number % 2**32) for kind, who, number in packets], strict=True)
     at = 0
     for run in split_runs(types, ids, numbers):
-        stop = run.start + run.size
-        assert run.start == at
-        assert run.size == 1 or types[at] in wire.DATA_TYPES
-        assert set(types[at:stop]) == {types[at]}
-        assert set(ids[at:stop]) == {ids[at]}
+        kind, who, start, size, ranges = run
+        stop = start + size
+        assert start == at
+        assert size == 1 or types[at] in wire.DATA_TYPES
+        assert set(types[at:stop]) == {kind}
+        assert set(ids[at:stop]) == {who}
         assert numbers_of(run) == list(numbers[at:stop])
-        assert all(a[1] < b[0] for a, b in pairwise(run.ranges))
+        assert all(a[1] < b[0] for a, b in pairwise(ranges))
         at = stop
     assert at == len(packets)
 
@@ -47,13 +49,13 @@ def test_what_loss_leaves_of_a_train_is_one_run(first: int, kept: set[int]) -> N
     numbers = tuple(first + index for index in sorted(kept))
     count = len(numbers)
     (run,) = split_runs((wire.DATA_CANONICAL,) * count, (7,) * count, numbers)
-    assert (run.start, run.size) == (0, count)
+    assert run[:4] == (wire.DATA_CANONICAL, 7, 0, count)
     assert numbers_of(run) == list(numbers)
 
 
 def test_out_of_order_packets_are_runs_of_their_own() -> None:
     runs = split_runs((wire.DATA,) * 5, (7,) * 5, (10, 11, 9, 13, 12))
-    assert [run.ranges for run in runs] == [((10, 12),), ((9, 10),), ((13, 14),), ((12, 13),)]
+    assert [ranges for *_, ranges in runs] == [((10, 12),), ((9, 10),), ((13, 14),), ((12, 13),)]
 
 
 def test_numbers_far_apart_are_not_of_one_run() -> None:
@@ -91,4 +93,4 @@ def test_a_whole_train_is_read_as_any_other_buffer(
     packets, runs = read_runs(view, size)
     assert packets == len(columns[0])
     assert list(runs) == split_runs(*columns)
-    assert [run[:2] for run in runs] == [(columns[0][run.start], columns[1][run.start]) for run in runs]
+    assert [run[:2] for run in runs] == [(columns[0][run[2]], columns[1][run[2]]) for run in runs]

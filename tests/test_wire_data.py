@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, pairwise, starmap
 from typing import Any
 
 import pytest
@@ -122,7 +122,7 @@ def test_any_split_of_a_run_gives_the_same_bytes(run: tuple[bytes, int, int], da
     parts: list[wire.Stream] = []
     for piece in (packets[:place], packets[place:]):
         if piece:
-            parts += wire.read_canonical(memoryview(b"".join(piece)), size, overhead)
+            parts += starmap(wire.Stream, wire.read_canonical(memoryview(b"".join(piece)), size, overhead))
     assert merged(parts) == whole
 
 
@@ -358,7 +358,7 @@ def test_a_run_is_read_as_its_packets_are(
     expected: list[wire.Stream] | None = None
     with suppress(DecodeError):
         frames = [wire.read_canonical(memoryview(packet), len(packet), overhead) for packet in packets]
-        expected = merged(list(chain.from_iterable(frames)))
+        expected = merged(list(starmap(wire.Stream, chain.from_iterable(frames))))
     view = memoryview(b"".join(packets))
     if expected is None:
         with pytest.raises(DecodeError):

@@ -46,7 +46,7 @@ def in_words(data: bytes, overhead: int = 4) -> str:
     number = wire.read_headers(view, len(view))[2][0]
     frames: list[wire.Frame]
     if kind.canonical:
-        frames = [*wire.read_canonical(view, len(view), overhead)]
+        frames = [wire.Stream(*fields) for fields in wire.read_canonical(view, len(view), overhead)]
     else:
         frames = wire.decode_frames(view[wire.DATA_HEADER_SIZE : len(view) - overhead])
     return f"DATA {number}: " + ", ".join(map(frame_in_words, frames))

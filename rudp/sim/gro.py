@@ -52,6 +52,8 @@ def split(train: Train, source: Address, now: float) -> Batch:
     buffers, size, stated, _, remote, ecn = train
     data = b"".join(buffers)
     total = len(data)
+    if total == stated and total <= size <= MAX_PAYLOAD:
+        return [(now, _new_datagram((data, source, remote, ecn)))]
     # Datagrams of which no two fit into one call go by one each.
     fits = total <= MAX_PAYLOAD or size * 2 > MAX_PAYLOAD >= size
     if total != stated or not fits or total > MAX_SEGMENTS * size:
@@ -59,8 +61,6 @@ def split(train: Train, source: Address, now: float) -> Batch:
             f"no kernel sends this train: {total} bytes in {len(buffers)} buffers, stated size {stated}, "
             f"segment size {size} (at most {MAX_SEGMENTS} segments and {MAX_PAYLOAD} bytes)"
         )
-    if total <= size:
-        return [(now, _new_datagram((data, source, remote, ecn)))]
     return [
         (now, _new_datagram((data[start : start + size], source, remote, ecn))) for start in range(0, total, size)
     ]
@@ -72,10 +72,7 @@ def merge(batch: Batch, probability: float, random: Random) -> list[Received]:
     Where two neighbours may share a buffer they do with `probability`: 0 gives a buffer for each datagram, 1
     the longest buffers possible, anything between draws where to cut.
     """
-    if len(batch) == 1:
-        _, (data, source, destination, ecn) = batch[0]
-        return [_new_received((bytearray(data), len(data), source, destination, ecn))]
-    if probability <= 0.0:
+    if len(batch) == 1 or probability <= 0.0:
         return [
             _new_received((bytearray(data), len(data), source, destination, ecn))
             for _, (data, source, destination, ecn) in batch

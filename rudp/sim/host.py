@@ -19,7 +19,7 @@ from struct import Struct
 from typing import Any, Final, Protocol
 
 from rudp.sim.clock import Clock, SimulationError, Stalled
-from rudp.sim.gro import Received, merge, split
+from rudp.sim.gro import merge, split
 from rudp.sim.node import Batch
 from rudp.sim.route import Inbox, Route
 from rudp.train import Address, Train
@@ -132,10 +132,13 @@ class Host:
                 self._tell(item, now)
         finally:
             self._in_service = False
-        timeout = endpoint.next_timeout()
-        self._due = due = inf if timeout is None else timeout
-        if due < self._armed:
-            self._arm()
+        due = endpoint.next_timeout()
+        if due is None:
+            self._due = inf
+        else:
+            self._due = due
+            if due < self._armed:
+                self._arm(due, now)
 
     def call_at(self, time: float, command: Callable[[], object]) -> None:
         """Call `command()` at `time` (seconds on the virtual clock), then `service()`."""
@@ -200,41 +203,47 @@ class Host:
             random = self._random.random
             drawn = random()
             probability = 1.0 if drawn < 0.5 else 0.0 if drawn < 0.75 else random()
-        receive = self.endpoint.receive
-        for received in merge(batch, 1.0 if probability is None else probability, self._random):
-            data, segment_size, source, destination, ecn = received
-            self.buffers_received += 1
-            self.bytes_received += len(data)
-            if self._digest is not None:
-                self._note(received, now)
-            # Nobody here holds the view, so what is left of it when the endpoint is done is the endpoint's.
-            receive(memoryview(data), segment_size, source, destination, ecn, now)
-            try:
-                data.clear()
-            except BufferError:
-                raise SimulationError(
-                    f"{self!r}: the endpoint kept a view of a received buffer, which a socket driver overwrites"
-                ) from None
+        if count == 1:
+            _, (payload, source, destination, ecn) = batch[0]
+            self._hand_over(bytearray(payload), len(payload), source, destination, ecn, now)
+        else:
+            for received in merge(batch, 1.0 if probability is None else probability, self._random):
+                self._hand_over(*received, now)
         self.service()
 
-    def _note(self, received: Received, now: float) -> None:
+    def _hand_over(  # noqa: PLR0917
+        self, data: bytearray, segment_size: int, source: Address, destination: Address, ecn: int, now: float
+    ) -> None:
+        """Let the endpoint have one received buffer."""
+        self.buffers_received += 1
+        self.bytes_received += len(data)
+        if self._digest is not None:
+            self._note(data, segment_size, source, destination, ecn, now)
+        # Nobody here holds the view, so what is left of it when the endpoint is done is the endpoint's.
+        self.endpoint.receive(memoryview(data), segment_size, source, destination, ecn, now)
+        try:
+            data.clear()
+        except BufferError:
+            raise SimulationError(
+                f"{self!r}: the endpoint kept a view of a received buffer, which a socket driver overwrites"
+            ) from None
+
+    def _note(  # noqa: PLR0917
+        self, data: bytearray, segment_size: int, source: Address, destination: Address, ecn: int, now: float
+    ) -> None:
         """Take a buffer into the digest."""
         assert self._digest is not None
-        data, segment_size, source, destination, ecn = received
         flow = self._flows.get((source, destination))
         if flow is None:
             flow = self._flows[source, destination] = repr((source, destination)).encode()
         self._digest.update(_DELIVERY.pack(now, len(data), segment_size, ecn) + flow)
         self._digest.update(data)
 
-    def _arm(self) -> None:
-        due = self._due
-        if due < self._armed:
-            now = self._clock.now
-            self._armed = at = due if due > now else now
-            if at not in self._wakeups:
-                self._wakeups.add(at)
-                self._clock.call_at(at, self._callback)
+    def _arm(self, due: float, now: float) -> None:
+        self._armed = at = due if due > now else now
+        if at not in self._wakeups:
+            self._wakeups.add(at)
+            self._clock.call_at(at, self._callback)
 
     def _on_timer(self, now: float) -> None:
         self._wakeups.discard(now)
@@ -244,8 +253,8 @@ class Host:
         if self._due <= now:
             self.endpoint.handle_timeout(now)
             self.service()
-        else:
-            self._arm()
+        elif self._due < inf:
+            self._arm(self._due, now)
 
     def __repr__(self) -> str:
         return f"<Host {self.address} sent={self.datagrams_sent} received={self.datagrams_received}>"

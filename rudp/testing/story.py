@@ -55,7 +55,7 @@ def _packet(data: bytes) -> str:
     overhead = _CHECKSUM if sealed else 0
     frames: list[wire.Frame]
     if kind.canonical:
-        frames = [*wire.read_canonical(view, len(view), overhead)]
+        frames = [wire.Stream(*fields) for fields in wire.read_canonical(view, len(view), overhead)]
     else:
         frames = wire.decode_frames(view[wire.DATA_HEADER_SIZE : len(view) - overhead])
     return f"DATA {number}: " + (", ".join(map(_frame, frames)) or "PADDING")
