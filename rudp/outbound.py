@@ -20,6 +20,7 @@ from rudp.control import ControlQueue
 from rudp.liveness import Liveness
 from rudp.packetizer import Packetizer, Packets
 from rudp.path import Path, Paths
+from rudp.path_mtu import SearchState
 from rudp.received_packets import ReceivedPackets
 from rudp.recovery import Recovery
 from rudp.rtt import GRANULARITY
@@ -225,16 +226,19 @@ class Outbound:
 
     def _mtu_probe(self, now: float) -> Train | None:
         """A probe of the path MTU, just ahead of stream data that may go: what follows tells soon if it is lost."""
-        size = self._paths.mtu.next_probe(now)
-        if not size or self._streams.turns.next_ready() is None:
+        mtu, turns = self._paths.mtu, self._streams.turns
+        size = mtu.next_probe(now)
+        if not size or turns.next_ready() is None:
             return None
         least = self.packetizer.datagram_size
         allowance = self._recovery.send_allowance(now)
         # It takes the place of data. Were it to wait for room of its size, data would always come first.
         overdraft = max(least, self._recovery.congestion.congestion_window // PROBE_SHARE)
-        if allowance < least or size > allowance + overdraft:
+        fits = allowance >= least and size <= allowance + overdraft and mtu.state is not SearchState.BASE
+        # Within this machine nothing lies between that one packet could be too much for: there must be data to fill it.
+        if not fits and not (mtu.is_local and turns.unsent >= size):
             return None
-        self._paths.mtu.on_probe_sent(size)
+        mtu.on_probe_sent(size)
         return self._send(self.packetizer.probe(size, now), self._paths.active, now)
 
     def _finish_when_sent(self) -> None:

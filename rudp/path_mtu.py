@@ -102,7 +102,7 @@ class PathMtu:
     """The packet size of the path in use.
 
     `is_on`: whether sizes are searched at all. `ready`: whether a probe may be due, as none is on its way and a full
-    packet was acknowledged.
+    packet was acknowledged. `is_local`: the path doesn't leave this machine.
     """
 
     __slots__ = (
@@ -128,6 +128,7 @@ class PathMtu:
         "_tries",
         "black_holes",
         "bound",
+        "is_local",
         "is_on",
         "ready",
         "size",
@@ -143,6 +144,7 @@ class PathMtu:
         self.size = initial
         self.bound = initial
         self.is_on = discover
+        self.is_local = False
         self.state = SearchState.BASE if discover else SearchState.DISABLED
         self.black_holes = 0
         self._expected = self._passed = self._suspect_size = self._suspect_number = 0
@@ -162,6 +164,8 @@ class PathMtu:
         if self.state is not SearchState.DISABLED:
             self._bound_by(remote)
             self._begin(min(self._initial, self.bound))
+            # The opening's packets are of that size, and were answered.
+            self.ready = self.is_local and self.size <= BASE_PLPMTU
         return self.size
 
     def on_path_changed(self, remote: Address, now: float) -> int:
@@ -254,6 +258,7 @@ class PathMtu:
         is_ipv6 = ":" in host
         is_loopback = host == "::1" or host.startswith("127.")
         self._overhead = IPV6_OVERHEAD if is_ipv6 else IPV4_OVERHEAD
+        self.is_local = is_loopback
         usual = min(LOOPBACK_LIMIT, (LOOPBACK_MTU if is_loopback else ETHERNET_MTU) - self._overhead)
         self.bound = max(BASE_PLPMTU, min(self._limit or max(usual, self._initial), self._peer_limit))
         self._expected = min(usual, self.bound)

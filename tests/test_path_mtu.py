@@ -144,10 +144,13 @@ class TestSearch:
         link.settle()
         assert link.machine.size == mtu
 
-    @pytest.mark.parametrize(("remote", "size"), [(FAR, 1472), (FAR_IPV6, 1452), (NEAR, 65507), (NEAR_IPV6, 65488)])
-    def test_a_path_that_carries_the_usual_takes_one_probe(self, remote: Address, size: int) -> None:
+    @pytest.mark.parametrize(
+        ("remote", "size", "rounds"),
+        [(FAR, 1472, 2), (FAR_IPV6, 1452, 2), (NEAR, 65507, 1), (NEAR_IPV6, 65488, 1)],
+    )
+    def test_a_path_that_carries_the_usual_takes_one_probe(self, remote: Address, size: int, rounds: int) -> None:
         link = Link(LARGEST, remote=remote)
-        assert link.settle() == 2
+        assert link.settle() == rounds
         assert link.probes == [size]
         assert link.machine.size == link.machine.bound == size
 
@@ -170,6 +173,12 @@ class TestSearch:
         link.round()
         link.round()
         assert link.probes
+
+    def test_within_a_machine_the_opening_confirmed_the_base(self) -> None:
+        """SYN and SYN_ACK have its size, and no more: nothing says that a larger one to begin with passes."""
+        assert Link(LARGEST, remote=NEAR).machine.next_probe(0.0) == LARGEST
+        assert not Link(LARGEST, remote=NEAR, initial=1400).machine.next_probe(0.0)
+        assert not Link(LARGEST, remote=FAR).machine.next_probe(0.0)
 
     def test_a_probe_lost_by_mistake_and_acknowledged_later_counts(self) -> None:
         link = Link(1472)

@@ -155,14 +155,13 @@ class Model(CongestionController):
         self._window = float(self.congestion_window)
         self._rate = self._rate_before = self._at_once = 0.0
         self._rounds = self._skip = self._drains = self._clean = 0
-        self._pace_rtt = INFINITY
         self._sent_peak = self._round_peak = 0
         self._queue = self._usual_queue = self._deepest = 0.0
         self._drained = False
         self._cut_peak = self._cut_rate = self._cut_loss = 0.0
         self._vain_from = 0.0, 0.0
         self._drain_target = self._drain_queue = 0.0
-        self._drain_stop = self._drain_min = INFINITY
+        self._pace_rtt = self._drain_stop = self._drain_min = INFINITY
 
     @property
     def delivery_rate(self) -> float:
@@ -249,7 +248,8 @@ class Model(CongestionController):
 
     def _start(self, sample: AckSample, rtt: float | None) -> None:
         self._rate = max(self._rate, self._round.rate)
-        self._window = self._startup.grow(self._window, sample, max(self._base.value, HOST_TIME))
+        window = max(self._window, self.congestion_window)  # which larger packets have raised
+        self._window = self._startup.grow(window, sample, max(self._base.value, HOST_TIME))
         packet_time = self.max_datagram_size / self._rate if self._rate else INFINITY
         if rtt is not None and self._startup.sees_queue(rtt, self._base.value, packet_time):
             self._leave_startup(sample)

@@ -10,11 +10,12 @@ import pytest
 
 from bench.simulated import Outcome, Pair
 from rudp.config import Config
-from rudp.path_mtu import BASE_PLPMTU, PMTU_RAISE_TIMER, SEARCH_STEP
+from rudp.path_mtu import BASE_PLPMTU, LOOPBACK_LIMIT, PMTU_RAISE_TIMER, SEARCH_STEP
 from rudp.sim import Delay, Loss, Mtu, Node, Rate
 from rudp.sim.node import Batch
 from rudp.testing import invariants
 from rudp.train import Train
+from tests import core_pair
 from tests.core_pair import Datagram, read_all
 from tests.core_pair import Pair as CorePair
 from tests.sender import Recorder
@@ -244,6 +245,48 @@ def test_one_window_is_not_delayed_by_a_probe() -> None:
     pair.run(1.0)
     assert max(sizes(pair, start)) <= BASE_PLPMTU
     assert len(read_all(pair.server, 0)) == 10_000
+
+
+@pytest.fixture
+def near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both sides are on one machine."""
+    monkeypatch.setattr(core_pair, "CLIENT", ("127.0.0.1", 1))
+    monkeypatch.setattr(core_pair, "SERVER", ("127.0.0.1", 2))
+
+
+@pytest.mark.usefixtures("near")
+def test_within_a_machine_what_fills_a_large_packet_begins_with_the_probe() -> None:
+    """So a round trip later the window is that of large packets, and doubles from there."""
+    pair = CorePair(client=Config(protection="none"), delay=0.0001)
+    start = pair.now
+    pair.client.send(0, bytes(1_000_000))
+    pair.run(0.1)
+    assert len(read_all(pair.server, 0)) == 1_000_000
+    data = [item for item in pair.log if item.sender == "client" and item.time >= start and len(item.data) > 100]
+    assert {len(item.data) for item in data[:-1]} == {LOOPBACK_LIMIT}
+    assert [item.time for item in data[:3]] == pytest.approx([start, start + 2 * pair.delay, start + 2 * pair.delay])
+    assert data[-1].time < start + 4 * 2 * pair.delay
+
+
+@pytest.mark.usefixtures("near")
+@pytest.mark.parametrize("limit", [None, 1400])
+def test_within_a_machine_small_messages_never_probe_either(limit: int | None) -> None:
+    pair = CorePair(client=Config(protection="none", datagram_size_limit=limit))
+    start = pair.now
+    for _ in range(100):
+        send(pair, 300)
+    assert max(sizes(pair, start)) < BASE_PLPMTU
+
+
+@pytest.mark.usefixtures("near")
+def test_within_a_machine_what_does_not_fill_a_large_packet_finds_its_size_in_time() -> None:
+    """As on any other path: once the window has room for the probe beside it."""
+    pair = CorePair(client=Config(protection="none"))
+    start = pair.now
+    send(pair, 60_000)
+    for _ in range(10):
+        send(pair, 60_000)
+    assert max(sizes(pair, start)) == LOOPBACK_LIMIT
 
 
 def test_every_probe_is_alone_and_says_nothing() -> None:
