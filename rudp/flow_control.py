@@ -73,10 +73,10 @@ class ReceiveWindow:
                 ErrorCode.FLOW_CONTROL_ERROR, f"peer sent up to {total} and was granted {self.max_data}"
             )
 
-    def on_consumed(self, size: int, now: float, rtt: float, ahead: int = 0) -> None:
-        """The application has read `size` bytes at `now`; `rtt` is the smoothed round trip (seconds).
+    def on_consumed(self, size: int, now: float, rtt: float, ahead: int = 0) -> bool:
+        """The application has read `size` bytes at `now`; whether the window grew.
 
-        `ahead`: bytes that have arrived beyond a gap and so can't be read.
+        `rtt` is the smoothed round trip (seconds). `ahead`: bytes that have arrived beyond a gap and so can't be read.
         """
         begins = self._next_round
         if begins is not None and now > begins:
@@ -86,11 +86,11 @@ class ReceiveWindow:
         start = self._round_start
         if start is None:
             self._next_round = now
-            return
+            return False
         elapsed = now - start
         least = rtt if rtt > LEAST_ROUND else LEAST_ROUND
         if elapsed < least / 2:
-            return
+            return False
         # What was read before the round is over is bandwidth times delay at least. A backlog read at once would be
         # taken for it too, so half of the round has to have passed.
         needed: float = self.consumed - self._round_consumed
@@ -98,8 +98,7 @@ class ReceiveWindow:
             needed *= least / elapsed
             self._next_round = now
         needed += ahead
-        if needed * 4 > self.window:
-            self._grow(needed, self._round_window * 4)
+        return needed * 4 > self.window and self._grow(needed, self._round_window * 4)
 
     def on_ahead(self, ahead: int) -> bool:
         """So many bytes have arrived beyond a gap, and all before it is read; whether the window grew.

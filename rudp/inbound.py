@@ -15,11 +15,12 @@ from itertools import chain, starmap
 from operator import add
 from typing import Any, Final, TypeAlias
 
-from rudp import packet_number, wire
+from rudp import wire
 from rudp.closing import Closing
 from rudp.control import ControlQueue
 from rudp.errors import BufferFull, DecodeError, ErrorCode, ProtocolError
 from rudp.events import Event, PathChanged
+from rudp.packet_number import LIMIT, PLAIN, recover
 from rudp.packetizer import StreamRange
 from rudp.path import Paths
 from rudp.protection import Protection
@@ -96,10 +97,10 @@ class Inbound:
         largest = self._received.largest
         first = truncated[0][0]
         ranges = truncated
-        if largest >= packet_number.PLAIN:
-            shift = packet_number.recover(first, largest) - first
+        if largest >= PLAIN:
+            shift = recover(first, largest) - first
             ranges = [(first + shift, stop + shift) for first, stop in truncated] if shift else truncated
-        if ranges[-1][1] > packet_number.LIMIT:
+        if ranges[-1][1] > LIMIT:
             # Numbers are not used twice, so a connection that has come to the last of them hears no more.
             self._counters.datagrams_corrupt += count
             return ()

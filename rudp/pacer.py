@@ -49,11 +49,13 @@ class Pacer:
 
     # fmt: off
     __slots__ = (
-        "_depth", "_depth_packets", "_full", "_idle", "_max_datagram_size", "_rate", "_tokens", "_updated", "burst",
-        "quantum",
+        "_depth", "_depth_packets", "_full", "_idle", "_max_datagram_size", "_rate", "_tokens", "_updated", "asked",
+        "burst", "quantum",
     )
     # fmt: on
 
+    asked: float | None
+    """The rate that was asked for last: to ask for it again changes nothing, as long as packets keep their size."""
     burst: float
     """Depth of the bucket while nothing is in flight, bytes."""
     quantum: float
@@ -62,6 +64,7 @@ class Pacer:
     def __init__(self, max_datagram_size: int, depth_packets: int = BURST_PACKETS) -> None:
         """`depth_packets` may leave at once while others are in flight."""
         self._depth_packets = depth_packets
+        self.asked = None
         self._rate = 0.0
         self._updated = 0.0
         self._max_datagram_size = max_datagram_size
@@ -79,8 +82,7 @@ class Pacer:
 
         `max_datagram_size` is the size of a full packet in bytes.
         """
-        if rate == self._rate and max_datagram_size == self._max_datagram_size:
-            return
+        self.asked = rate
         new_rate = 0.0 if rate is None or rate == INFINITY else rate
         assert new_rate >= 0.0
         if new_rate == self._rate and max_datagram_size == self._max_datagram_size:

@@ -156,7 +156,8 @@ class Recovery:
             train.path_state = self._rate.on_sent(size, bytes_in_flight, now)
             self.app_limited = False
             congestion.on_sent(size, bytes_in_flight, now)
-            pacer.set_rate(self._pacing_rate(), congestion.max_datagram_size, now)
+            if congestion.pacing_rate != pacer.asked:
+                pacer.set_rate(self._pacing_rate(), congestion.max_datagram_size, now)
             pacer.on_sent(size, now)
         if train.ack_eliciting:
             if not sent.ack_eliciting_in_flight:

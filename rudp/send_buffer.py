@@ -355,8 +355,9 @@ class SendBuffer:
 
     def _close_tail(self) -> None:
         tail = self._tail
-        size, self._tail, self._tail_size = self._tail_size, _NOTHING, 0
-        self._append(tail[0] if len(tail) == 1 else b"".join(tail), self.written - size)
+        chunk = tail[0] if len(tail) == 1 else b"".join(tail)
+        self._append(chunk, self.written - len(chunk))
+        self._tail, self._tail_size = _NOTHING, 0
 
     def _append(self, chunk: bytes, start: int) -> None:
         if self._chunks:

@@ -269,12 +269,12 @@ class Streams:
     ) -> None:
         """The application read so much of a stream: credit for it, the stream's and the connection's."""
         whole, pending = self.receive_window, self._control.pending
-        window.on_consumed(size, now, rtt, receive.highest - receive.contiguous)
-        receive.window = window.window
+        if window.on_consumed(size, now, rtt, receive.highest - receive.contiguous):
+            receive.window = window.window
         if (window.consumed >= window.due_at or pending) and receive.final_size is None:
             self._announce_stream_credit(stream_id, window)
-        whole.on_consumed(size, now, rtt, self._sum_of_highest - self._sum_of_contiguous)
-        self._fragments.window = whole.window
+        if whole.on_consumed(size, now, rtt, self._sum_of_highest - self._sum_of_contiguous):
+            self._fragments.window = whole.window
         if whole.consumed >= whole.due_at or pending:
             self._announce_credit()
 

@@ -171,9 +171,8 @@ class Turns:
                 self._block(stream, by_connection=window.limit > sent)
             return None
         length, new = taken[1], send.sent_up_to - sent
-        if new:
-            whole.on_sent(new)
-            self.unsent -= new
+        whole.on_sent(new)
+        self.unsent -= new
         if new != length:
             self.retransmitted += length - new
         stream.turn_left -= length

@@ -173,3 +173,14 @@ def test_a_full_bucket_stays_full_whatever_the_rate_becomes(rate: float) -> None
     pacer.set_rate(rate, 1200, 2.0)
     assert pacer.allowance(2.0) == int(pacer.burst)
     assert pacer.release_time(2.0) is None
+
+
+def test_to_ask_again_for_the_rate_asked_for_changes_nothing() -> None:
+    pacer = Pacer(SIZE)
+    assert pacer.asked is None
+    for rate in (1e6, 2e6, None, float("inf"), 3e6):
+        pacer.set_rate(rate, SIZE, 1.0)
+        assert pacer.asked == rate
+        before = (pacer.rate, pacer.burst, pacer.quantum, pacer.allowance(1.0), pacer.release_time(1.0))
+        pacer.set_rate(pacer.asked, SIZE, 1.0)
+        assert before == (pacer.rate, pacer.burst, pacer.quantum, pacer.allowance(1.0), pacer.release_time(1.0))

@@ -93,15 +93,13 @@ def canonical_headers(  # noqa: PLR0917
 
     `stride` counts from packet to packet, so that the last packet's payload may be of any size.
     """
-    assert count > 0
-    assert stride > 0 or count == 1
-    pack = _pack_canonical
-    type_byte = DATA_CANONICAL
+    pack, type_byte, first = _pack_canonical, DATA_CANONICAL, first_packet_number & 0xFFFF_FFFF
     if epoch or key_phase:
         type_byte = _DATA_BYTES[DataType(bool(key_phase), epoch, True)]
-    first = first_packet_number & 0xFFFF_FFFF
     if count == 1:
         return [pack(type_byte, destination_id, first, _STREAM_FIN if fin else _STREAM, stream_id, offset)]
+    assert count > 0
+    assert stride > 0
     if count == 2:
         # What a paced flow sends at a time: the sum below takes twice as long.
         last, kind = (first + 1) & 0xFFFF_FFFF, _STREAM_FIN if fin else _STREAM
