@@ -351,7 +351,7 @@ class Connection:
             counters.packets_received += -(-size // segment_size)
             counters.bytes_received += size
             self._liveness.on_received(now)
-            self._paths.on_received(source[0], source[1], size, parts[-1][0][-1][1] > largest + 1, now)
+            self._paths.on_received(source[0], source[1], size, self._received.largest > largest, now)
         # Plain data only puts off what is due, unless it makes something else due; an ACK is `end_of_buffer`'s.
         plain = canonical and life.state is state is not _SYN_RECEIVED
         if not plain or self._closing.begun or self._outbound.has_work():

@@ -12,7 +12,7 @@ the accounts before that (`account`). Nobody waits for what is noted of a packet
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Any, Final
 
 from rudp import wire
 from rudp.closing import Closing
@@ -131,8 +131,8 @@ class Outbound:
         self.quiet_until = UNKNOWN
         # Trains that were made with the one before and wait to be taken.
         self.made: deque[Train] | None = None
-        # What was handed out and is yet to be accounted for: records, packets, bytes, ECN mark, path, and when.
-        self._unaccounted: tuple[list[SentTrain], int, int, int, Path, float] | None = None
+        # What was handed out and is yet to be accounted for: records' fields, packets, bytes, ECN mark, path, and when.
+        self._unaccounted: tuple[list[tuple[Any, ...]], int, int, int, Path, float] | None = None
 
     def has_work(self) -> bool:
         """Whether frames wait to be sent, now or in time, or an address to be answered or validated."""
@@ -298,7 +298,8 @@ class Outbound:
         records, number, size, ecn, path, now = self._unaccounted
         self._unaccounted = None
         on_train_sent, counters = self._recovery.on_train_sent, self._counters
-        for record in records:
+        for fields in records:
+            record = SentTrain(*fields)
             record.ecn = ecn
             on_train_sent(record, now)
             if record.ack_eliciting:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from rudp import wire
 from rudp.control import ControlQueue
@@ -67,17 +67,24 @@ class Packets(NamedTuple):
 
     `trains` are their buffers; each has as many packets of full size as fit into one, but the last, which may have
     fewer and end in a shorter packet. Packets of which no two fit into one call are one train, however many. `number`
-    packets and `size` bytes are those of all together.
+    packets and `size` bytes are those of all together. Of the records there are the fields, in order: they are made
+    when what they tell of is on its way.
     """
 
     trains: list[list[Buffer]]
     number: int
     size: int
-    records: list[SentTrain]
+    fields: list[tuple[Any, ...]]
+
+    @property
+    def records(self) -> list[SentTrain]:
+        """The records."""
+        return [SentTrain(*fields) for fields in self.fields]
 
 
-# Canonical packets of one range of a stream, their numbers yet to be set.
-_Run: TypeAlias = tuple[SentTrain, Sequence[memoryview | bytes]]
+# Canonical packets of one range of a stream: how many, the last one's bytes, stream, offset, end and fin, offsets where
+# they don't follow one another, and the payloads.
+_Run: TypeAlias = tuple[int, int, int, int, int, bool, tuple[int, ...], Sequence[memoryview | bytes]]
 
 _new_packets: Final = partial(tuple.__new__, Packets)
 
@@ -168,7 +175,7 @@ class Packetizer:
         head.add(wire.Ping(), wire.encode_frame(wire.Ping()))
         head.parts.append(bytes(head.room))
         packets = self._finish(head, (), now)
-        packets.records[0].mtu_probe = True
+        packets.fields[0] = (*packets.fields[0], 0, True)  # the next are the ECN mark and `mtu_probe`
         return packets
 
     def fill(
@@ -290,7 +297,7 @@ class Packetizer:
         than the others, so a range that ends in one ends the train. Further streams follow if each fills a train.
         """
         runs: list[_Run] = []
-        most = self.packets_per_train
+        most, full = self.packets_per_train, self.datagram_size
         while packets > 0 and turns.ready:
             stream = turns.ready[0]
             # Trains go to one stream each where several wait; the first may have a packet of frames before it.
@@ -301,17 +308,17 @@ class Packetizer:
                 break
             if send.lost and (run := self._take_scattered(turns, stream, left)) is not None:
                 runs.append(run)
-                left -= run[0].count
+                left -= run[0]
             # A stream that has nothing, as it was reset since it was given its turn, leaves the line by being asked.
             while left > 0 and (run := self._take_run(turns, stream, left)) is not None:
                 runs.append(run)
-                left -= run[0].count
-                if run[0].last_size < self.datagram_size:
+                left -= run[0]
+                if run[1] < full:
                     break
             if stream.queued:
                 turns.end_turn(stream)
             # Behind a short packet nothing follows, were it the last of a whole train: those before the last are full.
-            if runs and (left or runs[-1][0].last_size < self.datagram_size):
+            if runs and (left or runs[-1][1] < full):
                 break
             packets -= share - left
         return runs
@@ -328,15 +335,14 @@ class Packetizer:
         assert stream.send is not None
         count = len(offsets)
         self.packets_retransmitted += count
-        stop, full = offsets[-1] + size, self.datagram_size
-        record = SentTrain(0, count, 0.0, full, full, True, True, stream.id, offsets[0], size, stop)
-        if stop - offsets[0] != count * size:
-            record.offsets = tuple(offsets)
-        return record, stream.send.payloads(offsets, size)
+        first, stop = offsets[0], offsets[-1] + size
+        apart = () if stop - first == count * size else tuple(offsets)
+        payloads = stream.send.payloads(offsets, size)
+        return count, self.datagram_size, stream.id, first, stop, False, apart, payloads
 
     def _take_run(self, turns: Turns, stream: Stream, packets: int) -> _Run | None:
         """Canonical packets of one range of a stream, their numbers yet to be set; None when credit holds it."""
-        payload_size, full = self._payload_size, self.datagram_size
+        payload_size = self._payload_size
         before = turns.retransmitted
         taken = turns.take(stream, packets * payload_size)
         if taken is None:
@@ -344,25 +350,10 @@ class Packetizer:
         offset, length, fin = taken
         assert stream.send is not None
         payloads = stream.send.slices(offset, length, payload_size)
-        count, last_size = len(payloads), len(payloads[-1]) + full - payload_size
+        count, last_size = len(payloads), len(payloads[-1]) + self.datagram_size - payload_size
         if turns.retransmitted != before:
             self.packets_retransmitted += count
-        # Fields by place, to `fin`: by name they cost half as much again.
-        record = SentTrain(
-            0,
-            count,
-            0.0,
-            full if count > 1 else last_size,
-            last_size,
-            True,
-            True,
-            stream.id,
-            offset,
-            payload_size,
-            offset + length,
-            fin,
-        )
-        return record, payloads
+        return count, last_size, stream.id, offset, offset + length, fin, (), payloads
 
     def _finish(self, head: _Head | None, runs: Sequence[_Run], now: float) -> Packets:
         """Number, seal and record the packets."""
@@ -370,31 +361,27 @@ class Packetizer:
         to = self.destination_id
         headers: list[bytes] = []
         payloads: list[memoryview | bytes] = []
-        records: list[SentTrain] = []
-        size = 0
+        records: list[tuple[Any, ...]] = []
+        size, full, stride = 0, self.datagram_size, self._payload_size
         if head is not None:
             headers.append(wire.data_header(_DATA, to, number))
             payload = b"".join(head.parts)
             payloads.append(payload)
             size = wire.DATA_HEADER_SIZE + len(payload) + self.protection.overhead
-            eliciting = head.ack_eliciting
-            record = SentTrain(number, 1, now, size, size, eliciting, eliciting)
-            record.frames = tuple(head.content)
-            records.append(record)
+            asks = head.ack_eliciting
+            records.append((number, 1, now, size, size, asks, asks, -1, 0, 0, 0, False, (), tuple(head.content)))
             number += 1
-        for record, run_payloads in runs:
-            record.first = number
-            record.time_sent = now
-            count = record.count
-            if record.offsets:
-                headers += wire.scattered_headers(to, number, record.stream_id, record.offsets)
+        for count, last_size, stream_id, offset, stop, fin, offsets, run_payloads in runs:
+            if offsets:
+                headers += wire.scattered_headers(to, number, stream_id, offsets)
             else:
-                headers += wire.canonical_headers(
-                    to, number, count, record.stream_id, record.offset, record.payload_size, record.fin
-                )
+                headers += wire.canonical_headers(to, number, count, stream_id, offset, stride, fin)
             payloads += run_payloads
-            size += record.packet_size * (count - 1) + record.last_size
-            records.append(record)
+            size += full * (count - 1) + last_size
+            packet = full if count > 1 else last_size
+            records.append(
+                (number, count, now, packet, last_size, True, True, stream_id, offset, stride, stop, fin, offsets)
+            )
             number += count
         self.next_packet_number = number
         buffers, count = self.protection.seal(first, headers, payloads), number - first

@@ -76,13 +76,13 @@ class SentTrain:
     payload_size: int = 0
     end_offset: int = 0
     fin: bool = False
+    offsets: tuple[int, ...] = ()
     frames: tuple[Any, ...] = ()
     ecn: int = 0
     mtu_probe: bool = False
     path_state: PathState = _UNKNOWN
     # When it was declared lost, while it is remembered for that.
     time_lost: float = 0.0
-    offsets: tuple[int, ...] = ()
 
     @property
     def stop(self) -> int:
@@ -119,12 +119,12 @@ class SentTrain:
             self.payload_size,
             end_offset,
             self.fin and has_last,
+            offsets,
             self.frames,
             self.ecn,
             self.mtu_probe,
             self.path_state,
             self.time_lost,
-            offsets,
         )
 
     def split(self, at: int) -> SentTrain:

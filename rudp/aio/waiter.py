@@ -69,7 +69,8 @@ class Waiter:
         if not self._done:
             self._asyncio_future_blocking = True
             return self
-        self.result()
+        if self._cancelled is not None:
+            self.result()
         raise StopIteration
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
