@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rudp.aio.forwarding import Forwarding, open_mailbox
 from rudp.steering import Stray
-from rudp.udp import MERGED_SIZE
+from rudp.udp import LARGE_MERGED_SIZE
 
 REMOTE, LOCAL = ("192.0.2.1", 4433), ("192.0.2.2", 4433)
 
@@ -39,7 +39,7 @@ def taken(worker: Forwarding) -> list[tuple[bytes, tuple[object, ...]]]:
 def test_datagrams_arrive_whole_and_in_order(
     workers: list[Forwarding], segment_size: int, share: float, to_all: bool
 ) -> None:
-    size = 1 + int(share * (MERGED_SIZE - 1))
+    size = 1 + int(share * (LARGE_MERGED_SIZE - 1))
     data = bytes(range(251)) * (size // 251 + 1)
     data = data[:size]
     workers[0].send(Stray(None if to_all else 2, data, segment_size, REMOTE, LOCAL, 1))
@@ -51,7 +51,7 @@ def test_datagrams_arrive_whole_and_in_order(
 
 def test_what_finds_no_room_is_counted(workers: list[Forwarding]) -> None:
     for _ in range(1000):
-        workers[0].send(Stray(1, bytes(MERGED_SIZE), 65_507, REMOTE, None, 0))
+        workers[0].send(Stray(1, bytes(LARGE_MERGED_SIZE), 65_507, REMOTE, None, 0))
         if workers[0].counters.dropped:
             break
     counters = workers[0].counters
