@@ -36,6 +36,8 @@ __all__ = ["NOWHERE", "Inbound"]
 # Ranges [first, stop) of packet numbers; and the packets, one behind another.
 Ranges: TypeAlias = Sequence[tuple[int, int]]
 Part: TypeAlias = tuple[Ranges, memoryview]
+# What carries data of one stream, and can say which.
+_CARRIES: Final = (SentTrain, StreamRange)
 # The source, (remote, local, ECN mark), between two received buffers: the last one's would be held for nothing.
 NOWHERE: Final[tuple[Address, Address | None, int]] = (("", 0), None, 0)
 
@@ -327,37 +329,36 @@ class Inbound:
             for train in trains:
                 mtu.on_acked(train, now)
         ranges: list[tuple[int, int, bool]] = []
-        stream_id = -1
+        stream_id = end = -1
         for train in trains:
-            if train.stream_id >= 0:
-                if train.stream_id != stream_id and ranges:
+            if train.stream_id == stream_id and train.offset == end and not train.offsets:
+                end = train.end_offset
+                ranges[-1] = ranges[-1][0], end, train.fin
+                continue
+            for item in (train,) if train.stream_id >= 0 else train.frames:
+                if type(item) not in _CARRIES:
+                    self._on_frame_acked(item)
+                    continue
+                if item.stream_id != stream_id and ranges:
                     self._streams.on_acked(stream_id, ranges)
                     ranges = []
-                stream_id = train.stream_id
-                if ranges and ranges[-1][1] == train.offset and not train.offsets:
-                    ranges[-1] = ranges[-1][0], train.end_offset, train.fin
-                else:
-                    ranges += train.ranges()
-            elif train.frames:
-                if ranges:
-                    self._streams.on_acked(stream_id, ranges)
-                    ranges = []
-                self._on_frames_acked(train.frames)
+                stream_id, found = item.stream_id, item.ranges()
+                if ranges and found[0][0] == end:
+                    found[0] = ranges.pop()[0], *found[0][1:]
+                ranges += found
+                end = ranges[-1][1]
         if ranges:
             self._streams.on_acked(stream_id, ranges)
 
-    def _on_frames_acked(self, frames: tuple[Any, ...]) -> None:
-        for frame in frames:
-            kind = type(frame)
-            if kind is StreamRange:
-                self._streams.on_acked(frame.stream_id, ((frame.start, frame.stop, frame.fin),))
-            elif kind is wire.Ack:
-                self._received.on_ack_acked(frame.ranges)
-            elif kind is wire.ResetStream:
-                self._streams.on_reset_acked(frame.stream_id)
-            elif kind is wire.Fin:
-                self._closing.fin_acked = True
-                self._streams.finish_sending()
+    def _on_frame_acked(self, frame: Any) -> None:
+        kind = type(frame)
+        if kind is wire.Ack:
+            self._received.on_ack_acked(frame.ranges)
+        elif kind is wire.ResetStream:
+            self._streams.on_reset_acked(frame.stream_id)
+        elif kind is wire.Fin:
+            self._closing.fin_acked = True
+            self._streams.finish_sending()
 
     def handle_timeout(self, now: float) -> int:
         """What recovery's timers say: queue again what is lost, or what probes repeat; how many probes to send.

@@ -57,6 +57,10 @@ class StreamRange(NamedTuple):
     stop: int
     fin: bool
 
+    def ranges(self) -> list[tuple[int, int, bool]]:
+        """As a train's (`SentTrain.ranges`): one."""
+        return [(self.start, self.stop, self.fin)]
+
 
 # The constructor of a named tuple is a Python function, which takes twice as long.
 _new_range: Final = partial(tuple.__new__, StreamRange)

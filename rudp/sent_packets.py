@@ -327,13 +327,18 @@ class SentPackets:
         return f"SentPackets({[(train.first, train.stop) for train in self._trains]})"
 
     def _uncount(self, taken: list[SentTrain]) -> None:
+        size = asking = quiet = 0
         for train in taken:
+            count = train.count
             if train.in_flight:
-                self.bytes_in_flight -= train.packet_size * (train.count - 1) + train.last_size
+                size += train.packet_size * (count - 1) + train.last_size
             if train.ack_eliciting:
-                self.ack_eliciting_in_flight -= train.count
+                asking += count
             elif not train.in_flight:
-                self.quiet -= 1
+                quiet += 1
+        self.bytes_in_flight -= size
+        self.ack_eliciting_in_flight -= asking
+        self.quiet -= quiet
 
     def _forget_quiet(self) -> None:
         trains = self._trains
