@@ -257,10 +257,11 @@ class Connection:
 
         Raises StreamReset when the peer reset the stream, StreamClosed when there is nothing to receive on it.
         """
+        streams = self._streams
         try:
-            return self._streams.read(stream_id, max_bytes, self._now, self._recovery.rtt.smoothed_rtt)
+            return streams.read(stream_id, max_bytes, self._now, self._recovery.rtt.smoothed_rtt)
         finally:
-            if self._control.pending is not None or self._streams.limits.due is not None:
+            if self._control.pending is not None or streams.limits.due is not None:
                 self._wake()
 
     def reset_stream(self, stream_id: int, code: int) -> None:
@@ -361,8 +362,8 @@ class Connection:
         """A received buffer is finished: decide on acknowledging it."""
         self._inbound.source = NOWHERE
         self._received.end_of_buffer(now, self._counters.bytes_received - self._outbound.bytes_answered)
-        deadline = self._received.deadline
-        if deadline is not None and (deadline <= now or self.due is None or deadline < self.due):
+        deadline, due = self._received.deadline, self.due
+        if deadline is not None and (due is None or deadline < due or deadline <= now):
             self._ready[self.id] = self
 
     def accept(self, packet: wire.Syn, protocol: str | None) -> None:

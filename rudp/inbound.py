@@ -96,16 +96,14 @@ class Inbound:
         if kind[0] or kind[1]:  # a key phase or an epoch; to unpack a named tuple, or to ask it by name, takes longer
             self._counters.datagrams_corrupt += count
             return ()
-        largest = self._received.largest
-        first = truncated[0][0]
-        ranges = truncated
+        largest, ranges = self._received.largest, truncated
         if largest >= PLAIN:
-            shift = recover(first, largest) - first
+            shift = recover(truncated[0][0], largest) - truncated[0][0]
             ranges = [(first + shift, stop + shift) for first, stop in truncated] if shift else truncated
-        if ranges[-1][1] > LIMIT:
-            # Numbers are not used twice, so a connection that has come to the last of them hears no more.
-            self._counters.datagrams_corrupt += count
-            return ()
+            if ranges[-1][1] > LIMIT:
+                # Numbers are not used twice, so a connection that has come to the last of them hears no more.
+                self._counters.datagrams_corrupt += count
+                return ()
         if len(ranges) == 1:
             first, stop = ranges[0]
             bad = self._protection.open(view, segment_size, first)
@@ -160,22 +158,26 @@ class Inbound:
         """
         self._now = now
         self.source = source
-        if len(view) <= segment_size:
-            try:
-                if not canonical:
-                    return self._take_frames(view, numbers[0][0])
-                self._take_canonical(view, segment_size, numbers)
-            except BufferFull:
-                self._counters.packets_refused += 1
-            except DecodeError as error:
-                raise ProtocolError(ErrorCode.FRAME_ENCODING_ERROR, str(error)) from error
-            return None
-        if canonical:
-            try:
-                self._take_canonical(view, segment_size, numbers)
-            except (DecodeError, ProtocolError, BufferFull):
-                pass
-            else:
+        alone = len(view) <= segment_size
+        try:
+            if canonical:
+                frames = wire.read_canonical(view, segment_size, self._overhead)
+                if len(frames) == 1:
+                    stream_id, offset, data, fin = frames[0]
+                    self._streams.on_stream_data(stream_id, offset, data, fin)
+                else:
+                    self._take_with_gaps(frames)
+                if len(numbers) == 1:
+                    first, stop = numbers[0]
+                    self._received.on_received(first, stop, now, True, source[2])
+                else:
+                    self._received.on_received_with_gaps(numbers, now, source[2])
+                return None
+            if alone:
+                return self._take_frames(view, numbers[0][0])
+        except (DecodeError, ProtocolError, BufferFull) as error:
+            if alone:
+                self._refuse(error)
                 return None
         every = chain.from_iterable(starmap(range, numbers))
         for at, number in zip(range(0, len(view), segment_size), every, strict=True):
@@ -185,18 +187,13 @@ class Inbound:
                 return close
         return None
 
-    def _take_canonical(self, view: memoryview, segment_size: int, numbers: Ranges) -> None:
-        frames = wire.read_canonical(view, segment_size, self._overhead)
-        if len(frames) == 1:
-            stream_id, offset, data, fin = frames[0]
-            self._streams.on_stream_data(stream_id, offset, data, fin)
-        else:
-            self._take_with_gaps(frames)
-        if len(numbers) == 1:
-            first, stop = numbers[0]
-            self._received.on_received(first, stop, self._now, True, self.source[2])
-        else:
-            self._received.on_received_with_gaps(numbers, self._now, self.source[2])
+    def _refuse(self, error: Exception) -> None:
+        """A packet can't be taken: it is wrong, or there is no room for it. Raises ProtocolError."""
+        if isinstance(error, DecodeError):
+            raise ProtocolError(ErrorCode.FRAME_ENCODING_ERROR, str(error)) from error
+        if not isinstance(error, BufferFull):
+            raise error
+        self._counters.packets_refused += 1
 
     def _take_with_gaps(self, frames: Sequence[tuple[int, int, bytes, bool]]) -> None:
         """STREAM frames of a run that has lost packets, or mends losses: of one stream in one go."""
