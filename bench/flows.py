@@ -25,7 +25,7 @@ from rudp.congestion import CongestionController
 from rudp.connection import Connection
 from rudp.endpoint import Endpoint
 from rudp.events import Connected, StreamReadable, StreamWritable, Terminated
-from rudp.sim import IP_UDP_OVERHEAD, Delay, Host, Loss, Network, Node, Rate
+from rudp.sim import IP_UDP_OVERHEAD, Delay, Host, Loss, Mtu, Network, Node, Rate
 from rudp.stats import Stats
 from rudp.train import Address
 
@@ -118,8 +118,9 @@ class Run:
 class _Sender:
     """Drives one flow's two ends."""
 
-    def __init__(
-        self, network: Network, index: int, flow: Flow, bottleneck: Sequence[Node], *, config: Config, card: float
+    def __init__(  # noqa: PLR0917
+        self, network: Network, index: int, flow: Flow, bottleneck: Sequence[Node], config: Config, card: float,
+        *, mtu: int | None,
     ) -> None:
         self.network = network
         self.result = Result(flow)
@@ -138,6 +139,8 @@ class _Sender:
         delay = flow.rtt / 2
         forth = [*bottleneck, Delay(delay), *flow.forth, *([Loss(flow.loss)] if flow.loss else [])]
         back = [Delay(delay), *flow.back, *([Loss(flow.ack_loss)] if flow.ack_loss else [])]
+        if mtu is not None:
+            forth, back = [Mtu(mtu), *forth], [Mtu(mtu), *back]
         network.add_link(self.host, self.peer, forth)
         network.add_link(self.peer, self.host, back)
         self.connection: Connection | None = None
@@ -201,23 +204,27 @@ def run(
     digest: bool = False,
     sample: float = SAMPLE,
     card: float = CARD,
+    mtu: int | None = None,
     at: Sequence[tuple[float, Callable[[Run], object]]] = (),
 ) -> Run:
     """Run `flows` for `seconds` over a line of `rate` bytes a second with a drop-tail queue of `queue_bytes`.
 
     `bottleneck`: nodes to take in its place, a Rate among them. `at`: what to call with the run at which times.
     `sample`: seconds between two readings of the bottleneck; windows are read every SAMPLE or, if longer, `sample`.
-    `card`: seconds for which network cards gather packets.
+    `card`: seconds for which network cards gather packets. `mtu`: bytes of the largest IP packet that links carry,
+    which path MTU discovery finds; None: all, and packets have the one size that `config` says.
     """
-    # Packets of one size, or C would change on the way.
-    config = replace(config or Config(), path_mtu_discovery=False)
+    config = config or Config()
+    if mtu is None:
+        # Packets of one size, or C would change on the way.
+        config = replace(config, path_mtu_discovery=False)
     network = Network(seed, digest=digest)
     nodes = list(bottleneck) if bottleneck is not None else [Rate(rate, queue_bytes)]
     line = next(node for node in nodes if isinstance(node, Rate))
     senders = []
     for index, flow in enumerate(flows):
         own = replace(config, congestion=flow.congestion)
-        senders.append(_Sender(network, index, flow, nodes, config=own, card=card))
+        senders.append(_Sender(network, index, flow, nodes, own, card, mtu=mtu))
     outcome = Run([sender.result for sender in senders], [], line, seconds, 0, 0, 0.0, None)
 
     def read_line() -> None:

@@ -1,14 +1,16 @@
 """What one input costs the core: CPU microseconds a packet, a request and a handshake, and where they go.
 
-    python -m bench.wakeups                 the four workloads, and their parts
+    python -m bench.wakeups                 the five workloads, and their parts
     python -m bench.wakeups --json          the same for other programs
     python -m bench.wakeups --workload flow --rtt 200    the flow with another RTT, in milliseconds
     python -m bench.wakeups --workload flow --card 5     with network cards that gather packets for 5 ms, not 1
-    python -m bench.wakeups --workload flow --datagram 9000    with larger packets
+    python -m bench.wakeups --workload fixed --datagram 9000    with larger packets
 
 Everything is in one process and in memory, so the kernel and asyncio have no share in it. Workloads:
 
-    flow        one bulk flow of 10 Mbit/s and 1,200-byte packets in the simulator, RTT 50 ms: a packet at a time, paced
+    flow        one bulk flow of 10 Mbit/s in the simulator, RTT 50 ms, configured as by default, over links with the
+                MTU of an Ethernet, which it finds: 1,472-byte packets, two at a time, paced
+    fixed       the same without path MTU discovery: 1,200-byte packets, of which a receiver reads two at a time, too
     request     100 bytes there and 100 back, one at a time, without delay between two endpoints
     handshake   connections opened and closed one after another; the server's share is timed apart
     bulk        1,400-byte packets in trains, which is what must not become dearer when single packets become cheaper
@@ -46,6 +48,8 @@ __all__ = ["bulk", "handshakes", "paced_flow", "requests", "split"]
 RATE: Final = 1_250_000.0
 RTT: Final = 0.05
 DATAGRAM: Final = Config().max_datagram_size
+# Bytes of an Ethernet's largest IP packet (RFC 894).
+ETHERNET_MTU: Final = 1500
 REQUEST: Final = bytes(100)
 # What the bulk writer writes at a time.
 PIECE: Final = bytes(1 << 18)
@@ -183,18 +187,20 @@ def _talk_until(done: Callable[[], bool], client: _Side, server: _Side) -> None:
         now = _talk(client, server, now)
 
 
-def paced_flow(seconds: float = 8.0, rtt: float = RTT, card: float = CARD, datagram: int = DATAGRAM) -> Cost:
+def paced_flow(seconds: float = 8.0, rtt: float = RTT, card: float = CARD, datagram: int | None = None) -> Cost:
     """Packets of a bulk flow of 10 Mbit/s, both ends and the simulator together, without readings of queue and window
-    on the way. `card`: seconds for which network cards gather packets; `datagram`: bytes of a full one."""
+    on the way. `card`: seconds for which network cards gather packets; `datagram`: bytes of a full one, None: what path
+    MTU discovery finds."""
     outcome = run(
         [Flow(rtt=rtt)],
         rate=RATE,
         queue_bytes=int(RATE * rtt),
         seconds=seconds,
         seed=1,
-        config=Config(max_datagram_size=datagram),
+        config=Config(max_datagram_size=datagram or DATAGRAM),
         sample=seconds,
         card=card,
+        mtu=ETHERNET_MTU if datagram is None else None,
     )
     return Cost(outcome.cpu_seconds, outcome.bottleneck.received, simulated=outcome.seconds)
 
@@ -278,6 +284,7 @@ def bulk(size: int = 40_000_000) -> Cost:
 
 WORKLOADS: Final[dict[str, Callable[[], Cost]]] = {
     "flow": paced_flow,
+    "fixed": partial(paced_flow, datagram=DATAGRAM),
     "request": requests,
     "handshake": handshakes,
     "bulk": bulk,
@@ -324,17 +331,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="CPU of the core per packet, request and handshake.")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each workload, of which the best counts")
     parser.add_argument("--workload", choices=[*WORKLOADS], help="only this one")
-    parser.add_argument("--rtt", type=float, default=RTT * 1e3, help="milliseconds, of the paced flow (default: 50)")
-    parser.add_argument("--card", type=float, default=CARD * 1e3, help="milliseconds, of the paced flow (default: 1)")
-    parser.add_argument("--datagram", type=int, default=DATAGRAM, help=f"bytes, of the same (default: {DATAGRAM})")
+    parser.add_argument("--rtt", type=float, default=RTT * 1e3, help="milliseconds, of the paced flows (default: 50)")
+    parser.add_argument("--card", type=float, default=CARD * 1e3, help="milliseconds, of the paced flows (default: 1)")
+    parser.add_argument("--datagram", type=int, default=DATAGRAM, help=f"bytes, of `fixed` (default: {DATAGRAM})")
     parser.add_argument("--no-split", action="store_true", help="totals only")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     arguments = parser.parse_args()
     found: dict[str, dict[str, object]] = {}
-    flow = partial(
-        paced_flow, rtt=arguments.rtt / 1e3, card=arguments.card / 1e3, datagram=arguments.datagram
-    )
-    workloads: dict[str, Callable[[], Cost]] = {**WORKLOADS, "flow": flow}
+    flow = partial(paced_flow, rtt=arguments.rtt / 1e3, card=arguments.card / 1e3)
+    fixed = partial(flow, datagram=arguments.datagram)
+    workloads: dict[str, Callable[[], Cost]] = {**WORKLOADS, "flow": flow, "fixed": fixed}
     for name, workload in workloads.items():
         if arguments.workload not in (None, name):
             continue
