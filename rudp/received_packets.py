@@ -133,7 +133,8 @@ class ReceivedPackets:
         self._pause = 0.0
         self._patient = False
         self.deadline: float | None = None
-        self._ack_eliciting_threshold = 0
+        # The sender's wish; without one it rises when it has had enough ACKs.
+        self._ack_eliciting_threshold = INITIAL_ACK_ELICITING_THRESHOLD
         self._reordering_threshold = 1
         self._frequency_sequence = -1
         self._ect0 = self._ect1 = self._ce = 0
@@ -147,19 +148,14 @@ class ReceivedPackets:
     def on_received(self, first: int, stop: int, now: float, ack_eliciting: bool, ecn: int) -> None:
         """Note that packets [first, stop), all new, were accepted with the ECN mark `ecn` (0 to 3)."""
         assert first < stop
-        # Frames of these very packets may have raised the floor since `filter_new`.
-        if first < self.floor:
-            first = self.floor
-            if first >= stop:
-                return
         ranges = self.ranges
         stops = ranges.stops
         if stops and stops[-1] == first:
             # Nearly always they follow the last.
             stops[-1] = stop
+            count = stop - first
             if len(stops) == 1 and (not ecn or ecn == ECT0) and ranges.starts[0] <= self.floor:
                 # Nor is there a gap, or a mark, so there is nothing but to count.
-                count = stop - first
                 self.largest = stop - 1
                 self.largest_time = now
                 self._changed = True
@@ -168,8 +164,13 @@ class ReceivedPackets:
                 if ack_eliciting:
                     self._waiting += count
                 return
-            self._note(stop - first, stop, False, now, ack_eliciting, ecn)
+            self._note(count, stop, False, now, ack_eliciting, ecn)
         else:
+            # Frames of these very packets may have raised the floor since `filter_new`.
+            if first < self.floor:
+                first = self.floor
+                if first >= stop:
+                    return
             late = first < self.largest
             self._lowest_new = min(self._lowest_new, first)
             self.ranges.add(first, stop)
@@ -201,6 +202,8 @@ class ReceivedPackets:
         may_have_gap = late or len(starts) > 1 or starts[0] > self.floor
         if may_have_gap and self._reordering_threshold and (late or self._has_news_of_gap()):
             self._gap_seen = True
+        if len(starts) > MAX_UNTOLD_RANGES and self._untold_ranges() >= MAX_UNTOLD_RANGES:
+            self._urgent = True
 
     def end_of_buffer(self, now: float, size: int) -> None:
         """Decide when what arrived is acknowledged; call once after each received buffer.
@@ -212,22 +215,19 @@ class ReceivedPackets:
         if now > self._last_buffer:
             # What comes at one instant may have come in one buffer.
             self._pause, self._last_buffer = now - self._last_buffer, now
-        pause = self._pause
         self._patient = False
-        if (self._gap_seen and self._last_sent + self._gap_spacing() <= now) or (
-            len(self.ranges.starts) > MAX_UNTOLD_RANGES and self._untold_ranges() >= MAX_UNTOLD_RANGES
-        ):
+        if self._gap_seen and self._last_sent + self._gap_spacing() <= now:
             self._urgent = True
-        usual = INITIAL_ACK_ELICITING_THRESHOLD if self._answered < INITIAL_PACKETS else ACK_ELICITING_THRESHOLD
-        if self._urgent or self._waiting >= (self._ack_eliciting_threshold or usual):
+        if self._urgent or self._waiting >= self._ack_eliciting_threshold:
             self.deadline = now
             return
+        pause = self._pause
         delay, most = self._rtt.smoothed_rtt / ACKS_PER_RTT, self.max_ack_delay
         delay = delay if delay < most else most
         patient = size < FEW_BYTES and pause < HALF_PATIENCE and most >= GRANULARITY
         if patient:
             delay = delay if delay >= PATIENCE else PATIENCE if most > PATIENCE else most
-        elif delay < GRANULARITY <= most and self._ack_eliciting_threshold:
+        elif delay < GRANULARITY <= most and self._frequency_sequence >= 0:
             # Who asks for few has a large window, and no use for one with each train of a path that is so short.
             delay = GRANULARITY
         elif delay < GRANULARITY:
@@ -294,6 +294,8 @@ class ReceivedPackets:
     def on_ack_sent(self, now: float) -> None:
         """Note that the ACK just built was sent: nothing waits any more."""
         self._answered += self._waiting
+        if self._answered >= INITIAL_PACKETS and self._frequency_sequence < 0:
+            self._ack_eliciting_threshold = ACK_ELICITING_THRESHOLD
         self._waiting = 0
         self._changed = False
         self._urgent = self._gap_seen = self._patient = False

@@ -445,7 +445,7 @@ def test_on_a_short_path_a_sender_that_asked_for_few_acks_gets_one_a_timers_grai
     receiver.receive(200, 246)
     receiver.want_due()
     receiver.ack()
-    receiver.received.on_ack_frequency(AckFrequency(1, 500, MAX_ACK_DELAY, 1))
+    receiver.received.on_ack_frequency(AckFrequency(0, 500, MAX_ACK_DELAY, 1))
     receiver.receive(246, 292)
     receiver.want_due_in(GRANULARITY)
     receiver.now += GRANULARITY / 2
@@ -454,9 +454,12 @@ def test_on_a_short_path_a_sender_that_asked_for_few_acks_gets_one_a_timers_grai
     receiver.receive(338, 338 + 500)
     receiver.want_due()
     receiver.ack()
-    # Unless it wants none to wait as long.
-    receiver.received.on_ack_frequency(AckFrequency(2, 500, GRANULARITY / 2, 1))
     receiver.receive(838, 884)
+    receiver.want_due_in(GRANULARITY)
+    receiver.ack()
+    # Unless it wants none to wait as long.
+    receiver.received.on_ack_frequency(AckFrequency(1, 500, GRANULARITY / 2, 1))
+    receiver.receive(884, 930)
     receiver.want_due()
 
 

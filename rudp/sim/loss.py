@@ -152,7 +152,14 @@ class Mtu(Node):
         self._largest_payload = self.size - overhead
 
     def process(self, batch: Batch) -> Batch:
-        largest, start, stop = self._largest_payload, self.start, self.stop
+        largest = self._largest_payload
+        for _, datagram in batch:
+            if len(datagram[0]) > largest:
+                break
+        else:
+            self.received += len(batch)
+            return batch
+        start, stop = self.start, self.stop
         kept = [item for item in batch if len(item[1][0]) <= largest or not start <= item[0] < stop]
         self.received += len(batch)
         self.dropped += len(batch) - len(kept)
