@@ -214,9 +214,7 @@ class Outbound:
             ack = received.build_ack(now) if probing else received.build_ack(now, most)
         pinging = self.ping or (ack is not None and not waiting and recovery.ping_due(now))
         urgent = _ASKS_NOW if self.probes else _ASKS if pinging else ()
-        packets = packetizer.fill(
-            self._streams, self._control, now, ack=ack, urgent=urgent, allowance=allowance, skip_at=skip_at
-        )
+        packets = packetizer.fill(self._streams, self._control, now, ack, urgent, allowance, skip_at)
         if packets is None:
             if allowance >= size:
                 recovery.on_app_limited(now)

@@ -182,12 +182,11 @@ class Packetizer:
         packets.fields[0] = (*packets.fields[0], 0, True)  # the next are the ECN mark and `mtu_probe`
         return packets
 
-    def fill(
+    def fill(  # noqa: PLR0917
         self,
         streams: Streams,
         control: ControlQueue,
         now: float,
-        *,
         ack: Ack | None,
         urgent: Sequence[Frame],
         allowance: int,

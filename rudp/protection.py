@@ -65,7 +65,6 @@ class NoProtection(Protection):
         self, first_packet_number: int, headers: Sequence[bytes], payloads: Sequence[Buffer]
     ) -> list[Buffer]:
         del first_packet_number
-        assert len(headers) == len(payloads)
         buffers: list[Buffer] = [b""] * (2 * len(headers))
         buffers[0::2] = headers
         buffers[1::2] = payloads
@@ -89,7 +88,6 @@ class Crc32Protection(Protection):
         self, first_packet_number: int, headers: Sequence[bytes], payloads: Sequence[Buffer]
     ) -> list[Buffer]:
         del first_packet_number
-        assert len(headers) == len(payloads)
         buffers: list[Buffer] = [b""] * (3 * len(headers))
         buffers[0::3] = headers
         buffers[1::3] = payloads

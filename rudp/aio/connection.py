@@ -290,7 +290,8 @@ class Connection:
         if type(event) is StreamReadable:
             sink = self._sink(event.stream_id) if event.stream_id else self._main
             if sink is not None:
-                return bool(sink.on_readable())
+                done: bool = sink.on_readable()
+                return done
             self._for_reading(event.stream_id).on_readable()
             return False
         return bool(_HANDLERS[type(event)](self, event))

@@ -306,7 +306,7 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
     size = len(view)
     if least <= size <= segment_size:
         kind, stream_id, offset = _stream_to_end.unpack_from(view, DATA_HEADER_SIZE)
-        payload = bytes(view[CANONICAL_HEADER_SIZE : size - overhead])
+        payload = view[CANONICAL_HEADER_SIZE : size - overhead].tobytes()
         if kind in (_STREAM, _STREAM_FIN) and offset + len(payload) < POSITION_LIMIT:
             return [(stream_id, offset, payload, kind == _STREAM_FIN)]
         return _merge((kind,), (stream_id,), (offset,), (payload,))
