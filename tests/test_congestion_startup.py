@@ -41,19 +41,32 @@ def test_where_acks_are_lost_the_rate_of_whole_round_trips_is_the_least() -> Non
     assert peak.rate == 2 * before
 
 
-def test_what_was_lost_left_the_path() -> None:
+def test_what_was_lost_does_not_count() -> None:
+    """A bound that followed what a queue drops would be none: one of ten packets was flooded."""
     lossless, lossy = PeakRate(), PeakRate()
     for tick in range(20):
-        lossless.add(sample(1.0 + 0.005 * tick, 4 * PACKET, 0))
-        lossy.add(sample(1.0 + 0.005 * tick, 3 * PACKET, 0, lost_bytes=PACKET))
-    assert lossy.rate == lossless.rate > 0.0
+        lossless.add(sample(1.0 + 0.005 * tick, PACKET, 0))
+        lossy.add(sample(1.0 + 0.005 * tick, PACKET, 0, lost_bytes=99 * PACKET))
+    assert lossy.rate == lossless.rate == pytest.approx(PACKET / 0.005)
 
 
-def test_no_more_loss_counts_than_a_path_may_have_by_itself() -> None:
+def test_what_a_card_hands_over_together_came_before_what_follows() -> None:
+    """Four ACKs every 5 ms at one instant; the rate was a seventh too high where but the first were counted with it."""
     peak = PeakRate()
     for tick in range(20):
-        peak.add(sample(1.0 + 0.005 * tick, PACKET, 0, lost_bytes=99 * PACKET))
-    assert peak.rate == pytest.approx(PACKET / 0.005 / 0.6, rel=0.01)
+        for _ in range(4):
+            peak.add(sample(1.0 + 0.005 * tick, PACKET, 0, delivery_rate=None))
+    assert peak.rate == pytest.approx(4 * PACKET / 0.005)
+
+
+def test_a_burst_between_two_lost_acks_shows_the_rate() -> None:
+    """Of a round trip of 11 ms four ACKs come, 1.1 ms apart, and then none."""
+    peak = PeakRate()
+    for round_trip in range(3):
+        for tick in range(4):
+            at = 1.0 + 0.011 * round_trip + 0.0011 * tick
+            peak.add(sample(at, 10 * PACKET, 0, smoothed_rtt=0.0123, min_rtt=0.011, delivery_rate=None))
+    assert peak.rate == pytest.approx(10 * PACKET / 0.0011)
 
 
 def test_the_window_grows_by_what_left_the_path_and_is_bounded_by_what_it_showed() -> None:
@@ -62,7 +75,28 @@ def test_the_window_grows_by_what_left_the_path_and_is_bounded_by_what_it_showed
     assert window == 13 * PACKET
     for tick in range(1, 200):
         window = start.grow(window, sample(1.0 + 0.005 * tick, 2 * PACKET, 0), 0.1)
-    assert window == pytest.approx(1.5 * 2 * PACKET / 0.005 * 0.1, rel=0.01)
+    assert window == pytest.approx(2 * 2 * PACKET / 0.005 * 0.1, rel=0.01)
+    for tick in range(200, 400):
+        window = start.grow(window, sample(1.0 + 0.005 * tick, 2 * PACKET, 0), 0.1, background=0.2)
+    assert window == pytest.approx(2 * 2 * PACKET / 0.005 * 0.1 / 0.8, rel=0.01)
+
+
+def test_a_late_sample_makes_the_bound_narrower() -> None:
+    start, window = StartUp(), 10.0 * PACKET
+    assert not start.sees_queue(0.1 * (1 + 1 / 24) + 0.001 + 1e-6, 0.1, 0.001)
+    for tick in range(200):
+        window = start.grow(window, sample(1.0 + 0.005 * tick, 2 * PACKET, 0), 0.1)
+    assert window == pytest.approx(1.4 * 2 * PACKET / 0.005 * 0.1, rel=0.01)
+
+
+def test_what_follows_goes_on_with_the_rate_of_a_part_of_a_round_trip_and_half_as_much_more_at_most() -> None:
+    start = StartUp()
+    for tick in range(10):
+        start.grow(10.0 * PACKET, sample(1.0 + 0.01 * tick, PACKET, 0), 0.1)
+    peak = pytest.approx(PACKET / 0.01)
+    assert start.end_rate(0.7 * PACKET / 0.01) == peak
+    assert start.end_rate(0.2 * PACKET / 0.01) == pytest.approx(0.3 * PACKET / 0.01)
+    assert start.end_rate(1.1 * PACKET / 0.01) == pytest.approx(1.1 * PACKET / 0.01)
 
 
 def test_the_bound_takes_nothing_away() -> None:
@@ -106,6 +140,22 @@ def test_the_link_is_full_within_three_round_trips_of_doubling(rate: float, rtt:
     row = measure(Cell("model", rate, rtt, loss, 1.0, seconds=4.0, steady_from=3.0))
     missed = [text for text in goals_missed(row) if "start-up" in text or "never full" in text]
     assert not missed, row
+
+
+@pytest.mark.parametrize("loss", [0.1, 1.0, 5.0, 10.0])
+def test_a_fast_link_of_a_short_round_trip_is_full_in_time(loss: float) -> None:
+    """1 Gbit/s x 10 ms took a third of a round trip too long: rounds came to 1.8 times the last, not to twice."""
+    row = measure(Cell("model", 1000.0, 10.0, loss, 1.0, seconds=0.6, steady_from=0.4))
+    assert not goals_missed(row), row
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("loss", "both"), [(1.0, False), (20.0, False), (1.0, True)])
+def test_a_queue_of_ten_packets_holds_the_start(seed: int, loss: float, both: bool) -> None:
+    """10 Mbit/s x 10 ms: one packet too many of those fifty are 2 %. It was up to 11 %."""
+    row = measure(Cell("model", 10.0, 10.0, loss, 1.0, both=both, seed=seed, seconds=4.0, steady_from=3.0))
+    assert row.start_up_lost is not None
+    assert row.start_up_lost < 0.02, row
 
 
 @pytest.mark.parametrize("loss", [0.0, 1.0])

@@ -51,6 +51,10 @@ class BackgroundLoss:
         self._lost += lost
         self._update(packet)
 
+    def counted(self, packet: int) -> float:
+        """The share of what was counted, trusted or not, up to MAXIMUM."""
+        return min(self._lost / (self._acked + self._lost + PRIOR_PACKETS * packet), MAXIMUM)
+
     def take_back(self, spurious: float, packet: int) -> None:
         """Count bytes as received that were counted as lost."""
         self._lost = max(self._lost - spurious, 0.0)
@@ -64,9 +68,8 @@ class BackgroundLoss:
             self._acked = self._lost = 0.0
 
     def _update(self, packet: int) -> None:
-        total = self._acked + self._lost
-        self.share = min(self._lost / (total + PRIOR_PACKETS * packet), self._most)
-        if total > MEMORY_PACKETS * packet:
+        self.share = min(self.counted(packet), self._most)
+        if self._acked + self._lost > MEMORY_PACKETS * packet:
             self._acked /= 2
             self._lost /= 2
 

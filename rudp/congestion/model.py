@@ -249,13 +249,15 @@ class Model(CongestionController):
     def _start(self, sample: AckSample, rtt: float | None) -> None:
         self._rate = max(self._rate, self._round.rate)
         window = max(self._window, self.congestion_window)  # which larger packets have raised
-        self._window = self._startup.grow(window, sample, max(self._base.value, HOST_TIME))
+        background = self._background.counted(self.max_datagram_size)
+        self._window = self._startup.grow(window, sample, max(self._base.value, HOST_TIME), background)
         packet_time = self.max_datagram_size / self._rate if self._rate else INFINITY
         if rtt is not None and self._startup.sees_queue(rtt, self._base.value, packet_time):
             self._leave_startup(sample)
 
     def _leave_startup(self, sample: AckSample) -> None:
         self.phase = Phase.DRAIN
+        self._rate = self._startup.end_rate(self._rate)
         self._base.want(sample.now)
 
     def _full_window(self) -> float:
@@ -300,8 +302,7 @@ class Model(CongestionController):
         told.clear()
 
     def _note_queue(self, now: float) -> None:
-        base = self._base
-        told = self._round
+        base, told = self._base, self._round
         grain = round_trip_noise(told, base.value, self._window / self.max_datagram_size)
         queue = self._queue = max(told.rtt_mean - base.value - grain, 0.0)
         self._deepest = max(self._deepest, told.rtt_max - base.value)
@@ -365,8 +366,7 @@ class Model(CongestionController):
             lost = INFINITY if told.marked else told.lost / (told.acked + told.lost)
             self._cut_loss = lost if self.ceiling == INFINITY else min(self._cut_loss, lost)
             self.ceiling = max(CEILING_CUT * min(self._window, self._round_peak, self.ceiling), self.minimum_window)
-            self._window = min(self._window, self.ceiling)
-            self._skip = 2
+            self._window, self._skip = min(self._window, self.ceiling), 2
             if told.marked or self.ceiling >= self._vain_from[0]:
                 self._vain_from = self.ceiling, lost
             elif (
