@@ -15,6 +15,10 @@ times delay. What waits beyond a gap counts as well: where much is lost, a packe
 a window that holds less than some round trips is full while the gap is mended. An application that reads slowly gets no
 larger one, nor does a path that the window doesn't limit.
 
+Whom the window limits stands still when the frame that tells of more is lost, for the round trips that it takes to
+notice. So while less has been read than a window holds that has room to grow, as at the start of a transfer, the peer
+is told at each sixteenth that arrives, two to four times a round trip. Later a quarter is news enough.
+
 How many calls bytes come by makes no difference: a path may merge and split what it carries, and a reader take it in
 pieces. So it doubles by what there is in all, not by a call, and a round begins after all that is read at one instant.
 
@@ -33,6 +37,9 @@ __all__ = ["ReceiveWindow", "SendWindow", "connection_window", "stream_maximum"]
 # Seconds. Event loops wake, read and answer in batches of about this grain: credit can't turn around faster,
 # however short the path, so a shorter round trip says nothing about the window needed.
 LEAST_ROUND: Final = 0.004
+# Parts of a window that are news, at the start and later.
+START_PART: Final = 16
+PART: Final = 4
 # Bytes. Less new credit than half a window and than a common packet is a silly window (RFC 9293 3.8.6.2.2).
 COMMON_PACKET: Final = 1200
 
@@ -108,6 +115,17 @@ class ReceiveWindow:
         """
         return ahead * 4 > self.window and self._grow(ahead, self.consumed * 32)
 
+    def repeats(self, ahead: int, news: int) -> bool:
+        """Whether to tell the peer once more, of credit that it was told already; the last `news` of `ahead` are new.
+
+        Beyond a gap nothing is read, so that no other grant follows, if the one that was told is lost.
+        """
+        consumed, window = self.consumed, self.window
+        if not window < self.max_data or consumed >= window:
+            return False
+        total = (consumed + ahead) * START_PART
+        return total // window > (total - news * START_PART) // window
+
     def _grow(self, needed: float, most: int) -> bool:
         """Double the window until what is needed is no more than a quarter of it, up to `most`; whether it grew."""
         before = window = self.window
@@ -138,10 +156,10 @@ class ReceiveWindow:
     def _set_due(self) -> None:
         """New credit is due when it is a quarter of the window more than the peer was told, and no silly little.
 
-        That is at least half the window or a packet.
+        That is at least half the window or a packet. At the start it is a sixteenth.
         """
         window = self.window
-        least = window // 4
+        least = window // (START_PART if self.max_data <= 2 * window < 2 * self.maximum else PART)
         if least < COMMON_PACKET:
             least = max(min(window // 2, COMMON_PACKET), 1)
         self.due_at = self.max_data - window + least

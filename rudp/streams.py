@@ -181,7 +181,7 @@ class Streams:
                     stream.readable_armed = False
                     self._events.append(_new_readable(stream_id))
                 elif growth > 0:
-                    self._on_ahead(stream_id, receive, window, ended)
+                    self._on_ahead(stream_id, receive, window, growth, ended)
 
     def _drop(self, stream: Stream, receive: ReceiveBuffer, growth: int) -> None:
         """Data of a stream that nobody reads any more arrived."""
@@ -191,18 +191,21 @@ class Streams:
             stream.receive_done = True
             self._forget_if_done(stream)
 
-    def _on_ahead(self, stream_id: int, receive: ReceiveBuffer, window: ReceiveWindow, ended: bool) -> None:
+    def _on_ahead(self, stream_id: int, receive: ReceiveBuffer, window: ReceiveWindow, news: int, ended: bool) -> None:
         """A stream that was read up to a gap has more data beyond it: credit, before the gap is mended.
 
-        `ended`: its end was known before, so that it needs none.
+        `news`: bytes beyond it that came just now. `ended`: its end was known before, so that it needs none.
         """
-        grew = not ended and window.on_ahead(receive.highest - receive.contiguous)
-        if grew:
+        ahead, whole = receive.highest - receive.contiguous, self.receive_window
+        told = not ended and (window.on_ahead(ahead) or window.repeats(ahead, news))
+        if told:
             receive.window = window.window
-            self._announce_stream_credit(stream_id, window)
-        if self.receive_window.on_ahead(self._sum_of_highest - self._sum_of_contiguous) or grew:
-            self._fragments.window = self.receive_window.window
-            self._announce_credit()
+            self._control.put(MaxStreamData(stream_id, window.grant()))
+        ahead = self._sum_of_highest - self._sum_of_contiguous
+        if whole.on_ahead(ahead) or told or whole.repeats(ahead, news):
+            self._fragments.window = whole.window
+            self._control.discard(MaxData)
+            self._control.put(MaxData(whole.grant()))
 
     def on_reset_stream(self, frame: ResetStream) -> None:
         """RESET_STREAM: what was not read is dropped, its credit returned."""

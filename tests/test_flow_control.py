@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rudp.errors import ErrorCode, ProtocolError
-from rudp.flow_control import COMMON_PACKET, LEAST_ROUND, ReceiveWindow, SendWindow, connection_window
+from rudp.flow_control import (
+    COMMON_PACKET,
+    LEAST_ROUND,
+    ReceiveWindow,
+    SendWindow,
+    connection_window,
+    stream_maximum,
+)
 from tests.measure import footprint
 
 KIB = 1024
@@ -93,7 +100,8 @@ def test_updates_are_never_silly_and_never_miss(initial: int, reads: list[tuple[
         before = window.max_data
         window.on_consumed(size, now, 0.02)
         limit = window.update_due()
-        least = max(window.window // 4, min(window.window // 2, COMMON_PACKET), 1)
+        starts = before <= 2 * window.window < 32 * MIB
+        least = max(window.window // (16 if starts else 4), min(window.window // 2, COMMON_PACKET), 1)
         if limit is None:
             assert window.max_data == before
             assert window.consumed + window.window - before < least
@@ -393,3 +401,72 @@ def test_a_connection_has_room_for_a_stream_and_a_half_within_its_bound() -> Non
     assert connection_window(1001, MIB) == 1501
     assert connection_window(1000, 1500) == 1500
     assert connection_window(1000, 1200) == 1200
+
+
+def started(window: int = 16_000, consumed: int = 4_000) -> ReceiveWindow:
+    """Of which credit was told beyond the first."""
+    receive = ReceiveWindow(window, 64 * MIB)
+    receive.on_consumed(consumed, 0.0, 0.1)
+    receive.grant()
+    return receive
+
+
+def test_at_the_start_credit_beyond_a_gap_is_told_again_with_each_sixteenth() -> None:
+    window = started()
+    told = [ahead for ahead in range(100, 16_100, 100) if window.repeats(ahead, 100)]
+    assert told == list(range(1_000, 16_001, 1_000))
+    assert window.repeats(3_000, 3_000)
+    assert not window.repeats(999, 999)
+
+
+@given(PIECES)
+def test_credit_is_told_again_however_what_brings_it_is_cut(sizes: list[int]) -> None:
+    window = started()
+    whole = window.repeats(sum(sizes), sum(sizes))
+    assert whole == any(window.repeats(ahead, news) for ahead, news in zip(accumulate(sizes), sizes, strict=True))
+
+
+def test_the_first_credit_is_not_told_again() -> None:
+    """It came with the opening, which is repeated until it arrives."""
+    window = ReceiveWindow(16_000, 64 * MIB)
+    assert not window.repeats(8_000, 8_000)
+    window.on_consumed(4_000, 0.0, 0.1)
+    assert not window.repeats(8_000, 8_000)
+    window.grant()
+    assert window.repeats(8_000, 8_000)
+
+
+def test_who_has_read_a_window_is_not_told_again() -> None:
+    assert started(consumed=15_999).repeats(8_000, 8_000)
+    assert not started(consumed=16_000).repeats(8_000, 8_000)
+
+
+@pytest.mark.parametrize(("maximum", "least"), [(64 * MIB, 4_000), (64_000, 16_000)])
+def test_a_sixteenth_is_news_while_a_window_may_grow_and_less_has_been_read_than_it_holds(
+    maximum: int, least: int
+) -> None:
+    window = ReceiveWindow(64_000, maximum)
+    for _ in range(64_000 // least):
+        window.on_consumed(least - 1, 0.0, 0.1)
+        assert window.update_due() is None
+        window.on_consumed(1, 0.0, 0.1)
+        assert window.update_due() == window.consumed + 64_000
+    window.on_consumed(least, 0.0, 0.1)
+    assert window.max_data == 128_000
+    assert window.update_due() == window.consumed + 64_000
+    window.on_consumed(15_999, 0.0, 0.1)
+    assert window.update_due() is None
+    window.on_consumed(1, 0.0, 0.1)
+    assert window.update_due() is not None
+
+
+def test_a_stream_may_have_two_thirds_of_the_connection() -> None:
+    assert stream_maximum(1, 1_000) == 666
+    assert stream_maximum(700, 1_000) == 700
+
+
+def test_reading_tells_whether_the_window_grew() -> None:
+    window = ReceiveWindow(64 * KIB, 64 * MIB)
+    assert window.on_consumed(64 * KIB, 0.0, 0.1) is False
+    assert window.on_consumed(64 * KIB, 0.04, 0.1) is False
+    assert window.on_consumed(1, 0.06, 0.1) is True

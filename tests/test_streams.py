@@ -505,3 +505,23 @@ def test_data_beyond_a_gap_brings_credit_before_the_gap_is_mended() -> None:
     assert stream.receive_window.window > window
     assert stream.receive_window.max_data > size + window
     assert server._streams.receive_window.window > whole
+
+
+def test_credit_beyond_a_gap_is_told_again_as_more_arrives() -> None:
+    """The one frame that told of it may be lost, and nothing is read until the gap is mended: a sender stood still."""
+    pair = Pair(client=PLAIN, server=PLAIN)
+    server: Any = pair.server
+    size = 400_000
+    pair.client.send(0, bytes(size))
+    pair.run(5.0)
+    assert len(read_all(pair.server, 0)) == size
+    streams, pending = server._streams, server._streams._control
+    receive = streams.find(0).receive_window
+    windows, told, piece = {receive.window}, 0, bytes(10_000)
+    for offset in range(size + 1_000, size + 1_000 + receive.window // 2, len(piece)):
+        streams.on_stream_data(0, offset, piece, False)
+        windows.add(receive.window)
+        if pending.discard(wire.MaxStreamData, 0):
+            told += 1
+            assert pending.discard(wire.MaxData), "the connection's credit is told with it"
+    assert 2 <= len(windows) < told <= 16
