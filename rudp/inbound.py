@@ -176,9 +176,10 @@ class Inbound:
             if alone:
                 return self._take_frames(view, numbers[0][0])
         except (DecodeError, ProtocolError, BufferFull) as error:
-            if alone:
-                self._refuse(error)
+            if alone and self._refuses(error):
                 return None
+            if alone:
+                raise _violation(error) from None
         every = chain.from_iterable(starmap(range, numbers))
         for at, number in zip(range(0, len(view), segment_size), every, strict=True):
             packet = view[at : at + segment_size]
@@ -187,13 +188,11 @@ class Inbound:
                 return close
         return None
 
-    def _refuse(self, error: Exception) -> None:
-        """A packet can't be taken: it is wrong, or there is no room for it. Raises ProtocolError."""
-        if isinstance(error, DecodeError):
-            raise ProtocolError(ErrorCode.FRAME_ENCODING_ERROR, str(error)) from error
-        if not isinstance(error, BufferFull):
-            raise error
-        self._counters.packets_refused += 1
+    def _refuses(self, error: Exception) -> bool:
+        """A packet can't be taken: whether it is for want of room."""
+        refused = isinstance(error, BufferFull)
+        self._counters.packets_refused += refused
+        return refused
 
     def _take_with_gaps(self, frames: Sequence[tuple[int, int, bytes, bool]]) -> None:
         """STREAM frames of a run that has lost packets, or mends losses: of one stream in one go."""
@@ -414,6 +413,15 @@ class Inbound:
                 self._streams.on_lost(frame.stream_id, ((frame.start, frame.stop, frame.fin),))
             else:
                 self._control.on_lost(frame)
+
+
+def _violation(error: Exception) -> Exception:
+    """What a frame does wrong, as the connection is told.
+
+    It is raised by who asks: an error that a frame of its own traceback holds would hold all of those, and a view of
+    the received buffer with them, until the garbage collector comes.
+    """
+    return ProtocolError(ErrorCode.FRAME_ENCODING_ERROR, str(error)) if isinstance(error, DecodeError) else error
 
 
 def _streams_of(train: SentTrain) -> list[int]:
