@@ -205,3 +205,21 @@ def test_of_a_peer_whose_acks_cut_nothing_nothing_is_kept() -> None:
     sender.now += RTT
     sender.ack((80, 81))
     assert sender.recovery._shatter is not None
+
+
+def test_what_a_timer_declares_lost_counts_among_the_packets() -> None:
+    shatter = Shatter()
+    assert shatter.limit is None
+    shatter.on_lost(50)
+    shatter.on_lost(50)
+    tell(shatter, BY_CHANCE + 50, 0)
+    assert shatter.limit is None
+    tell(shatter, BY_CHANCE + 51, 0)
+    assert shatter.limit is not None
+
+
+def test_a_rate_is_bound_by_the_packets_that_may_go() -> None:
+    shatter = Shatter()
+    assert (shatter.bound(None, FULL), shatter.bound(1e6, FULL)) == (None, 1e6)
+    shatter.limit = 10.0
+    assert [shatter.bound(rate, 100) for rate in (None, 500.0, 2000.0)] == [1000.0, 500.0, 1000.0]
