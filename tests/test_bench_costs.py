@@ -76,7 +76,9 @@ def test_a_lossy_link_loses_its_share() -> None:
     lossy = Lossy(0.1)
     lossy.sample(5000)
     stats = lossy._connection.stats(lossy.now)
-    assert 0.08 < stats.packets_lost / stats.packets_sent < 0.12
+    # Of what is still on its way nobody knows: at the end of a start-up that is a fifth of all.
+    known = stats.packets_sent - stats.bytes_in_flight / DATAGRAM
+    assert 0.08 < stats.packets_lost / known < 0.12
     assert stats.congestion == "model"
 
 
