@@ -118,7 +118,8 @@ class SendBuffer:
         assert not self.is_reset, "nothing can be written after a reset"
         chunk = data if type(data) is bytes else bytes(memoryview(data))
         size = len(chunk)
-        if 0 < size < SMALL_WRITE:
+        # The first that waits is a chunk at once: mostly it goes alone.
+        if 0 < size < SMALL_WRITE and self.sent_up_to < self.written:
             self.written += size
             if self._tail:
                 self._tail.append(chunk)
@@ -126,8 +127,9 @@ class SendBuffer:
                 if self._tail_size >= TAIL_SIZE or len(self._tail) >= TAIL_WRITES:
                     self._close_tail()
             else:
-                self._tail = [chunk]
-                self._tail_size = size
+                self._open_tail()
+                self._tail.append(chunk)
+                self._tail_size += size
         elif size:
             if self._tail:
                 self._close_tail()
@@ -226,9 +228,8 @@ class SendBuffer:
         assert payload_size > 0, "a packet carries at least one byte"
         if not length:
             return [b""]
-        stop = offset + length
         assert self.acked_up_to <= offset, "acknowledged bytes are gone"
-        assert stop <= self.sent_up_to, "bytes must be handed out before they are sent"
+        assert offset + length <= self.sent_up_to, "bytes must be handed out before they are sent"
         first = bisect_right(self._starts, offset, self._head) - 1
         chunk = self._chunks[first]
         base = offset - self._starts[first]
@@ -352,6 +353,14 @@ class SendBuffer:
         for low, high in self._lost.overlap(offset, stop):
             self.lost -= high - low
             self._lost.remove(low, high)
+
+    def _open_tail(self) -> None:
+        """Begin to gather small writes, with the one before if nothing of it was handed out."""
+        self._tail = []
+        if self._starts[-1] == self.sent_up_to and len(self._chunks[-1]) < SMALL_WRITE:
+            del self._starts[-1]
+            self._tail.append(self._chunks.pop())
+            self._tail_size = len(self._tail[0])
 
     def _close_tail(self) -> None:
         tail = self._tail

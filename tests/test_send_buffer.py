@@ -575,6 +575,20 @@ def test_two_small_writes_are_sent_as_one() -> None:
         assert bytes(buffer.slices(0, 10 * count, PACKET)[0]) == b"".join(bytes([i]) * 10 for i in range(count))
 
 
+def test_a_small_write_behind_a_large_one_is_not_joined_with_it() -> None:
+    for first, second in ((b"a" * SMALL_WRITE, b"b"), (b"a", b"b")):
+        buffer = SendBuffer()
+        buffer.write(b"sent")
+        assert buffer.next_range(PACKET, NO_LIMIT) == (0, 4, False)
+        buffer.write(first)
+        buffer.write(second)
+        assert buffer.next_range(1 << 20, NO_LIMIT) == (4, len(first) + len(second), False)
+        assert buffer._chunks == ([b"sent", first, second] if len(first) == SMALL_WRITE else [b"sent", first + second])
+        joined = b"".join(map(bytes, buffer.slices(4, len(first) + len(second), PACKET)))
+        assert joined == first + second
+        assert bytes(buffer.slices(0, 4, PACKET)[0]) == b"sent"
+
+
 def test_a_stream_that_ends_by_other_means_sends_its_data_and_no_fin() -> None:
     buffer = SendBuffer()
     buffer.write(bytes(100))
