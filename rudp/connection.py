@@ -39,7 +39,7 @@ from rudp.path import Path, Paths, RandomSource
 from rudp.path_mtu import PathMtu
 from rudp.received_packets import ReceivedPackets
 from rudp.recovery import Recovery
-from rudp.state import CLOSED_STATES, OPEN_STATES, WRITABLE_STATES, Input, State
+from rudp.state import OPEN_STATES, WRITABLE_STATES, Input, State
 from rudp.stats import Counters, Stats, gather
 from rudp.streams import Streams
 from rudp.train import Address, Source, Train
@@ -245,12 +245,20 @@ class Connection:
 
         Raises ConnectionClosed, StreamClosed (this direction has ended) and StreamStopped (the peer ended it).
         """
+        self.send_within(stream_id, data, fin, wire.POSITION_LIMIT)
+
+    def send_within(
+        self, stream_id: int, data: bytes | bytearray | memoryview, fin: bool = False, most: int | None = None
+    ) -> bool:
+        """`send` if `can_send`, in one, or if fewer than `most` bytes wait to be sent; whether it was."""
         if self._closing.finished or self._life.state not in WRITABLE_STATES:
             self._refuse_writing()
-        self._streams.write(stream_id, data, fin)
+        if not self._streams.write(stream_id, data, fin, self._config.send_buffer if most is None else most):
+            return False
         # What is sent puts deadlines off, as `Deadlines` has it: only that there is nothing to send is known no more.
         self._outbound.quiet_until = UNKNOWN
         self._ready[self.id] = self
+        return True
 
     def receive(self, stream_id: int, max_bytes: int = 65536) -> bytes:
         """Up to `max_bytes` of the stream in order; b"" when nothing is there now or at its end (`at_eof` tells).
@@ -326,12 +334,13 @@ class Connection:
         now: float,
     ) -> None:
         """A run of `count` DATA packets; `ranges` of truncated numbers, `source` is (remote, local, ECN mark)."""
-        life, inbound = self._life, self._inbound
+        life, inbound, outbound, received = self._life, self._inbound, self._outbound, self._received
         self._now, state = now, life.state
         if state not in OPEN_STATES and state is not _SYN_RECEIVED:
             return
-        self._outbound.account()
-        largest, size, canonical = self._received.largest, 0, kind[2]
+        if outbound.unaccounted is not None:
+            outbound.account()
+        largest, size, canonical = received.largest, 0, kind[2]
         parts = inbound.fresh(view, segment_size, kind, ranges, count)
         if state is _SYN_RECEIVED and parts:
             self._opening.on_first_data(now)
@@ -339,11 +348,8 @@ class Connection:
         try:
             for numbers, part in parts:
                 size += len(part)
-                if (close := inbound.take(part, segment_size, canonical, numbers, source, now)) is not None:
-                    life.on_close(close)
-                elif self._closing.begun:
-                    life.advance(now)
-                if life.state in CLOSED_STATES:
+                close = inbound.take(part, segment_size, canonical, numbers, source, now)
+                if (close is not None or self._closing.begun) and life.is_over(close, now):
                     break
         except ProtocolError as error:
             life.on_violation(error)
@@ -352,10 +358,10 @@ class Connection:
             counters.packets_received += -(-size // segment_size)
             counters.bytes_received += size
             self._liveness.on_received(now)
-            self._paths.on_received(source[0], source[1], size, self._received.largest > largest, now)
+            self._paths.on_received(source[0], source[1], size, received.largest > largest, now)
         # Plain data only puts off what is due, unless it makes something else due; an ACK is `end_of_buffer`'s.
         plain = canonical and life.state is state is not _SYN_RECEIVED
-        if not plain or self._closing.begun or self._outbound.has_work():
+        if not plain or self._closing.begun or outbound.has_work():
             self._wake()
 
     def end_of_buffer(self, now: float) -> None:

@@ -198,7 +198,7 @@ class Endpoint:
                 self._dropped += 1
             return
         self._received += packets
-        touched: dict[int, Connection] = {}
+        touched: dict[Connection, None] = {}
         for type_byte, connection_id, start, count, ranges in runs:
             view = data if count == packets else data[start * segment_size : (start + count) * segment_size]
             kind = _DATA_TYPES.get(type_byte)
@@ -213,8 +213,8 @@ class Endpoint:
                     self._receive_unknown(view, segment_size, connection_id, source, now)
                     continue
             connection.receive_run(view, segment_size, kind, ranges, count, source, now)
-            touched[connection_id] = connection
-        for connection in touched.values():
+            touched[connection] = None
+        for connection in touched:
             connection.end_of_buffer(now)
             if connection.events:
                 self._collect(connection)

@@ -158,7 +158,6 @@ class Inbound:
         """
         self._now = now
         self.source = source
-        alone = len(view) <= segment_size
         try:
             if canonical:
                 frames = wire.read_canonical(view, segment_size, self._overhead)
@@ -173,12 +172,12 @@ class Inbound:
                 else:
                     self._received.on_received_with_gaps(numbers, now, source[2])
                 return None
-            if alone:
+            if len(view) <= segment_size:
                 return self._take_frames(view, numbers[0][0])
         except (DecodeError, ProtocolError, BufferFull) as error:
-            if alone and self._refuses(error):
-                return None
-            if alone:
+            if len(view) <= segment_size:
+                if self._refuses(error):
+                    return None
                 raise _violation(error) from None
         every = chain.from_iterable(starmap(range, numbers))
         for at, number in zip(range(0, len(view), segment_size), every, strict=True):

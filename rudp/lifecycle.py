@@ -154,6 +154,14 @@ class Lifecycle:
         self._linger(self._packetizer.sealed(_ALL_DONE))
         self._terminate(None)
 
+    def is_over(self, close: wire.Close | None, now: float) -> bool:
+        """Packets came with a CLOSE, or while closing: whether that was the end. Raises as `advance`."""
+        if close is not None:
+            self.on_close(close)
+        else:
+            self.advance(now)
+        return self.state in CLOSED_STATES
+
     def on_close(self, frame: wire.Close) -> None:
         """CLOSE received: the end, with nothing sent in answer (RFC 9000 section 10.2.2)."""
         clean = not frame.application and frame.code == ErrorCode.NO_ERROR

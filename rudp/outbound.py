@@ -92,13 +92,13 @@ class Outbound:
         "_received",
         "_recovery",
         "_streams",
-        "_unaccounted",
         "bytes_answered",
         "made",
         "packetizer",
         "ping",
         "probes",
         "quiet_until",
+        "unaccounted",
     )
 
     def __init__(
@@ -135,7 +135,7 @@ class Outbound:
         # Trains that were made with the one before and wait to be taken.
         self.made: deque[Train] | None = None
         # What was handed out and is yet to be accounted for: records' fields, packets, bytes, ECN mark, path, and when.
-        self._unaccounted: tuple[list[tuple[Any, ...]], int, int, int, Path, float] | None = None
+        self.unaccounted: tuple[list[tuple[Any, ...]], int, int, int, Path, float] | None = None
 
     def has_work(self) -> bool:
         """Whether frames wait to be sent, now or in time, or an address to be answered or validated."""
@@ -146,7 +146,7 @@ class Outbound:
 
     def next_train(self, now: float) -> Train | None:
         """The next train, or None when nothing is due or nothing may go now."""
-        if self._unaccounted is not None:
+        if self.unaccounted is not None:
             self.account()
         if self.made:
             return self.made.popleft()
@@ -154,20 +154,21 @@ class Outbound:
         ack_due = deadline is not None and now >= deadline
         if now < self.quiet_until and not (ack_due or self.ping or self.probes):
             return None
-        elsewhere = self._paths.response is not None or self._paths.candidate is not None
+        paths, turns = self._paths, self._streams.turns
+        elsewhere = paths.response is not None or paths.candidate is not None
         if elsewhere and (train := self._path_train(now)) is not None:
             return train
-        mtu = self._paths.mtu
+        mtu = paths.mtu
         if mtu.size != self.packetizer.datagram_size:
             self.packetizer.resize(mtu.size)
             self._recovery.set_max_datagram_size(mtu.size, now)
         # Where only the opening has shown that packets pass, who has little to send isn't asked further.
-        early = mtu.ready and mtu.state is _BASE and self._streams.turns.unsent < mtu.bound
-        if mtu.ready and not (early or self.probes) and (train := self._mtu_probe(now)) is not None:
+        probes = mtu.ready and not (self.probes or (mtu.state is _BASE and turns.unsent < mtu.bound))
+        if probes and (train := self._mtu_probe(now)) is not None:
             return train
         if self._closing.finished:
             self._finish_when_sent()
-        waiting = bool(self._control.pending or self._streams.turns.ready)
+        waiting = bool(self._control.pending or turns.ready)
         due = ack_due or self.ping or self.probes
         if due or waiting:
             allowance = self._recovery.send_allowance(now)
@@ -199,29 +200,29 @@ class Outbound:
         if skip_at is not None and packetizer.next_packet_number >= skip_at:
             packetizer.next_packet_number += recovery.skips(packetizer.next_packet_number)
             skip_at = recovery.skip_at
-        size = packetizer.datagram_size
-        if self.probes and allowance < size:
+        size, pings, probes = packetizer.datagram_size, self.ping, self.probes
+        if probes and allowance < size:
             allowance = size
         if self._ack_threshold or recovery.congestion.congestion_window >= LEAST_WINDOW_PACKETS * size:
             self._ask_for_acks()
         ack = None
-        company = self.ping or (waiting and allowance >= size)
+        company = pings or (waiting and allowance >= size)
         # A probe repeats the ACK: all sent so far may be lost, and the peer may have backed off for long.
-        probing = self.probes and received.largest >= 0
+        probing = probes and received.largest >= 0
         if ack_due or probing or (company and received.ack_wanted):
             fresh = self._counters.bytes_received - self.bytes_answered
             most = LEAST_ACK_RANGES + fresh // BYTES_FOR_ACK_RANGE
             ack = received.build_ack(now) if probing else received.build_ack(now, most)
-        pinging = self.ping or (ack is not None and not waiting and recovery.ping_due(now))
-        urgent = _ASKS_NOW if self.probes else _ASKS if pinging else ()
+        pinging = pings or (ack is not None and not waiting and recovery.ping_due(now))
+        urgent = _ASKS_NOW if probes else _ASKS if pinging else ()
         packets = packetizer.fill(self._streams, self._control, now, ack, urgent, allowance, skip_at)
         if packets is None:
             if allowance >= size:
                 recovery.on_app_limited(now)
             return None
         self.ping = False
-        if self.probes:
-            self.probes = max(0, self.probes - packets.number)
+        if probes:
+            self.probes = max(0, probes - packets[1])
         if ack is not None:
             received.on_ack_sent(now)
             self.bytes_answered = self._counters.bytes_received
@@ -296,10 +297,10 @@ class Outbound:
 
     def account(self) -> None:
         """Note what was handed out last, if that is yet to be done."""
-        if self._unaccounted is None:
+        if self.unaccounted is None:
             return
-        records, number, size, ecn, path, now = self._unaccounted
-        self._unaccounted = None
+        records, number, size, ecn, path, now = self.unaccounted
+        self.unaccounted = None
         on_train_sent, counters = self._recovery.on_train_sent, self._counters
         for fields in records:
             record = SentTrain(*fields)
@@ -316,7 +317,7 @@ class Outbound:
         """Address a train; it is accounted for by `account`."""
         trains, number, left, records = packets
         ecn = self._recovery.ecn
-        self._unaccounted = records, number, left, ecn, path, now
+        self.unaccounted = records, number, left, ecn, path, now
         if number == 1:
             return new_train((trains[0], left, left, path.local, path.remote, ecn))
         size = self.packetizer.datagram_size
@@ -343,7 +344,7 @@ class Outbound:
 
     def next_timeout(self, now: float) -> float | None:
         """When something held back by time alone can go: an ACK, a paced train, a challenge. None: nothing."""
-        if self._unaccounted is not None:
+        if self.unaccounted is not None:
             self.account()
         due, release = self._received.deadline, self.quiet_until
         if release < NEVER:

@@ -26,7 +26,6 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from rudp import wire
 from rudp.control import ControlQueue
 from rudp.protection import Protection
-from rudp.sent_packets import SentTrain
 from rudp.stream import Stream
 from rudp.streams import Streams
 from rudp.train import Buffer
@@ -65,32 +64,15 @@ class StreamRange(NamedTuple):
 # The constructor of a named tuple is a Python function, which takes twice as long.
 _new_range: Final = partial(tuple.__new__, StreamRange)
 
-
-class Packets(NamedTuple):
-    """One train or several, sealed, and the records of what they carry.
-
-    `trains` are their buffers; each has as many packets of full size as fit into one, but the last, which may have
-    fewer and end in a shorter packet. Packets of which no two fit into one call are one train, however many. `number`
-    packets and `size` bytes are those of all together. Of the records there are the fields, in order: they are made
-    when what they tell of is on its way.
-    """
-
-    trains: list[list[Buffer]]
-    number: int
-    size: int
-    fields: list[tuple[Any, ...]]
-
-    @property
-    def records(self) -> list[SentTrain]:
-        """The records."""
-        return [SentTrain(*fields) for fields in self.fields]
-
-
+# (trains, number, size, fields): one train or several, sealed, and the fields of the records of what they carry, in
+# order: those are made when what they tell of is on its way. `trains` are their buffers; each has as many packets of
+# full size as fit into one, but the last, which may have fewer and end in a shorter packet. Packets of which no two fit
+# into one call are one train, however many. `number` packets and `size` bytes are those of all together. A plain tuple,
+# as a named one takes four times as long to make, and this is for each train.
+Packets: TypeAlias = tuple[list[list[Buffer]], int, int, list[tuple[Any, ...]]]
 # Canonical packets of one range of a stream: how many, the last one's bytes, stream, offset, end and fin, offsets where
 # they don't follow one another, and the payloads.
 _Run: TypeAlias = tuple[int, int, int, int, int, bool, tuple[int, ...], Sequence[memoryview | bytes]]
-
-_new_packets: Final = partial(tuple.__new__, Packets)
 
 
 @lru_cache(maxsize=64)
@@ -179,7 +161,8 @@ class Packetizer:
         head.add(wire.Ping(), wire.encode_frame(wire.Ping()))
         head.parts.append(bytes(head.room))
         packets = self._finish(head, (), now)
-        packets.fields[0] = (*packets.fields[0], 0, True)  # the next are the ECN mark and `mtu_probe`
+        fields = packets[3]
+        fields[0] = (*fields[0], 0, True)  # the next are the ECN mark and `mtu_probe`
         return packets
 
     def fill(  # noqa: PLR0917
@@ -390,7 +373,7 @@ class Packetizer:
         buffers, count = self.protection.seal(first, headers, payloads), number - first
         most = self.packets_per_train
         if most == 1 or count <= most:
-            return _new_packets(([buffers], count, size, records))
+            return [buffers], count, size, records
         step = most * (len(buffers) // count)
         trains = [buffers[i : i + step] for i in range(0, len(buffers), step)]
-        return _new_packets((trains, count, size, records))
+        return trains, count, size, records

@@ -25,7 +25,7 @@ from rudp.receive_buffer import FragmentSpace, Pieces, ReceiveBuffer
 from rudp.stream import Stream, is_client_initiated, is_unidirectional
 from rudp.stream_limits import StreamLimits
 from rudp.turns import Turns
-from rudp.wire import MaxData, MaxStreamData, Parameters, ResetStream, StopSending
+from rudp.wire import POSITION_LIMIT, MaxData, MaxStreamData, Parameters, ResetStream, StopSending
 from rudp.wire import Stream as StreamFrame
 
 __all__ = ["Streams"]
@@ -159,11 +159,11 @@ class Streams:
         if stream.receive_done:
             return
         before, highest, ended = receive.contiguous, receive.highest, receive.final_size is not None
-        growth = (stop := max(pieces[2]) if pieces else offset + len(data)) - highest
-        window, whole = stream.receive_window, self.receive_window
-        if growth > 0 and (stop > window.max_data or self._sum_of_highest + growth > whole.max_data):
+        window, whole, total = stream.receive_window, self.receive_window, self._sum_of_highest - highest
+        stop = max(pieces[2]) if pieces else offset + len(data)
+        if stop > highest and (stop > window.max_data or total + stop > whole.max_data):
             window.check(stop)
-            whole.check(self._sum_of_highest + growth)
+            whole.check(total + stop)
         try:
             if pieces:
                 receive.insert_all(*pieces)
@@ -172,7 +172,7 @@ class Streams:
         finally:
             # Of pieces that there is no room for, the first have been taken.
             contiguous, growth = receive.contiguous, receive.highest - highest
-            self._sum_of_highest += growth
+            self._sum_of_highest = total + receive.highest
             self._sum_of_contiguous += contiguous - before
             if stream.discarding:
                 self._drop(stream, receive, growth)
@@ -368,12 +368,17 @@ class Streams:
             raise StreamClosed(f"stream {stream_id} does not exist or has ended")
         return stream
 
-    def write(self, stream_id: int, data: bytes | bytearray | memoryview, fin: bool) -> None:
-        """Append to a stream, and end it with `fin`. Raises StreamClosed and StreamStopped."""
+    def write(
+        self, stream_id: int, data: bytes | bytearray | memoryview, fin: bool, most: int = POSITION_LIMIT
+    ) -> bool:
+        """Append, ended by `fin`, unless `most` bytes wait; whether it was. Raises StreamClosed and StreamStopped."""
         stream = self.held.get(stream_id) or self.sendable(stream_id)
         send, window = stream.send, stream.send_window
         if send is None or window is None:
             raise StreamClosed(f"stream {stream_id} is unidirectional and the peer's: it cannot be sent on")
+        if send.written - send.sent_up_to + send.lost >= most:
+            stream.writable_at = most // 2
+            return False
         if stream.stopped_code is not None:
             raise StreamStopped(
                 f"the peer asked to stop sending on stream {stream_id}, code {stream.stopped_code}",
@@ -390,6 +395,7 @@ class Streams:
             # This will go without further credit, and opens the stream at the peer.
             self._control.discard(StreamFrame, stream_id)
         turns.enqueue(stream)
+        return True
 
     def reset(self, stream_id: int, code: int) -> None:
         """Give up sending on a stream; what is unacknowledged is dropped on both sides. A second reset does nothing."""

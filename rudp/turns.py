@@ -92,7 +92,7 @@ class Turns:
 
     def enqueue(self, stream: Stream) -> None:
         """Give the stream a turn if it has anything to send and has none yet."""
-        if stream.queued or not stream.has_pending:
+        if stream.queued or not stream.has_pending():
             return
         stream.queued = True
         stream.turn_left = QUANTUM
@@ -108,7 +108,7 @@ class Turns:
 
         A stream that waits for its turn keeps its place, so none can push in again and again.
         """
-        if not stream.queued and stream.has_pending:
+        if not stream.queued and stream.has_pending():
             self.enqueue(stream)
             assert self.ready is not None
             self.ready.rotate(1)
@@ -167,7 +167,7 @@ class Turns:
         taken = send.next_range(room, limit if limit < window.limit else window.limit)
         if taken is None:
             self._leave(stream)
-            if stream.has_pending:
+            if stream.has_pending():
                 self._block(stream, by_connection=window.limit > sent)
             return None
         length, new = taken[1], send.sent_up_to - sent
@@ -204,8 +204,7 @@ class Turns:
         """The stream sent something. It goes out of the line if that was all, to its end if its turn is used up."""
         ready = self.ready
         assert ready is not None
-        assert ready[0] is stream
-        if not stream.has_pending:
+        if not stream.has_pending():
             self._leave(stream)
         elif len(ready) == 1:
             stream.turn_left = QUANTUM  # nobody is owed anything
@@ -215,11 +214,12 @@ class Turns:
                 ready.rotate(-1)
 
     def _leave(self, stream: Stream) -> None:
-        assert self.ready is not None
-        assert self.ready[0] is stream
-        self.ready.popleft()
+        ready = self.ready
+        assert ready is not None
+        assert ready[0] is stream
+        ready.popleft()
         stream.queued = False
-        if not self.ready:
+        if not ready:
             self.ready = None
             if self._credit_blocked:
                 self._take_up_again()

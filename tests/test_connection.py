@@ -11,13 +11,22 @@ from rudp import wire
 from rudp.config import Config
 from rudp.connection import Connection
 from rudp.errors import ConnectionClosed, StreamClosed, StreamLimitReached, StreamReset
-from rudp.events import Connected, PeerFinished, SendingStopped, StreamOpened, StreamReadable, StreamsAvailable
+from rudp.events import (
+    Connected,
+    PeerFinished,
+    SendingStopped,
+    StreamOpened,
+    StreamReadable,
+    StreamsAvailable,
+    StreamWritable,
+)
 from rudp.events import StreamReset as StreamResetEvent
 from rudp.state import State
 from tests.pair import CLIENT, SERVER, Pair
 
 WRITING: dict[str, Callable[[Connection], Any]] = {
     "send": lambda connection: connection.send(0, b"x"),
+    "send_within": lambda connection: connection.send_within(0, b"x"),
     "open_stream": lambda connection: connection.open_stream(),
 }
 ALWAYS: dict[str, Callable[[Connection], Any]] = {
@@ -199,6 +208,26 @@ def test_events_come_in_order_and_edges_only() -> None:
     assert kinds == [Connected, StreamReadable, PeerFinished]
     assert pair.read("s", server) == b"xxxxx"
     assert server.at_eof(0)
+
+
+def test_who_sends_within_a_bound_is_told_when_half_of_it_has_left() -> None:
+    bound = 50_000
+    pair = Pair(config=Config(send_buffer=bound))
+    client, data = pair.client, bytes(20_000)
+    wrote = 0
+    while client.can_send(0):
+        assert client.send_within(0, data)
+        wrote += len(data)
+    assert wrote == 60_000
+    assert not client.send_within(0, data), "as much waits as may"
+    assert client.unsent(0) == wrote, "nothing of it was written"
+    assert client.send_within(0, b"x", most=wrote + 1)
+    pair.until(lambda: any(isinstance(event, StreamWritable) for _, event in pair.events["c"]))
+    assert client.unsent(0) <= bound // 2
+    client.send(0, data, fin=True)
+    with pytest.raises(StreamClosed):
+        client.send_within(0, b"y")
+    pair.until(lambda: len(pair.received.get(("s", 0), b"")) == wrote + 1 + len(data))
 
 
 def test_figures() -> None:

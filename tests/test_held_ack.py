@@ -161,7 +161,7 @@ def test_who_acknowledges_what_is_sent_next_is_found_out() -> None:
         wire.Ack(number, 0.0, ((0, number + 1),), None),
         wire.Stream(0, talk.theirs._streams.find(0).send.written, bytes(100), False),  # type: ignore[union-attr]
     ]
-    forged = b"".join(packetizer.single(frames, talk.now).trains[0])
+    forged = b"".join(packetizer.single(frames, talk.now)[0][0])
     talk.take(talk.client, [forged], SERVER)
     talk.answer(talk.client)
     talk.send(talk.client)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain, starmap
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import example, given
@@ -14,11 +14,27 @@ from rudp import protection, wire
 from rudp.config import Config
 from rudp.control import ControlQueue
 from rudp.events import Event
-from rudp.packetizer import LARGE_PACKETS, MAX_SEGMENTS, MAX_TRAIN_SIZE, MAX_TRAINS, Packetizer, Packets, StreamRange
+from rudp.packetizer import LARGE_PACKETS, MAX_SEGMENTS, MAX_TRAIN_SIZE, MAX_TRAINS, Packetizer, StreamRange
+from rudp.sent_packets import SentTrain
 from rudp.streams import Streams
+from rudp.train import Buffer
 
 SIZE = 1200
 PLENTY = 1 << 30
+
+
+class Packets(NamedTuple):
+    """What the packetizer makes at once."""
+
+    trains: list[list[Buffer]]
+    number: int
+    size: int
+    fields: list[tuple[Any, ...]]
+
+    @property
+    def records(self) -> list[SentTrain]:
+        """The records that are made of it."""
+        return [SentTrain(*fields) for fields in self.fields]
 
 
 class Sender:
@@ -40,7 +56,8 @@ class Sender:
 
     def fill(self, allowance: int = PLENTY, **given: Any) -> Packets | None:
         given = {"ack": None, "urgent": []} | given
-        return self.packetizer.fill(self.streams, self.control, 1.0, allowance=allowance, **given)
+        made = self.packetizer.fill(self.streams, self.control, 1.0, allowance=allowance, **given)
+        return made and Packets(*made)
 
     def train(self, allowance: int = PLENTY, **given: Any) -> Packets:
         packets = self.fill(allowance, **given)

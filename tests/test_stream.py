@@ -24,7 +24,7 @@ def test_a_direction_that_is_not_there_has_ended() -> None:
     reader = Stream(3, send_limit=None, receive_limits=(10, 10))
     assert reader.send_done
     assert reader.send_acknowledged
-    assert not reader.has_pending
+    assert not reader.has_pending()
     assert not reader.receive_done
     writer = Stream(2, send_limit=10, receive_limits=None)
     assert writer.receive_done
@@ -34,17 +34,17 @@ def test_a_direction_that_is_not_there_has_ended() -> None:
 def test_pending_is_what_waits_to_be_handed_out_a_fin_too() -> None:
     stream = both_ways()
     assert stream.send is not None
-    assert not stream.has_pending
+    assert not stream.has_pending()
     stream.send.write(b"abc")
-    assert stream.has_pending
+    assert stream.has_pending()
     stream.send.next_range(10, 10)
-    assert not stream.has_pending
+    assert not stream.has_pending()
     stream.send.finish()
-    assert stream.has_pending
+    assert stream.has_pending()
     assert stream.send.next_range(0, 10) == (3, 0, True)
-    assert not stream.has_pending
+    assert not stream.has_pending()
     stream.send.on_lost(0, 3, True)
-    assert stream.has_pending
+    assert stream.has_pending()
 
 
 def test_sending_has_ended_when_all_and_the_fin_is_acknowledged() -> None:
@@ -71,7 +71,7 @@ def test_a_reset_direction_has_ended_when_the_peer_knows() -> None:
     stream.send.write(b"abc")
     stream.reset_code = 5
     stream.send.reset()
-    assert not stream.has_pending
+    assert not stream.has_pending()
     assert not stream.send_done
     assert not stream.send_acknowledged
     stream.reset_acknowledged = True
@@ -85,7 +85,7 @@ def test_a_connections_fin_ends_sending_once_what_was_written_is_acknowledged() 
     stream.send.write(b"abc")
     stream.send.next_range(10, 10)
     stream.finish_sending()
-    assert not stream.has_pending
+    assert not stream.has_pending()
     assert not stream.send_done
     stream.send.on_acked(0, 3, False)
     assert stream.send_done

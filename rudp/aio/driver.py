@@ -27,7 +27,7 @@ from rudp.aio.system import TrainSocket, current_system
 from rudp.config import Config
 from rudp.connection import Connection as CoreConnection
 from rudp.endpoint import Endpoint as CoreEndpoint
-from rudp.errors import ConnectionClosed
+from rudp.errors import ConnectionClosed, SocketError
 from rudp.events import Event
 from rudp.packetizer import MAX_TRAIN_SIZE
 from rudp.train import Address, Train
@@ -75,8 +75,8 @@ class Driver:
         self._gathering = Gathering()
         self._gather_timer: asyncio.TimerHandle | None = None
         self._flush_due = False
-        # Within a callback that ends by sending.
-        self._sends_soon = False
+        # Within a callback that ends by sending: who finds it so need not `wake`.
+        self.sends_soon = False
         # Of the socket's count of datagrams that were too big: what the core was told of.
         self._too_big = 0
         self._most_trains = TRAINS_PER_WAKEUP if sock.capabilities.gso else max(1, TRAINS_PER_WAKEUP // SINGLE_SENDS)
@@ -121,13 +121,13 @@ class Driver:
 
     def wake(self) -> None:
         """Something may have to be sent: after this turn of the loop, so that small writes share packets."""
-        if not (self._flush_due or self._sends_soon):
+        if not (self._flush_due or self.sends_soon):
             self._flush_due = True
             self.loop.call_soon(self._on_wake)
 
     def wake_if_ready(self) -> None:
         """The same if something has to be: after a command that may have made it so."""
-        if not (self._flush_due or self._sends_soon) and self.core.has_work:
+        if not (self._flush_due or self.sends_soon) and self.core.has_work:
             self.wake()
 
     def release(self) -> None:
@@ -250,11 +250,11 @@ class Driver:
 
     def _finish_turn(self) -> None:
         """Hand out what an input brought, then send: now, or once those who go on in the next turn had theirs."""
-        self._sends_soon = True
+        self.sends_soon = True
         try:
             done = self._drain_events()
         finally:
-            self._sends_soon = False
+            self.sends_soon = False
         if not done:
             self.wake()
         elif not (self._flush_due or self.closed.done()):
@@ -262,10 +262,15 @@ class Driver:
 
     def _flush(self) -> None:
         """The three things after each input."""
+        try:
+            self._send_all()
+        except SocketError:
+            if self.socket.fileno() >= 0:
+                raise
+        # Looked for when all has left, for which nobody waits.
         if self.socket.fileno() < 0:
             self._on_socket_gone()
             return
-        self._send_all()
         for error in self.socket.read_errors():
             if error.remote is not None and isinstance(error.error, ConnectionRefusedError):
                 self.core.on_icmp_error(error.remote, error.error)

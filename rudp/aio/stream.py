@@ -72,11 +72,11 @@ class Stream:
         the error that ended the connection.
         """
         connection = self._connection
-        core = connection.core
+        core, driver = connection.core, connection.driver
         while True:
             if self._stopped is not None or connection.is_closed:
                 self._check_sending()
-            if core.can_send(self.id):
+            if core.send_within(self.id, data):
                 break
             waiter = Waiter(connection.loop)
             self._writers = [*(self._writers or ()), waiter]
@@ -84,8 +84,8 @@ class Stream:
                 await waiter
             finally:
                 self._writers = [other for other in self._writers if other is not waiter] or None
-        core.send(self.id, data)
-        connection.driver.wake()
+        if not driver.sends_soon:
+            driver.wake()
 
     async def send_eof(self) -> None:
         """End this direction: the peer reads everything, then the end. No effect when it has ended already.
@@ -142,7 +142,8 @@ class Stream:
                     # Of a reset the core must hear that it was told, or the stream would never count as ended.
                     data = core.receive(self.id, max_bytes)
                 finally:
-                    connection.driver.wake_if_ready()
+                    if not connection.driver.sends_soon:
+                        connection.driver.wake_if_ready()
                 if data:
                     return data
                 if core.at_eof(self.id):

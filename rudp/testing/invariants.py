@@ -127,7 +127,7 @@ def _check_sending(connection: Connection) -> None:
         blocked = stream.id in (turns._stream_blocked or ()) or stream.id in (turns._credit_blocked or ())
         assert stream.queued == any(s is stream for s in ready)
         assert not (stream.queued and blocked)
-        assert not stream.has_pending or stream.queued or blocked, f"stream {stream.id} lost its turn"
+        assert not stream.has_pending() or stream.queued or blocked, f"stream {stream.id} lost its turn"
         if stream.reset_code is not None:
             continue
         for start, stop in send._acked.missing(send.acked_up_to, send.sent_up_to):
