@@ -19,7 +19,7 @@ would have made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -91,10 +91,6 @@ class _Head:
         self.content: list[Frame | StreamRange] = []
         self.ack_eliciting = False
         self.room = room
-
-    def add_all(self, frames: Iterable[tuple[Frame, bytes]]) -> None:
-        for frame, encoded in frames:
-            self.add(frame, encoded)
 
     def add(self, frame: Frame, encoded: bytes) -> None:
         self.parts.append(encoded)
@@ -213,9 +209,11 @@ class Packetizer:
         head = _Head(self._room)
         if ack is not None:
             head.add(ack, wire.encode_ack(ack, head.room))
-        head.add_all((frame, wire.encode_frame(frame)) for frame in urgent)
-        if control is not None:
-            head.add_all(control.take(head.room, wire.MAX_FRAMES - len(head.content)))
+        for frame in urgent:
+            head.add(frame, wire.encode_frame(frame))
+        if control is not None and control.pending:
+            for frame, encoded in control.take(head.room, wire.MAX_FRAMES - len(head.content)):
+                head.add(frame, encoded)
         return head if head.parts else None
 
     def _whole_trains(

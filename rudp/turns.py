@@ -216,8 +216,8 @@ class Turns:
     def _leave(self, stream: Stream) -> None:
         ready = self.ready
         assert ready is not None
-        assert ready[0] is stream
-        ready.popleft()
+        first = ready.popleft()
+        assert first is stream
         stream.queued = False
         if not ready:
             self.ready = None
