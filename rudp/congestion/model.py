@@ -249,15 +249,15 @@ class Model(CongestionController):
     def _start(self, sample: AckSample, rtt: float | None) -> None:
         self._rate = max(self._rate, self._round.rate)
         window = max(self._window, self.congestion_window)  # which larger packets have raised
-        background = self._background.counted(self.max_datagram_size)
-        self._window = self._startup.grow(window, sample, max(self._base.value, HOST_TIME), background)
-        packet_time = self.max_datagram_size / self._rate if self._rate else INFINITY
+        packet = self.max_datagram_size
+        background = self._background.counted(packet)
+        self._window = self._startup.grow(window, sample, max(self._base.value, HOST_TIME), packet, background)
+        packet_time = packet / self._rate if self._rate else INFINITY
         if rtt is not None and self._startup.sees_queue(rtt, self._base.value, packet_time):
             self._leave_startup(sample)
 
     def _leave_startup(self, sample: AckSample) -> None:
         self.phase = Phase.DRAIN
-        self._rate = self._startup.end_rate(self._rate)
         self._base.want(sample.now)
 
     def _full_window(self) -> float:

@@ -5,16 +5,16 @@ Knows: how fast the window may grow, and by what a full path shows. Refuses to k
     grow        O(1)    the window after an ACK
     sees_queue  O(1)    whether the last samples of the RTT show a queue
     end_round   O(1)    note the rate that a round came to
-    end_rate    O(1)    the rate to go on with
     stop        O(1)    take the path for full, as a round lost too much
 
 The window is bounded by the highest rate that the path has shown (`peak_rate`), not by that of the last round trip,
 which lags behind a window that doubles and held it to a factor of 1.4. The bound is twice what fills the path at that
 rate: with 1.5, each round of a short path came to 1.8 times the last. As soon as a sample is late, be it the first
-packets' that a slow link has to queue, it is 1.4, or a queue of ten packets overflows. A queue ends the start at once;
-without one, three rounds that bring no quarter more. What follows goes on with the rate that was shown in a part of a
-round trip, as that of a whole one is up to a third less when the path has just become full; but with half as much more
-at most, as who comes to a queue of others has for himself in a part what over a round trip is theirs.
+packets' that a slow link has to queue, it is 1.5 times less a packet, or a queue of ten packets overflows. A queue ends
+the start at once; without one, three rounds that bring no quarter more. What follows goes on with the rate of the last
+whole round trip: a part of one shows more, up to a third when the path has just become full, but who comes to a queue
+of others has for himself in a part what over a round trip is theirs, and sixteen who come together filled a queue of
+one BDP for good.
 
 Sources: draft-ietf-ccwg-bbr section 4.3.1 (full pipe), RFC 9406 (delay ends slow start). Own: the bound.
 """
@@ -30,11 +30,9 @@ PACE: Final = 2.0
 """Windows a round trip: one that doubles is sent in the half of one, so that each round shows twice what it holds.
 Faster trains look like a queue: at 2.1 a link of 100 Mbit/s and 50 ms is full a round trip later."""
 PEAK: Final = 2.0
-PEAK_LATE: Final = 1.4
-"""Round trips' worth of the highest rate shown that may be in flight: what a window that doubles comes to, and less
-from the first late sample on."""
-LAG: Final = 1.5
-"""By so much may a part of a round trip show more than the whole, at the end."""
+PEAK_LATE: Final = 1.5
+"""Round trips' worth of the highest rate shown that may be in flight: what a window that doubles comes to, and
+a packet less than PEAK_LATE from the first late sample on."""
 QUEUE_RTT: Final = 1 + 1 / 24
 QUEUE_GRAIN: Final = 0.001
 QUEUE_BURST: Final = 4
@@ -67,19 +65,18 @@ class StartUp:
         """Whether the last round brought no quarter more."""
         return self._still > 0
 
-    def grow(self, window: float, sample: AckSample, least_rtt: float, background: float = 0.0) -> float:
+    def grow(
+        self, window: float, sample: AckSample, least_rtt: float, packet: int, background: float = 0.0
+    ) -> float:
         """The window after an ACK, on a path of that RTT that loses a share of `background` by itself."""
         self._peak.add(sample)
         # What was lost counts too: it left the path, and without a queue it doesn't say that the path is full.
         grown = window + sample.acked_bytes + sample.lost_bytes
         if self._peak.rate:
-            most = PEAK_LATE if self._late else PEAK
-            grown = min(grown, most * self._peak.rate * least_rtt / (1.0 - background))
+            full = self._peak.rate * least_rtt
+            most = PEAK_LATE * full - packet if self._late else PEAK * full
+            grown = min(grown, most / (1.0 - background))
         return max(window, grown)
-
-    def end_rate(self, rate: float) -> float:
-        """The rate to go on with, where round trips have come to `rate`, bytes a second."""
-        return max(rate, min(self._peak.rate, LAG * rate))
 
     def sees_queue(self, rtt: float, base: float, packet_time: float) -> bool:
         """Take a sample of the RTT; `base` is that without a queue, `packet_time` what a packet takes at the rate."""

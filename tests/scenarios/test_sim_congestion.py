@@ -98,6 +98,17 @@ def test_equal_flows_get_equal_shares(count: int, apart: float) -> None:
     assert sum(found) > 0.95, found
 
 
+def test_many_who_start_together_on_a_long_path_keep_the_queue_short() -> None:
+    """Each has ten packets of BDP, as many as it begins with: sixteen who took their start for the path's rate would
+    fill the queue, and each would take the others for a flow that fills queues.
+    """
+    flows = [Flow(start=index / 16, rtt=0.2) for index in range(16)]
+    outcome = run(flows, rate=10 * MBIT, queue_bytes=2 * MBIT, seconds=20.0, seed=0)
+    assert queue_p95(outcome, 11.0) < 0.1
+    found = shares(outcome, 11.0, 20.0)
+    assert jain(found) >= 0.9, found
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_beside_cubic_each_gets_its_part(first: int) -> None:
     flows = [Flow("model", rtt=0.04, start=2.0 * first), Flow("cubic", rtt=0.04, start=2.0 * (1 - first))]
