@@ -239,8 +239,8 @@ class Outbound:
         # It takes the place of data. Were it to wait for room of its size, data would always come first.
         overdraft = max(least, self._recovery.congestion.congestion_window // PROBE_SHARE)
         fits = allowance >= least and size <= allowance + overdraft
-        # Within this machine nothing lies between that one packet could be too much for: there must be data to fill it.
-        if not fits and not (mtu.is_local and turns.unsent >= size):
+        # On loopback one packet is hardly ever too much, but there must be data to fill it.
+        if not fits and not (mtu.may_overdraw and turns.unsent >= size):
             return None
         mtu.on_probe_sent(size)
         return self._send(self.packetizer.probe(size, now), self._paths.active, now)

@@ -102,7 +102,7 @@ class PathMtu:
     """The packet size of the path in use.
 
     `is_on`: whether sizes are searched at all. `ready`: whether a probe may be due, as none is on its way and a full
-    packet was acknowledged. `is_local`: the path doesn't leave this machine.
+    packet was acknowledged, or the opening's were of that size. `is_local`: the peer's address is one of loopback.
     """
 
     __slots__ = (
@@ -176,6 +176,13 @@ class PathMtu:
             self._fell_at = NEVER_YET
             self._begin(BASE_PLPMTU)
         return self.size
+
+    @property
+    def may_overdraw(self) -> bool:
+        """Whether a probe may go whatever the window is: the first on loopback, which carries it unless the peer is a
+        forwarder. Such a one costs a probe timeout; what is tried then waits for room, or each size would.
+        """
+        return self.is_local and self.state is SearchState.BASE and not self._tries and self._high > self.bound
 
     def next_probe(self, now: float) -> int:
         """Bytes of the probe to send now, while there is data to send; 0: none."""

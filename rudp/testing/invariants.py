@@ -255,8 +255,8 @@ def _check_sent(connection: Connection, before: _Before) -> None:
     # An ACK goes with the last small data whatever the window is.
     allowed = sum(len(wire.encode_frame(f)) for train in new for f in train.frames if isinstance(f, wire.Ack))
     if any(train.mtu_probe for train in new):
-        local = connection._paths.mtu.is_local
-        allowed = max(train.size for train in new) if local else max(size, window // PROBE_SHARE)
+        overdraws = connection._paths.mtu.may_overdraw
+        allowed = max(train.size for train in new) if overdraws else max(size, window // PROBE_SHARE)
     elif before.probes or any(isinstance(frame, wire.Ping) for train in new for frame in train.frames):
         allowed = size
     elif not any(_has_stream_data(train) for train in new):

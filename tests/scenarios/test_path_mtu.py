@@ -293,6 +293,24 @@ def test_within_a_machine_what_does_not_fill_a_large_packet_finds_its_size_in_ti
     assert max(sizes(pair, start)) == LOOPBACK_LIMIT
 
 
+@pytest.mark.usefixtures("near")
+@pytest.mark.parametrize(("delay", "most"), [(0.0001, 0.04), (0.05, 1.1)])
+def test_a_forwarder_within_the_machine_that_drops_large_packets_costs_one_probe_timeout(
+    delay: float, most: float
+) -> None:
+    """Nothing may follow a probe beyond the window. Each later try did so as well: 80 ms, and 1.5 s."""
+    pair = CorePair(client=Config(protection="none"), delay=delay)
+    limited(pair, [1472])
+    start = pair.now
+    pair.client.send(0, bytes(300_000))
+    got = 0
+    while got < 300_000 and pair.now < start + 5.0:
+        pair.run(delay)
+        got += len(read_all(pair.server, 0))
+    assert got == 300_000
+    assert pair.now - start < most
+
+
 def test_every_probe_is_alone_and_says_nothing() -> None:
     pair = CorePair(client=Config(protection="none"))
     limited(pair, [1400])
