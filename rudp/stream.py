@@ -104,7 +104,7 @@ class Stream:
         """The peer's FIN came before this stream was opened: nothing can arrive on it."""
         if self.receive is not None:
             self.receive.finish_at(0)
-            self.receive_done = True
+            self.receive_done, self.readable_armed = True, False
 
     @property
     def send_done(self) -> bool:

@@ -107,6 +107,17 @@ def test_simultaneous_close() -> None:
     quiet(pair)
 
 
+def test_a_stream_opened_after_the_peers_fin_is_at_its_end() -> None:
+    pair = Pair()
+    server = pair.server
+    pair.client.send_eof()
+    pair.until(lambda: server.state is State.CLOSE_WAIT)
+    stream_id = server.open_stream()
+    assert not server.waits(stream_id), "nothing will come that one could wait for"
+    assert server.receive(stream_id) == b""
+    assert server.at_eof(stream_id)
+
+
 def test_fin_before_missing_data() -> None:
     pair = Pair()
     server = pair.server
