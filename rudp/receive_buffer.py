@@ -49,7 +49,8 @@ TINY_RUN: Final = 64
 # A chunk so joined is joined again until it has this size; a tiny fragment joins its neighbour up to this
 # size.
 JOINED_CHUNK: Final = 4096
-# Lists of what came out of order, where nothing did: one for all.
+# Lists of what came in and out of order, where nothing did: one for all. It is known by identity: another empty one may
+# be in use.
 _NOTHING: Final[Any] = ()
 
 
@@ -149,7 +150,7 @@ class ReceiveBuffer:
             offsets = self._offsets
             if offset == self.contiguous and not offsets:
                 if stop - offset >= TINY_CHUNK or not self._ready:
-                    ready = self._ready = self._ready or []
+                    ready = self._ready = [] if self._ready is _NOTHING else self._ready
                     ready.append(data)
                     self.contiguous = stop
                     self._tiny_run = 0
@@ -296,7 +297,7 @@ class ReceiveBuffer:
             )
 
     def _append(self, data: bytes) -> None:
-        ready = self._ready = self._ready or []
+        ready = self._ready = [] if self._ready is _NOTHING else self._ready
         ready.append(data)
         self.contiguous += len(data)
         if len(data) >= TINY_CHUNK:
@@ -387,7 +388,7 @@ class ReceiveBuffer:
         offsets, fragments = self._offsets, self._fragments
         if not offsets:
             return
-        ready = self._ready = self._ready or []
+        ready = self._ready = [] if self._ready is _NOTHING else self._ready
         while stop < len(offsets) and offsets[stop] == self.contiguous:
             fragment = fragments[stop]
             if len(fragment) >= TINY_CHUNK:

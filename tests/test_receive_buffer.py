@@ -41,6 +41,17 @@ def final_size_refused() -> Iterator[None]:
     assert caught.value.code is ErrorCode.FINAL_SIZE_ERROR
 
 
+def test_what_becomes_ready_goes_to_one_list_be_it_tiny_or_large() -> None:
+    """Though nothing was ready before, and the first that is has another way in than the next."""
+    tiny, large = bytes(TINY_CHUNK - 1), bytes(TINY_CHUNK)
+    buffer = ReceiveBuffer()
+    buffer.insert(1, tiny, False)
+    buffer.insert(TINY_CHUNK, large, False)
+    buffer.contiguous = buffer.read_offset = 1
+    buffer._drain(0)
+    assert read_all(buffer) == tiny + large
+
+
 class AgainstBytes(RuleBasedStateMachine):
     """The model: every byte that arrived, first come first kept, and a mark for each."""
 
