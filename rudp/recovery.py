@@ -476,7 +476,8 @@ class Recovery:
     def _judge_cuts(self, packets: int) -> None:
         """An ACK has resolved so many packets outstanding."""
         if cuts := self.sent_packets.cuts + self._unresolved.remembered.cuts * LATE_CUTS:
-            self._shatter = self._shatter or Shatter()
+            if self._shatter is None:
+                self._shatter = Shatter(max(self.largest_acknowledged + 1 - packets, 0), packets)
             self._shatter.judge(cuts, packets)
 
     def _pacing_rate(self) -> float | None:

@@ -12,7 +12,7 @@ asks for more, and few ACKs leave the time for many cuts.
 
     on_lost, judge, bound     O(1)
 
-Nothing is to be known of a connection none of whose trains was ever cut.
+Nothing is to be known of a connection none of whose trains was ever cut, but how many packets that was true of.
 """
 
 from __future__ import annotations
@@ -40,12 +40,16 @@ class Shatter:
 
     __slots__ = ("_acks", "_cuts", "_packets", "_seen", "limit")
 
-    def __init__(self) -> None:
+    def __init__(self, whole: int = 0, an_ack: int = 1) -> None:
+        """Before the first cut so many packets were acknowledged `whole`; ACKs are taken to have been about `an_ack`.
+
+        What is remembered of those is what would be left of so many ACKs, had they been judged.
+        """
         self.limit: float | None = None
         # Small integers until there is much to forget: an idle connection holds none of its own.
-        self._acks: float = 0
+        self._packets: float = min(whole, REMEMBERED // 2)
+        self._acks: float = self._packets // max(an_ack, 1)
         self._cuts: float = 0
-        self._packets: float = 0
         # Cuts so far, when last told.
         self._seen = 0
 

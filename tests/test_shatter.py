@@ -124,6 +124,43 @@ def test_what_was_is_forgotten() -> None:
     assert packets < 2 * REMEMBERED
 
 
+@pytest.mark.parametrize("whole", [0, 100, 10_000])
+def test_what_was_whole_before_the_first_cut_counts_as_if_it_had_been_judged(whole: int) -> None:
+    """Then a stretch is jumbled, a cut a packet: as many go before less is sent, whoever counted them."""
+    judged = Shatter()
+    for _ in range(whole // 20):
+        tell(judged, 0, 20)
+    begun = Shatter(whole, 2)
+    told = [0, 0]
+    for number, shatter in enumerate((judged, begun)):
+        while shatter.limit is None:
+            told[number] += 2
+            tell(shatter, told[number], 2)
+    assert told[0] - REMEMBERED // 2 <= told[1] <= told[0]
+    assert told[1] >= min(whole, REMEMBERED // 2) * BY_LOSS
+
+
+def test_a_connection_whose_first_train_is_cut_late_is_given_what_was_whole_before() -> None:
+    def slowed_after(whole: int) -> int:
+        """Packets acknowledged one by one, after so many that were whole, until less may be sent."""
+        sender = Sender()
+        for first in range(0, whole, 40):
+            sender.send(40)
+            sender.ack((first, first + 40))
+            sender.events.clear()
+        number = whole
+        while limit_of(sender.recovery) is None:
+            if not (number - whole) % 40:
+                sender.send(40)
+            sender.ack((number, number + 1))
+            sender.events.clear()
+            number += 1
+        return number - whole
+
+    assert slowed_after(REMEMBERED // 40 * 40) >= slowed_after(0) + REMEMBERED // 4 * BY_LOSS
+    assert slowed_after(20 * REMEMBERED) <= slowed_after(0) + 2 * REMEMBERED
+
+
 def test_what_was_sent_on_an_earlier_path_counts_among_the_packets() -> None:
     """They are in flight no more, and cut all the same: of 8,000 with a tenth lost the cuts alone would be counted."""
     sender = Sender()
