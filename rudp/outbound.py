@@ -34,8 +34,9 @@ __all__ = ["Outbound"]
 # A sender with a window of many packets asks for about this many ACKs a round trip (docs/DESIGN.md,
 # ACK_FREQUENCY), and says so again when its window has doubled or halved.
 ACKS_PER_WINDOW: Final = 8
-# On a path whose round trip is shorter than so many grains of a timer for as many as that: an ACK is a wake-up of this
-# side's, which costs as much as ten packets of 65,507 bytes cost it beside the kernel's work.
+# On a short path for one in a grain of a timer, as many as these at least: an ACK is a wake-up of this side's, which
+# costs as much as ten packets of 65,507 bytes cost it beside the kernel's work. There is no jump from one number to the
+# other: an RTT that wavers about it would be told each time.
 SHORT_ACKS_PER_WINDOW: Final = 4
 # On a long path for more, one in so many seconds, up to this many a round trip, but none for fewer packets than these.
 # What an ACK tells of at once left the path some time ago, twice as long if the one before was lost. At eight in 200 ms
@@ -71,7 +72,7 @@ NEVER: Final = float("inf")
 
 def ack_threshold(packets: int, rtt: float) -> int:
     """How many packets of a window of so many the peer is to acknowledge at once; `rtt` in seconds."""
-    least = SHORT_ACKS_PER_WINDOW if rtt < SHORT_ACKS_PER_WINDOW * GRANULARITY else ACKS_PER_WINDOW
+    least = int(min(max(rtt / GRANULARITY, SHORT_ACKS_PER_WINDOW), ACKS_PER_WINDOW))
     often = min(max(rtt / ACK_SPACING, least), MOST_ACKS_PER_WINDOW)
     share = packets // least
     few = share if share < LEAST_PACKETS_PER_ACK else max(packets // int(often), LEAST_PACKETS_PER_ACK)

@@ -65,14 +65,18 @@ class TestAcknowledging:
             (0, 0.0, 2),
             (0, 0.01, 2),
             (160, 0.0039, 40),
-            (160, 0.004, 20),
+            (160, 0.004, 40),
+            (160, 0.006, 160 // 6),
+            (160, 0.008, 20),
             (17_000, 0.0039, 17_000 // 4),
             (160, 0.2, 20),
             (255, 0.2, 31),
             (256, 0.2, 32),
             (1000, 0.2, 32),
             (17_000, 0.0, 17_000 // 4),
-            (17_000, 0.004, 17_000 // 8),
+            (17_000, 0.004, 17_000 // 4),
+            (17_000, 0.006, 17_000 // 6),
+            (17_000, 0.008, 17_000 // 8),
             (17_000, 0.024, 17_000 // 8),
             (17_000, 0.050, 17_000 // 16),
             (17_000, 0.2, 17_000 // 32),
@@ -83,9 +87,18 @@ class TestAcknowledging:
     def test_long_paths_are_told_of_three_milliseconds_at_once(self, packets: int, rtt: float, threshold: int) -> None:
         """An eighth of the window, less where that lasts longer, though not few packets nor for more than 32 ACKs.
 
-        Of a round trip of less than four grains of a timer a quarter.
+        Of a round trip of four grains of a timer and less a quarter, and no more ACKs than grains from there on.
         """
         assert ack_threshold(packets, rtt) == threshold
+
+    @pytest.mark.parametrize("packets", [160, 200, 207, 255, 256, 263, 17_000, 17_007])
+    def test_no_small_change_of_the_rtt_is_news(self, packets: int) -> None:
+        """Nor with one of the window: one that wavers about any RTT would have the frame sent each time."""
+        for grains in range(1, 600):
+            rtt = grains * 0.0005
+            before, after = ack_threshold(packets, rtt * 0.95), ack_threshold(packets * 7 // 8, rtt * 1.05)
+            assert before < after * 2, f"{rtt} s"
+            assert after < before * 2, f"{rtt} s"
 
     def test_acknowledgements_do_not_ride_on_what_cannot_leave(self) -> None:
         """A writer that waits for its window doesn't answer every packet that comes with an ACK of its own."""
