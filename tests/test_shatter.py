@@ -140,6 +140,15 @@ def test_what_was_whole_before_the_first_cut_counts_as_if_it_had_been_judged(who
     assert told[1] >= min(whole, REMEMBERED // 2) * BY_LOSS
 
 
+@pytest.mark.parametrize("about", [(), (1,), (3,), (20,)])
+def test_what_was_whole_is_taken_to_have_come_by_acks_like_the_first_that_cuts(about: tuple[int, ...]) -> None:
+    shatter = Shatter(REMEMBERED, *about)
+    tell(shatter, 2000, 2000)
+    before = REMEMBERED // 2
+    packets, acks = before + 2000, before // (about or (1,))[0] + 1
+    assert shatter.limit == CUTS_PER_PACKET_OF_AN_ACK * packets / acks * packets / (2000 - BY_LOSS * packets)
+
+
 def test_a_connection_whose_first_train_is_cut_late_is_given_what_was_whole_before() -> None:
     def slowed_after(whole: int) -> int:
         """Packets acknowledged one by one, after so many that were whole, until less may be sent."""
