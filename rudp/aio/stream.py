@@ -142,8 +142,7 @@ class Stream:
                     # Of a reset the core must hear that it was told, or the stream would never count as ended.
                     data = core.receive(self.id, max_bytes)
                 finally:
-                    if not connection.driver.sends_soon:
-                        connection.driver.wake_if_ready()
+                    connection.driver.wake_if_ready()
                 if data:
                     return data
                 if core.at_eof(self.id):
