@@ -83,7 +83,9 @@ class Connection:
         self._recovery = Recovery(config.max_datagram_size, law, random, ecn=config.ecn)
         self._received = ReceivedPackets(self._recovery.rtt, config.max_ack_delay)
         self._liveness = Liveness(config, now)
-        packetizer = Packetizer(0, protection.by_name(config.protection), config.max_datagram_size)
+        packetizer = Packetizer(
+            0, protection.by_name(config.protection), config.max_datagram_size, self._streams.turns, self._control
+        )
         # fmt: off
         self._opening = Opening(
             config, handshake, paths=self._paths, packetizer=packetizer, streams=self._streams,
@@ -173,7 +175,7 @@ class Connection:
         """Whether the stream's send buffer is below its high-water mark; if not, StreamWritable will come."""
         stream = self._streams.held.get(stream_id)
         send = None if stream is None else stream.send
-        if send is None or send.written - send.sent_up_to + send.lost < self._config.send_buffer:
+        if send is None or send.pending < self._config.send_buffer:
             return True
         self._streams.notify_writable(stream_id, self._config.send_buffer // 2)
         return False

@@ -216,7 +216,7 @@ class Outbound:
             ack = received.build_ack(now) if probing else received.build_ack(now, most)
         pinging = pings or (ack is not None and not waiting and recovery.ping_due(now))
         urgent = _ASKS_NOW if probes else _ASKS if pinging else ()
-        packets = packetizer.fill(self._streams, self._control, now, ack, urgent, allowance, skip_at)
+        packets = packetizer.fill(now, ack, urgent, allowance, skip_at)
         if packets is None:
             if allowance >= size:
                 recovery.on_app_limited(now)
@@ -364,7 +364,7 @@ class Outbound:
         """When the pacer lets go what waits: UNKNOWN if it may go now, NEVER if the window is too full for it."""
         recovery, packetizer = self._recovery, self.packetizer
         room = recovery.congestion.congestion_window - recovery.sent_packets.bytes_in_flight
-        if room < packetizer.datagram_size and not packetizer.small_fits(self._streams.turns, self._control, room):
+        if room < packetizer.datagram_size and not packetizer.small_fits(room):
             return NEVER  # of what is left of the window nothing will be taken, however late
         release = recovery.pacer.release_time(now)
         return UNKNOWN if release is None else release

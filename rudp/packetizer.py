@@ -27,7 +27,6 @@ from rudp import wire
 from rudp.control import ControlQueue
 from rudp.protection import Protection
 from rudp.stream import Stream
-from rudp.streams import Streams
 from rudp.train import Buffer
 from rudp.turns import Turns
 from rudp.wire import Ack, Frame
@@ -105,8 +104,8 @@ class Packetizer:
 
     # fmt: off
     __slots__ = (
-        "_payload_size", "_room", "datagram_size", "destination_id", "next_packet_number", "packets_per_train",
-        "packets_retransmitted", "protection",
+        "_control", "_payload_size", "_room", "_turns", "datagram_size", "destination_id", "next_packet_number",
+        "packets_per_train", "packets_retransmitted", "protection",
     )
     # fmt: on
 
@@ -115,7 +114,10 @@ class Packetizer:
     packets_per_train: int
     """Full packets that a train holds at most; 1 of those of which no two fit into one call."""
 
-    def __init__(self, destination_id: int, protection: Protection, datagram_size: int) -> None:
+    def __init__(
+        self, destination_id: int, protection: Protection, datagram_size: int, turns: Turns, control: ControlQueue
+    ) -> None:
+        self._turns, self._control = turns, control
         self.destination_id = destination_id
         self.protection = protection
         self.resize(datagram_size)
@@ -161,40 +163,33 @@ class Packetizer:
         fields[0] = (*fields[0], 0, True)  # the next are the ECN mark and `mtu_probe`
         return packets
 
-    def fill(  # noqa: PLR0917
-        self,
-        streams: Streams,
-        control: ControlQueue,
-        now: float,
-        ack: Ack | None,
-        urgent: Sequence[Frame],
-        allowance: int,
-        skip_at: int | None = None,
+    def fill(
+        self, now: float, ack: Ack | None, urgent: Sequence[Frame], allowance: int, skip_at: int | None = None
     ) -> Packets | None:
         """The next trains, of at most `allowance` bytes; `ack` and `urgent` frames go whatever the allowance is.
 
         None when there is nothing to send or nothing may be sent. A train that begins at packet number `skip_at` or
         beyond is left to the next call.
         """
-        turns, size = streams.turns, self.datagram_size
-        packets = allowance // size or int(self.small_fits(turns, control, allowance))
+        turns = self._turns
+        packets = allowance // self.datagram_size or int(self.small_fits(allowance))
         head = None
-        if ack is not None or urgent or control.pending:
-            head = self._head_of(ack, urgent, control if packets else None)
+        if ack is not None or urgent or self._control.pending:
+            head = self._head_of(ack, urgent, more=packets > 0)
         if not packets:
             return self._finish(head, (), now) if head is not None else None
         most = self.packets_per_train
         if packets > most:
-            packets = self._whole_trains(packets, most, turns, control, skip_at)
+            packets = self._whole_trains(packets, most, skip_at)
         ready = turns.ready
         goes_on = bool(ready)
         if ready and (head is not None or (len(ready) > 1 and self._is_shared(ready[0]))):
             head = head or _Head(self._room)
             before = turns.retransmitted
-            goes_on = self._fill_head(head, turns) is not None
+            goes_on = self._fill_head(head) is not None
             self.packets_retransmitted += turns.retransmitted != before
             packets -= 1
-        runs = self._take_runs(turns, packets) if goes_on else ()
+        runs = self._take_runs(packets) if goes_on else ()
         if head is not None:
             if not head.parts:
                 head = None
@@ -204,23 +199,21 @@ class Packetizer:
             return None
         return self._finish(head, runs, now)
 
-    def _head_of(self, ack: Ack | None, urgent: Sequence[Frame], control: ControlQueue | None) -> _Head | None:
-        """A packet that begins with these frames; None without one."""
+    def _head_of(self, ack: Ack | None, urgent: Sequence[Frame], *, more: bool) -> _Head | None:
+        """A packet that begins with these frames, and with those that wait if `more` may go; None without one."""
         head = _Head(self._room)
         if ack is not None:
             head.add(ack, wire.encode_ack(ack, head.room))
         for frame in urgent:
             head.add(frame, wire.encode_frame(frame))
-        if control is not None and control.pending:
-            for frame, encoded in control.take(head.room, wire.MAX_FRAMES - len(head.content)):
+        if more and self._control.pending:
+            for frame, encoded in self._control.take(head.room, wire.MAX_FRAMES - len(head.content)):
                 head.add(frame, encoded)
         return head if head.parts else None
 
-    def _whole_trains(
-        self, packets: int, most: int, turns: Turns, control: ControlQueue, skip_at: int | None
-    ) -> int:
+    def _whole_trains(self, packets: int, most: int, skip_at: int | None) -> int:
         """How many of `packets` go now: one train where more frames wait, else several whole ones."""
-        if not turns.ready or control.pending:
+        if not self._turns.ready or self._control.pending:
             return most
         trains = packets // most
         if skip_at is not None and (before_skip := -((self.next_packet_number - skip_at) // most)) < trains:
@@ -228,8 +221,9 @@ class Packetizer:
         bound = MAX_TRAINS if most > 1 else LARGE_PACKETS
         return most * (trains if trains < bound else bound)
 
-    def small_fits(self, turns: Turns, control: ControlQueue, allowance: int) -> bool:
+    def small_fits(self, allowance: int) -> bool:
         """Whether the last bytes of a window, too few for a whole packet, hold all that waits."""
+        turns, control = self._turns, self._control
         stream = turns.next_ready()
         if stream is None or control or turns.ready_count > 1:
             return bool(control) and stream is None and allowance * 2 > self.datagram_size
@@ -246,9 +240,9 @@ class Packetizer:
         least: int = self._room - wire.STREAM_HEADER_SIZE
         return stream.send.pending < least
 
-    def _fill_head(self, head: _Head, turns: Turns) -> Stream | None:
+    def _fill_head(self, head: _Head) -> Stream | None:
         """Fill the first packet with stream data; the stream that filled it to the brim, if it can go on."""
-        header = wire.STREAM_HEADER_SIZE
+        turns, header = self._turns, wire.STREAM_HEADER_SIZE
         while head.room > header and len(head.content) < wire.MAX_FRAMES:
             stream = turns.next_ready()
             if stream is None:
@@ -273,7 +267,7 @@ class Packetizer:
                 return stream
         return None
 
-    def _take_runs(self, turns: Turns, packets: int) -> list[_Run]:
+    def _take_runs(self, packets: int) -> list[_Run]:
         """Up to `packets` canonical packets of streams by turns: of each one run of all that is lost here and there,
         and one for each further range.
 
@@ -281,7 +275,7 @@ class Packetizer:
         than the others, so a range that ends in one ends the train. Further streams follow if each fills a train.
         """
         runs: list[_Run] = []
-        most, full = self.packets_per_train, self.datagram_size
+        turns, most, full = self._turns, self.packets_per_train, self.datagram_size
         while packets > 0 and turns.ready:
             stream = turns.ready[0]
             # Trains go to one stream each where several wait; the first may have a packet of frames before it.
@@ -290,11 +284,11 @@ class Packetizer:
             assert send is not None
             if runs and send.pending < share * self._payload_size:
                 break
-            if send.lost and (run := self._take_scattered(turns, stream, left)) is not None:
+            if send.lost and (run := self._take_scattered(stream, left)) is not None:
                 runs.append(run)
                 left -= run[0]
             # A stream that has nothing, as it was reset since it was given its turn, leaves the line by being asked.
-            while left > 0 and (run := self._take_run(turns, stream, left)) is not None:
+            while left > 0 and (run := self._take_run(stream, left)) is not None:
                 runs.append(run)
                 left -= run[0]
                 if run[1] < full:
@@ -307,13 +301,13 @@ class Packetizer:
             packets -= share - left
         return runs
 
-    def _take_scattered(self, turns: Turns, stream: Stream, packets: int) -> _Run | None:
+    def _take_scattered(self, stream: Stream, packets: int) -> _Run | None:
         """Canonical packets of lost ranges of a stream, their numbers yet to be set; None where there is but one.
 
         A record for each would cost as much as all else that a lost packet does.
         """
         size = self._payload_size
-        offsets = turns.take_scattered(stream, size, packets)
+        offsets = self._turns.take_scattered(stream, size, packets)
         if not offsets:
             return None
         assert stream.send is not None
@@ -324,9 +318,9 @@ class Packetizer:
         payloads = stream.send.payloads(offsets, size)
         return count, self.datagram_size, stream.id, first, stop, False, apart, payloads
 
-    def _take_run(self, turns: Turns, stream: Stream, packets: int) -> _Run | None:
+    def _take_run(self, stream: Stream, packets: int) -> _Run | None:
         """Canonical packets of one range of a stream, their numbers yet to be set; None when credit holds it."""
-        payload_size = self._payload_size
+        turns, payload_size = self._turns, self._payload_size
         before = turns.retransmitted
         taken = turns.take(stream, packets * payload_size)
         if taken is None:

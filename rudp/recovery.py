@@ -94,7 +94,6 @@ class Recovery:
         "pto_count",
         "rtt",
         "sent_packets",
-        "skip_at",
         "winding_up",
     )
 
@@ -113,7 +112,6 @@ class Recovery:
         self.pacer = Pacer(max_datagram_size, self.congestion.burst_packets)
         self.rtt = RttEstimator(max_ack_delay)
         self._unresolved = Unresolved()
-        self.skip_at = None if random is None else self._unresolved.skip_at
         self.sent_packets = self._unresolved.outstanding
         self.pto_count = 0
         self.largest_acknowledged = -1
@@ -326,14 +324,14 @@ class Recovery:
         """Whether something that asks for acknowledgement was sent within a probe timeout: no need to ask again."""
         return now - self._last_ack_eliciting_sent < self.rtt.probe_timeout()
 
-    def skips(self, packet_number: int) -> bool:
-        """Whether `packet_number` is to be left out, so that a peer which acknowledges it is known to lie.
+    @property
+    def skip_at(self) -> int | None:
+        """From which packet number on `skips` is to be asked; None: never."""
+        return None if self._random is None else self._unresolved.skip_at
 
-        `skip_at`: from which number on that is to be asked; None: never.
-        """
-        skips = self._random is not None and self._unresolved.skips(packet_number, self._random)
-        self.skip_at = None if self._random is None else self._unresolved.skip_at
-        return skips
+    def skips(self, packet_number: int) -> bool:
+        """Whether `packet_number` is to be left out, so that a peer which acknowledges it is known to lie."""
+        return self._random is not None and self._unresolved.skips(packet_number, self._random)
 
     @property
     def next_packet_number(self) -> int:

@@ -361,22 +361,17 @@ class Streams:
             raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"a frame about our sending on stream {stream_id}")
         return stream
 
-    def sendable(self, stream_id: int) -> Stream:
-        """The stream, for writing. Raises StreamClosed when it does not exist or has ended."""
-        stream = self.find(stream_id)
-        if stream is None:
-            raise StreamClosed(f"stream {stream_id} does not exist or has ended")
-        return stream
-
     def write(
         self, stream_id: int, data: bytes | bytearray | memoryview, fin: bool, most: int = POSITION_LIMIT
     ) -> bool:
         """Append, ended by `fin`, unless `most` bytes wait; whether it was. Raises StreamClosed and StreamStopped."""
-        stream = self.held.get(stream_id) or self.sendable(stream_id)
+        stream = self.held.get(stream_id) or self.find(stream_id)
+        if stream is None:
+            raise StreamClosed(f"stream {stream_id} does not exist or has ended")
         send, window = stream.send, stream.send_window
         if send is None or window is None:
             raise StreamClosed(f"stream {stream_id} is unidirectional and the peer's: it cannot be sent on")
-        if send.written - send.sent_up_to + send.lost >= most:
+        if send.pending >= most:
             stream.writable_at = most // 2
             return False
         if stream.stopped_code is not None:

@@ -52,11 +52,11 @@ class Sender:
                 initial_max_streams_uni=1000,
             )
         )
-        self.packetizer = Packetizer(7, protection.by_name(kind), size)
+        self.packetizer = Packetizer(7, protection.by_name(kind), size, self.streams.turns, self.control)
 
     def fill(self, allowance: int = PLENTY, **given: Any) -> Packets | None:
         given = {"ack": None, "urgent": []} | given
-        made = self.packetizer.fill(self.streams, self.control, 1.0, allowance=allowance, **given)
+        made = self.packetizer.fill(1.0, allowance=allowance, **given)
         return made and Packets(*made)
 
     def train(self, allowance: int = PLENTY, **given: Any) -> Packets:
@@ -252,7 +252,9 @@ def test_several_trains_are_what_one_call_each_makes(
                         skip_at += 700
                 if losses:
                     start, length = losses[0]
-                    sent = sender.streams.sendable(0).send
+                    stream = sender.streams.find(0)
+                    assert stream is not None
+                    sent = stream.send
                     assert sent is not None
                     if start < (stop := min(start + length, sent.sent_up_to)):
                         sender.streams.on_lost(0, [(start, stop, False)])

@@ -489,14 +489,19 @@ def test_a_stream_that_was_reset_makes_room_for_another_once_its_reader_knows_or
     assert pair.client.open_stream(unidirectional=True) != stream_id
 
 
-def test_data_beyond_a_gap_brings_credit_before_the_gap_is_mended() -> None:
-    """What was read up to the gap shows that the application reads; the rest of the window would soon be used up."""
+def all_read(size: int) -> Any:
+    """A server that has read all that its client sent on stream 0."""
     pair = Pair(client=PLAIN, server=PLAIN)
-    server: Any = pair.server
-    size = 100_000
     pair.client.send(0, bytes(size))
     pair.run(5.0)
     assert len(read_all(pair.server, 0)) == size
+    return pair.server
+
+
+def test_data_beyond_a_gap_brings_credit_before_the_gap_is_mended() -> None:
+    """What was read up to the gap shows that the application reads; the rest of the window would soon be used up."""
+    size = 100_000
+    server = all_read(size)
     stream: Any = server._streams.find(0)
     window, whole = stream.receive_window.window, server._streams.receive_window.window
     piece = bytes(10_000)
@@ -509,12 +514,8 @@ def test_data_beyond_a_gap_brings_credit_before_the_gap_is_mended() -> None:
 
 def test_credit_beyond_a_gap_is_told_again_as_more_arrives() -> None:
     """The one frame that told of it may be lost, and nothing is read until the gap is mended: a sender stood still."""
-    pair = Pair(client=PLAIN, server=PLAIN)
-    server: Any = pair.server
     size = 400_000
-    pair.client.send(0, bytes(size))
-    pair.run(5.0)
-    assert len(read_all(pair.server, 0)) == size
+    server = all_read(size)
     streams, pending = server._streams, server._streams._control
     receive = streams.find(0).receive_window
     windows, told, piece = {receive.window}, 0, bytes(10_000)

@@ -75,8 +75,8 @@ class Driver:
         self._gathering = Gathering()
         self._gather_timer: asyncio.TimerHandle | None = None
         self._flush_due = False
-        # Within a callback that ends by sending: who finds it so need not `wake`.
-        self.sends_soon = False
+        # Within a callback that ends by sending.
+        self._sends_soon = False
         # Of the socket's count of datagrams that were too big: what the core was told of.
         self._too_big = 0
         self._most_trains = TRAINS_PER_WAKEUP if sock.capabilities.gso else max(1, TRAINS_PER_WAKEUP // SINGLE_SENDS)
@@ -121,13 +121,13 @@ class Driver:
 
     def wake(self) -> None:
         """Something may have to be sent: after this turn of the loop, so that small writes share packets."""
-        if not (self._flush_due or self.sends_soon):
+        if not (self._flush_due or self._sends_soon):
             self._flush_due = True
             self.loop.call_soon(self._on_wake)
 
     def wake_if_ready(self) -> None:
         """The same if something has to be: after a command that may have made it so."""
-        if not (self._flush_due or self.sends_soon) and self.core.has_work:
+        if not (self._flush_due or self._sends_soon) and self.core.has_work:
             self.wake()
 
     def release(self) -> None:
@@ -250,11 +250,11 @@ class Driver:
 
     def _finish_turn(self) -> None:
         """Hand out what an input brought, then send: now, or once those who go on in the next turn had theirs."""
-        self.sends_soon = True
+        self._sends_soon = True
         try:
             done = self._drain_events()
         finally:
-            self.sends_soon = False
+            self._sends_soon = False
         if not done:
             self.wake()
         elif not (self._flush_due or self.closed.done()):

@@ -72,7 +72,7 @@ class Stream:
         the error that ended the connection.
         """
         connection = self._connection
-        core, driver = connection.core, connection.driver
+        core = connection.core
         while True:
             if self._stopped is not None or connection.is_closed:
                 self._check_sending()
@@ -84,8 +84,7 @@ class Stream:
                 await waiter
             finally:
                 self._writers = [other for other in self._writers if other is not waiter] or None
-        if not driver.sends_soon:
-            driver.wake()
+        connection.driver.wake()
 
     async def send_eof(self) -> None:
         """End this direction: the peer reads everything, then the end. No effect when it has ended already.

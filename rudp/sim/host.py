@@ -19,7 +19,7 @@ from struct import Struct
 from typing import Any, Final, Protocol
 
 from rudp.sim.clock import Clock, SimulationError, Stalled
-from rudp.sim.gro import merge, split
+from rudp.sim.gro import Received, merge, split
 from rudp.sim.node import Batch
 from rudp.sim.route import Inbox, Route
 from rudp.train import Address, Train
@@ -203,22 +203,17 @@ class Host:
             random = self._random.random
             drawn = random()
             probability = 1.0 if drawn < 0.5 else 0.0 if drawn < 0.75 else random()
-        if count == 1:
-            _, (payload, source, destination, ecn) = batch[0]
-            self._hand_over(bytearray(payload), len(payload), source, destination, ecn, now)
-        else:
-            for received in merge(batch, 1.0 if probability is None else probability, self._random):
-                self._hand_over(*received, now)
+        for received in merge(batch, 1.0 if probability is None else probability, self._random):
+            self._hand_over(received, now)
         self.service()
 
-    def _hand_over(  # noqa: PLR0917
-        self, data: bytearray, segment_size: int, source: Address, destination: Address, ecn: int, now: float
-    ) -> None:
+    def _hand_over(self, received: Received, now: float) -> None:
         """Let the endpoint have one received buffer."""
+        data, segment_size, source, destination, ecn = received
         self.buffers_received += 1
         self.bytes_received += len(data)
         if self._digest is not None:
-            self._note(data, segment_size, source, destination, ecn, now)
+            self._note(received, now)
         # Nobody here holds the view, so what is left of it when the endpoint is done is the endpoint's.
         self.endpoint.receive(memoryview(data), segment_size, source, destination, ecn, now)
         try:
@@ -228,11 +223,10 @@ class Host:
                 f"{self!r}: the endpoint kept a view of a received buffer, which a socket driver overwrites"
             ) from None
 
-    def _note(  # noqa: PLR0917
-        self, data: bytearray, segment_size: int, source: Address, destination: Address, ecn: int, now: float
-    ) -> None:
+    def _note(self, received: Received, now: float) -> None:
         """Take a buffer into the digest."""
         assert self._digest is not None
+        data, segment_size, source, destination, ecn = received
         flow = self._flows.get((source, destination))
         if flow is None:
             flow = self._flows[source, destination] = repr((source, destination)).encode()
