@@ -246,17 +246,25 @@ def loss_command(  # noqa: PLR0917 (click passes all by name)
 )
 @_filters("", "", "0", "1")
 @click.option("--brief", is_flag=True, help="Judge 10 s after 5 s, to see whether everything works.")
+@click.option(
+    "--starts",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Run each cell so often, with other times at which its flows come; without loss that, not the seed, is luck.",
+)
 @check_option
 @common_options
 def fairness_command(  # noqa: PLR0917
     scenarios: Sequence[str], rates: Sequence[float], rtts: Sequence[float], losses: Sequence[float],
-    queues: Sequence[float], brief: bool, controllers: Sequence[str], seed: int, **options: Any,
+    queues: Sequence[float], brief: bool, starts: int, controllers: Sequence[str], seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """How flows share one link: equal ones, RTTs 1:4, a late starter, one against CUBIC.
 
     \b
     rudp bench fairness --rate 50 --rtt 40 --scenario cubic
     rudp bench fairness --controllers model --scenario late --plot .
+    rudp bench fairness --scenario equal-2 --rate 10 --rtt 50 --starts 20
 
     Without --rate and --rtt the links are 10 and 100 Mbit/s by 10, 50 and 200 ms, 1000 by 50 and 50 by 40; with
     them all combinations. Those that leave a flow less than 8 packets of BDP are left out.
@@ -271,7 +279,8 @@ def fairness_command(  # noqa: PLR0917
         defaults = zip(*fairness.LINKS[:-1], strict=True)
         all_rates, all_rtts = (sorted(set(column)) for column in defaults)
         links = [(rate, rtt) for rate in rates or all_rates for rtt in rtts or all_rtts]
-    chosen = fairness.grid(_there(controllers), links, scenarios, queues, losses, seed=seed, brief=brief)
+    there = _there(controllers)
+    chosen = fairness.grid(there, links, scenarios, queues, losses, seed=seed, brief=brief, starts=starts)
     _run("fairness", list(chosen), seed, **options)
 
 
@@ -443,7 +452,8 @@ def _check(benchmark: Benchmark, rows: list[Any]) -> int:
 def _cell_text(cell: Any) -> str:
     scenario = f" {cell.scenario}" if hasattr(cell, "scenario") else ""
     both = " both ways" if getattr(cell, "both", False) else ""
-    return f"{cell.controller}{scenario}, {cell.rate:g} Mbit/s x {cell.rtt:g} ms, p = {cell.loss:g} %{both}"
+    start = f", start {cell.start}" if getattr(cell, "start", 0) else ""
+    return f"{cell.controller}{scenario}, {cell.rate:g} Mbit/s x {cell.rtt:g} ms, p = {cell.loss:g} %{both}{start}"
 
 
 def main(name: str) -> NoReturn:

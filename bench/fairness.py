@@ -4,7 +4,9 @@ Run: rudp bench fairness, or python -m bench.fairness; --help tells the filters.
 
 Knows: the scenarios, their grid, and the figures. Refuses to know: how cells are handed out and shown.
 
-Flows write all the time over one drop-tail queue. Judged is from max(30 RTT, 10 s) after the last arrival on: Jain's
+Flows write all the time over one drop-tail queue. When they come decides much, and without loss no seed changes a run;
+so a cell has its start: 0 as the scenario has it, any other number each flow later by up to SPREAD, drawn by that
+number. Judged is from max(30 RTT, 10 s) after the last arrival on: Jain's
 index of the flows' goodput (1: equal, 1/n: one has all) over windows of five seconds, its least and its mean, and each
 flow's share of all goodput in parts of an equal one (1: fair). `converged` is the time from the last arrival to the
 first window from which on no later one is below 0.95; windows begin every half second.
@@ -17,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
+from random import Random
 from typing import Any, Final, NamedTuple
 
 from .cells import CONFIG, bdp, bytes_a_second, capacity, percentile, queue_size, rounded
@@ -39,6 +42,7 @@ SETTLE_ROUNDS: Final = 30
 SETTLE_SECONDS: Final = 10.0
 ARRIVALS: Final = 1.0  # equal flows start evenly over so many seconds
 LATE: Final = 10.0
+SPREAD: Final = 1.5  # so a late flow meets incumbents that drain every three seconds at any time in between
 SAMPLE: Final = 0.02
 
 
@@ -81,11 +85,15 @@ class Cell:
     seed: int = 0
     brief: bool = False
     """Judge ten seconds after five, to see whether all works."""
+    start: int = 0
+    """0: flows come when the scenario says; others are draws of times around those."""
 
     def flows(self) -> list[Flow]:
-        """The flows, with the link's loss."""
+        """The flows, with the link's loss and the cell's start."""
         made = SCENARIOS[self.scenario].flows(self.controller, self.rtt / 1000)
-        return [replace(flow, loss=self.loss / 100) for flow in made]
+        draw = Random(f"{self.seed} {self.start}")
+        spread = SPREAD if self.start else 0.0
+        return [replace(one, loss=self.loss / 100, start=one.start + spread * draw.random()) for one in made]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +145,9 @@ def grid(
     *,
     seed: int = 0,
     brief: bool = False,
+    starts: int = 1,
 ) -> Iterator[Cell]:
-    """All cells in which each flow has LEAST_PACKETS of BDP, in the order of the tables."""
+    """All cells in which each flow has LEAST_PACKETS of BDP, in the order of the tables; `starts` of each."""
     controllers = list(controllers)
     for scenario, (rate, rtt), queue, loss in product(scenarios, sorted(links), queues, losses):
         for name in controllers:
@@ -146,7 +155,7 @@ def grid(
             flows = cell.flows()
             each = bdp(rate, min(flow.rtt for flow in flows) * 1000) / len(flows)
             if each >= LEAST_PACKETS * CONFIG.max_datagram_size and (scenario != "cubic" or name != "cubic"):
-                yield cell
+                yield from (replace(cell, start=start) for start in range(starts))
 
 
 def _times(cell: Cell) -> tuple[float, float, float]:

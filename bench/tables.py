@@ -9,6 +9,7 @@ rate and RTT with goodput alone, controllers and queues down, loss across. The J
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from statistics import mean
 from typing import Final
@@ -118,42 +119,45 @@ def _loss_short(title: str, rows: Sequence[loss.Row]) -> Table:
 
 
 def fairness_tables(rows: Sequence[fairness.Row]) -> Iterator[Table]:
-    """One table a scenario."""
+    """One table a scenario. Of several starts a line has the worst and, in place of the median delay, how many met the
+    goals.
+    """
+    several = any(row.cell.start for row in rows)
     for scenario, group in groupby(rows, key=lambda row: row.cell.scenario):
-        table = _table(
-            f"{fairness.SCENARIOS[scenario].title}; Jain's index of 5 s, delay in queue in ms",
-            "controller",
-            "link",
-            "Jain\nleast",
-            "\nmean",
-            "shares\nleast",
-            "\nmost",
-            "even\nafter",
-            "used\n% C",
-            "delay\np50",
-            "\np95",
-            left=2,
-        )
+        heads = ["Jain\nleast", "\nmean", "shares\nleast", "\nmost", "even\nafter", "used\n% C"]
         if scenario == "cubic":
-            table.columns[4].header, table.columns[5].header = "shares\nown", "\nCUBIC"
-        for row in group:
-            cell = row.cell
-            least, most = row.shares if scenario == "cubic" else (min(row.shares), max(row.shares))
-            table.add_row(
-                cell.controller,
-                f"{number(cell.rate)} Mbit/s x {number(cell.rtt)} ms"
-                + (f", {number(cell.queue)} BDP" if cell.queue != 1 else "")
-                + (f", p = {number(cell.loss)} %" if cell.loss else ""),
-                Text(f"{row.jain_least:.3f}", "green" if row.jain_least >= fairness.FAIR else "yellow"),
-                f"{row.jain_mean:.3f}",
-                f"{least:.2f}",
-                f"{most:.2f}",
-                "never" if row.converged is None else f"{row.converged:.1f}",
-                _percent(row.used),
-                _one(row.queue_p50),
-                _one(row.queue_p95),
-            )
+            heads[2], heads[3] = ("own\nleast", "\nmost") if several else ("shares\nown", "\nCUBIC")
+        heads = ["goals\nmet", *heads, "delay\np95"] if several else [*heads, "delay\np50", "\np95"]
+        title = f"{fairness.SCENARIOS[scenario].title}; Jain's index of 5 s, delay in queue in ms"
+        table = _table(title, "controller", "link", *heads, left=2)
+        for _, line in groupby(group, key=lambda row: replace(row.cell, start=0)):
+            table.add_row(*_fairness_line(list(line), several=several))
         yield table
+
+
+def _fairness_line(rows: Sequence[fairness.Row], *, several: bool) -> Iterator[str | Text]:
+    cell = rows[0].cell
+    yield cell.controller
+    link = f"{number(cell.rate)} Mbit/s x {number(cell.rtt)} ms"
+    queue = f", {number(cell.queue)} BDP" if cell.queue != 1 else ""
+    yield link + queue + (f", p = {number(cell.loss)} %" if cell.loss else "")
+    if several:
+        met = sum(not fairness.goals_missed(row) for row in rows)
+        yield Text(f"{met} of {len(rows)}", "green" if met == len(rows) else "yellow")
+    jain_least = min(row.jain_least for row in rows)
+    yield Text(f"{jain_least:.3f}", "green" if jain_least >= fairness.FAIR else "yellow")
+    yield f"{mean(row.jain_mean for row in rows):.3f}"
+    if cell.scenario == "cubic":
+        own = [row.shares[0] for row in rows]
+        yield from (f"{min(own):.2f}", f"{max(own) if several else rows[0].shares[1]:.2f}")
+    else:
+        yield from (f"{min(min(row.shares) for row in rows):.2f}", f"{max(max(row.shares) for row in rows):.2f}")
+    after = [row.converged for row in rows if row.converged is not None]
+    yield f"{max(after):.1f}" if len(after) == len(rows) else "never"
+    yield _percent(min(row.used for row in rows))
+    if not several:
+        yield _one(rows[0].queue_p50)
+    yield _one(max(row.queue_p95 for row in rows))
 
 
 def windows_tables(rows: Sequence[windows.Row]) -> Iterator[Table]:

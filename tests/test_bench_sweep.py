@@ -313,6 +313,28 @@ def test_two_equal_flows_are_told_from_one_that_starves() -> None:
     assert fairness.goals_missed(starved) == ["Jain's index 0.500 in one window, under 0.95"]
 
 
+def test_starts_draw_other_times_and_a_line_has_their_worst() -> None:
+    drawn = list(fairness.grid(["model"], [(10.0, 50.0)], ["late"], starts=3))
+    assert [cell.start for cell in drawn] == [0, 1, 2]
+    assert drawn[0] == fairness.Cell("late", "model", 10.0, 50.0)
+    times = [tuple(flow.start for flow in cell.flows()) for cell in drawn]
+    assert times[0] == (0.0, fairness.LATE)
+    assert len(set(times)) == 3
+    assert times[1] == tuple(flow.start for flow in fairness.Cell("late", "model", 10.0, 50.0, start=1).flows())
+    for first, second in times:
+        assert 0.0 <= first <= fairness.SPREAD
+        assert fairness.LATE <= second <= fairness.LATE + fairness.SPREAD
+    rows = [
+        fairness.Row(cell, least, 0.97, [0.9, 1.1], 0.98, 5.0, 1.0, 2.0, 10.0, 20.0, [])
+        for cell, least in zip(drawn, (0.96, 0.91, 0.95), strict=True)
+    ]
+    (table,) = tables.fairness_tables(rows)
+    found = {column.header: [str(text) for text in column.cells] for column in table.columns}
+    assert found["goals\nmet"] == ["2 of 3"]
+    assert found["Jain\nleast"] == ["0.910"]
+    assert fairness.Row.from_dict(json.loads(json.dumps(rows[1].as_dict()))).cell.start == 1
+
+
 def test_windows_are_thinned_and_in_parts_of_a_bdp() -> None:
     row = windows.measure(windows.Cell("new_reno", 10.0, 50.0, seconds=4.0))
     assert len(row.times) == len(row.window) == len(row.queue) <= windows.POINTS
