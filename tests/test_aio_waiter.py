@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rudp.aio.waiter import Waiter
+from rudp.aio.waiter import Waiter, wake
 from tests.test_aio import run
 
 pytestmark = pytest.mark.usefixtures("each_loop")
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("each_loop")
 def test_who_waits_goes_on_before_wake_returns():
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        waiter = Waiter(loop)
+        waiter: Waiter = loop.create_future()
         seen: list[str] = []
 
         async def reader() -> None:
@@ -31,7 +31,7 @@ def test_who_waits_goes_on_before_wake_returns():
         answers: list[Any] = []
 
         def from_a_callback() -> None:
-            answers.extend([waiter.wake(), list(seen), waiter.done(), waiter.wake()])
+            answers.extend([wake(waiter), list(seen), waiter.done(), wake(waiter)])
 
         loop.call_soon(from_a_callback)
         await task
@@ -43,7 +43,7 @@ def test_who_waits_goes_on_before_wake_returns():
 
 def test_within_a_task_the_other_goes_on_in_the_next_turn():
     async def main() -> None:
-        waiter = Waiter(asyncio.get_running_loop())
+        waiter: Waiter = asyncio.get_running_loop().create_future()
         seen: list[asyncio.Task[Any] | None] = []
 
         async def reader() -> None:
@@ -52,7 +52,7 @@ def test_within_a_task_the_other_goes_on_in_the_next_turn():
 
         task = asyncio.create_task(reader())
         await asyncio.sleep(0)
-        assert not waiter.wake()
+        assert not wake(waiter)
         assert not seen
         await task
         assert seen == [task]
@@ -65,7 +65,7 @@ def test_context_variables_are_those_of_who_waits():
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        waiter = Waiter(loop)
+        waiter: Waiter = loop.create_future()
 
         async def reader() -> str:
             name.set("reader")
@@ -74,7 +74,7 @@ def test_context_variables_are_those_of_who_waits():
 
         task = asyncio.create_task(reader())
         await asyncio.sleep(0)
-        loop.call_soon(waiter.wake)
+        loop.call_soon(wake, waiter)
         assert await task == "reader"
         assert name.get() == "none"
 
@@ -84,7 +84,7 @@ def test_context_variables_are_those_of_who_waits():
 def test_a_callback_in_the_context_of_who_waits_wakes_it_in_the_next_turn():
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        waiter = Waiter(loop)
+        waiter: Waiter = loop.create_future()
         context = contextvars.copy_context()
         seen: list[Any] = []
 
@@ -94,7 +94,7 @@ def test_a_callback_in_the_context_of_who_waits_wakes_it_in_the_next_turn():
 
         task = loop.create_task(reader(), context=context)
         await asyncio.sleep(0)
-        loop.call_soon(lambda: seen.extend([waiter.wake(), len(seen)]), context=context)
+        loop.call_soon(lambda: seen.extend([wake(waiter), len(seen)]), context=context)
         await asyncio.wait_for(task, 5)
         assert seen == [False, 0, "woken"]
 
@@ -105,13 +105,13 @@ def test_a_callback_in_the_context_of_who_waits_wakes_it_in_the_next_turn():
 def test_cancelled_it_raises_and_a_wake_changes_nothing(wake_too):
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        waiter = Waiter(loop)
+        waiter: Waiter = loop.create_future()
         task = asyncio.create_task(_wait(waiter))
         await asyncio.sleep(0)
         task.cancel("enough")
         assert waiter.done()
         if wake_too:
-            loop.call_soon(waiter.wake)
+            loop.call_soon(wake, waiter)
         with pytest.raises(asyncio.CancelledError, match="enough"):
             await task
         assert not waiter.cancel()
@@ -121,7 +121,7 @@ def test_cancelled_it_raises_and_a_wake_changes_nothing(wake_too):
 
 def test_cancelled_before_it_began_to_wait():
     async def main() -> None:
-        waiter = Waiter(asyncio.get_running_loop())
+        waiter: Waiter = asyncio.get_running_loop().create_future()
 
         async def reader() -> None:
             me = asyncio.current_task()
@@ -138,8 +138,8 @@ def test_cancelled_before_it_began_to_wait():
 
 def test_woken_before_anyone_waits_it_does_not_wait():
     async def main() -> None:
-        waiter = Waiter(asyncio.get_running_loop())
-        assert not waiter.wake()
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        assert not wake(waiter)
         await asyncio.wait_for(_wait(waiter), 5)
 
     run(main())
@@ -147,7 +147,7 @@ def test_woken_before_anyone_waits_it_does_not_wait():
 
 def test_a_timeout_ends_the_wait():
     async def main() -> None:
-        waiter = Waiter(asyncio.get_running_loop())
+        waiter: Waiter = asyncio.get_running_loop().create_future()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
                 await waiter

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from rudp.aio.driver import Driver
 from rudp.aio.stream import Stream
 from rudp.aio.system import TrainSocket
-from rudp.aio.waiter import Waiter
+from rudp.aio.waiter import Waiter, wake
 from rudp.connection import Connection as CoreConnection
 from rudp.errors import ConnectionClosed, StreamLimitReached
 from rudp.events import (
@@ -198,7 +198,7 @@ class Connection:
 
     def _wait(self) -> Waiter:
         """To be awaited: what ends when anything changes that concerns the connection as a whole."""
-        waiter = Waiter(self.loop)
+        waiter: Waiter = asyncio.Future(loop=self.loop)
         self._waiters = [old for old in self._waiters or () if not old.done()]
         self._waiters.append(waiter)
         return waiter
@@ -263,9 +263,10 @@ class Connection:
         """Wait for the end of the three-way handshake. Raises the error it ended in."""
         if self.core.is_open:
             return
-        self._opening = Waiter(self.loop)
+        opened: Waiter = asyncio.Future(loop=self.loop)
+        self._opening = opened
         try:
-            await self._opening
+            await opened
         except asyncio.CancelledError:
             self.begin_close()
             raise
@@ -331,7 +332,7 @@ class Connection:
         return self._notify()
 
     def _on_connected(self, _: Event) -> bool:
-        return self._opening is None or self._opening.wake()
+        return self._opening is None or wake(self._opening)
 
     def _on_terminated(self, event: Terminated) -> bool:
         self.is_closed = True
@@ -351,7 +352,7 @@ class Connection:
         waiters, self._waiters = self._waiters, None
         done = True
         for waiter in waiters or ():
-            done = waiter.wake() and done
+            done = wake(waiter) and done
         return done
 
 

@@ -13,7 +13,7 @@ import asyncio
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rudp.aio.waiter import Waiter
+from rudp.aio.waiter import Waiter, wake
 from rudp.errors import StreamClosed, StreamReset, StreamStopped
 from rudp.stream import is_client_initiated, is_unidirectional
 
@@ -78,7 +78,7 @@ class Stream:
                 self._check_sending()
             if core.send_within(self.id, data):
                 break
-            waiter = Waiter(connection.loop)
+            waiter: Waiter = asyncio.Future(loop=connection.loop)
             self._writers = [*(self._writers or ()), waiter]
             try:
                 await waiter
@@ -189,8 +189,9 @@ class Stream:
             connection.check()
         if self._reader is not None and not self._reader.done():
             raise RuntimeError(f"another coroutine is already waiting to receive on stream {self.id}")
-        self._reader = Waiter(connection.loop)
-        return self._reader
+        waiter: Waiter = asyncio.Future(loop=connection.loop)
+        self._reader = waiter
+        return waiter
 
     # -- ending -------------------------------------------------------------------------------------------------
 
@@ -218,13 +219,13 @@ class Stream:
 
     def on_readable(self) -> bool:
         """Bytes or the end arrived: whether everyone who waited for them has gone on."""
-        return self._reader is None or self._reader.wake()
+        return self._reader is None or wake(self._reader)
 
     def on_writable(self) -> bool:
         """The send buffer fell to its low-water mark: whether everyone who waited for that has gone on."""
         done = True
         for waiter in self._writers or ():
-            done = waiter.wake() and done
+            done = wake(waiter) and done
         return done
 
     def on_reset(self, code: int) -> None:
