@@ -234,6 +234,73 @@ def test_many_that_write_at_once_share_turns(sockets: list[Counting], monkeypatc
     run(main())
 
 
+async def echo_two(connection: rudp.Connection) -> None:
+    """Answers on two streams, each by a task of its own."""
+    streams = [await connection.accept_stream() for _ in range(2)]
+    await asyncio.gather(*map(echo, streams))
+
+
+async def echo(stream: rudp.Stream) -> None:
+    while data := await stream.receive():
+        await stream.send(data)
+    await stream.send_eof()
+
+
+def test_an_answer_leaves_before_who_wrote_it_waits_again(sockets: list[Counting]) -> None:
+    async def main() -> None:
+        waiting: list[bool] = []
+        server: list[rudp.Connection] = []
+
+        async def serve(connection: rudp.Connection) -> None:
+            server.append(connection)
+            await echo(connection.main_stream)
+
+        async with pair(serve) as connection:
+            stream = connection.main_stream
+            await stream.send(b"x" * 100)
+            await stream.receive_exactly(100)
+            udp = server[0].driver.socket
+            send = udp._sendmsg
+
+            def noted(*arguments: Any) -> Any:
+                reader = server[0].main_stream._reader
+                waiting.append(reader is not None and not reader.done())
+                return send(*arguments)
+
+            udp._sendmsg = noted
+            for _ in range(10):
+                await stream.send(b"x" * 100)
+                await stream.receive_exactly(100)
+            # An acknowledgement now and then goes by itself, by a timer.
+            assert waiting.count(False) >= 8
+            await stream.send_eof()
+
+    run(main())
+
+
+def test_answers_on_several_streams_share_a_packet(sockets: list[Counting]) -> None:
+    async def main() -> None:
+        async with pair(echo_two) as connection:
+            streams = [connection.main_stream, await connection.open_stream()]
+
+            async def exchange() -> None:
+                for stream in streams:
+                    await stream.send(b"x" * 100)
+                for stream in streams:
+                    await stream.receive_exactly(100)
+
+            await exchange()
+            before = [Counter(sock.calls) for sock in sockets]
+            for _ in range(MESSAGES):
+                await exchange()
+            for sock, earlier in zip(sockets, before, strict=True):
+                assert (sock.calls - earlier)["sent"] <= MESSAGES + MESSAGES // 4
+            for stream in streams:
+                await stream.send_eof()
+
+    run(main())
+
+
 def test_what_was_read_ahead_behind_small_datagrams_is_taken_in_that_turn(sockets: list[Counting]) -> None:
     """Datagrams that the kernel merged are small and alone, as far as their buffer tells, and aren't."""
 

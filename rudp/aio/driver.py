@@ -7,7 +7,8 @@ thread that waits for the socket.
 A wake-up takes at most `BUFFERS_PER_WAKEUP` received buffers and sends at most `TRAINS_PER_WAKEUP` trains; the rest
 comes after what else waits on the loop. Then it does what the endpoint's contract asks: hand out the events, send,
 re-arm the timer. Whoever is woken answers before anything is sent, so that answers and fresh credit share packets with
-the ACK: coroutines that wait on a stream at once (`waiter`), and for others the sending waits a turn of the loop.
+the ACK: coroutines that wait on a stream at once (`waiter`), and for others the sending waits a turn of the loop. The
+last of those that go on at once is waited for no longer than until it reads on and finds nothing.
 
 A small message costs one `epoll_wait`, one `recvmsg` and one `sendmsg`, and no handle on the loop.
 """
@@ -75,8 +76,9 @@ class Driver:
         self._gathering = Gathering()
         self._gather_timer: asyncio.TimerHandle | None = None
         self._flush_due = False
-        # Within a callback that ends by sending.
+        # Within a callback that ends by sending; handing out the last of the events that it sends for.
         self._sends_soon = False
+        self._hands_last = False
         # Of the socket's count of datagrams that were too big: what the core was told of.
         self._too_big = 0
         self._most_trains = TRAINS_PER_WAKEUP if sock.capabilities.gso else max(1, TRAINS_PER_WAKEUP // SINGLE_SENDS)
@@ -122,13 +124,22 @@ class Driver:
     def wake(self) -> None:
         """Something may have to be sent: after this turn of the loop, so that small writes share packets."""
         if not (self._flush_due or self._sends_soon):
-            self._flush_due = True
-            self.loop.call_soon(self._on_wake)
+            self._flush_later()
 
     def wake_if_ready(self) -> None:
         """The same if something has to be: after a command that may have made it so."""
         if not (self._flush_due or self._sends_soon) and self.core.has_work:
             self.wake()
+
+    def send_before_wait(self) -> None:
+        """Who is about to wait has written what it will: if nobody else may write in this turn, it leaves now, before
+        all that is done for a task that waits.
+        """
+        if self._hands_last:
+            try:
+                self._send_all()
+            except SocketError:
+                return  # `_flush` meets it, too
 
     def release(self) -> None:
         """Nobody needs the socket any more: close it once its last connection has ended and lingered."""
@@ -145,6 +156,10 @@ class Driver:
         self._close()
 
     # -- what the loop calls ------------------------------------------------------------------------------------
+
+    def _flush_later(self) -> None:
+        self._flush_due = True
+        self.loop.call_soon(self._on_wake)
 
     def _on_wake(self) -> None:
         self._flush_due = False
@@ -254,7 +269,7 @@ class Driver:
         try:
             done = self._drain_events()
         finally:
-            self._sends_soon = False
+            self._sends_soon = self._hands_last = False
         if not done:
             self.wake()
         elif not (self._flush_due or self.closed.done()):
@@ -307,7 +322,8 @@ class Driver:
             # As many as calls that it took.
             left -= -(-train.size // MAX_TRAIN_SIZE)
             if left <= 0:
-                self.wake()
+                if not self._flush_due:
+                    self._flush_later()
                 break
         if left < self._most_trains and self._gathering.silent:
             self._gathering.on_sent()
@@ -351,6 +367,7 @@ class Driver:
             core, event = events.popleft()
             try:
                 sink = sinks.get(core.id) or self._sink_for(core)
+                self._hands_last = self._sends_soon and done and not events
                 if sink is not None and not sink.on_event(event):
                     done = False
             except Exception as error:

@@ -133,6 +133,8 @@ class Stream:
         connection = self._connection
         core = connection.core
         waits = core.waits(self.id)
+        if waits:
+            connection.driver.send_before_wait()
         while True:
             if self._discards or self.id & 0x2:
                 self._check_receiving()
