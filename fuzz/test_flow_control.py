@@ -36,7 +36,7 @@ class Credit(RuleBasedStateMachine):
     @rule(share=st.floats(0.0, 1.0))
     def send_some(self, share: float) -> None:
         size = int(self.send.available * share)
-        self.send.on_sent(size)
+        self.send.used += size
         self.sent += size
         self.receive.check(self.sent)
 

@@ -28,7 +28,7 @@ from rudp.deadlines import Deadlines
 from rudp.errors import ConnectionClosed, ProtocolError
 from rudp.events import Event
 from rudp.handshake import ClientHandshake, ServerHandshake
-from rudp.inbound import NOWHERE, Inbound
+from rudp.inbound import Inbound
 from rudp.lifecycle import Lifecycle
 from rudp.lingering import Linger
 from rudp.liveness import Liveness
@@ -216,7 +216,7 @@ class Connection:
     def waits(self, stream_id: int) -> bool:
         """Whether nothing can be read from the stream now, no end either: StreamReadable or StreamReset will come."""
         stream = self._streams.held.get(stream_id) or self._streams.find(stream_id)
-        return stream is not None and stream.readable_armed and stream.peer_reset_code is None and not stream.discarding
+        return stream is not None and stream.readable_armed
 
     def at_eof(self, stream_id: int) -> bool:
         """Whether everything the peer sent on the stream, up to its end, has been read."""
@@ -342,7 +342,7 @@ class Connection:
             return
         if outbound.unaccounted is not None:
             outbound.account()
-        largest, size, canonical = received.largest, 0, kind[2]
+        largest, size, canonical, closing = received.largest, 0, kind[2], self._closing
         parts = inbound.fresh(view, segment_size, kind, ranges, count)
         if state is _SYN_RECEIVED and parts:
             self._opening.on_first_data(now)
@@ -351,7 +351,7 @@ class Connection:
             for numbers, part in parts:
                 size += len(part)
                 close = inbound.take(part, segment_size, canonical, numbers, source, now)
-                if (close is not None or self._closing.begun) and life.is_over(close, now):
+                if (close is not None or closing.begun) and life.is_over(close, now):
                     break
         except ProtocolError as error:
             life.on_violation(error)
@@ -363,14 +363,14 @@ class Connection:
             self._paths.on_received(source[0], source[1], size, received.largest > largest, now)
         # Plain data only puts off what is due, unless it makes something else due; an ACK is `end_of_buffer`'s.
         plain = canonical and life.state is state is not _SYN_RECEIVED
-        if not plain or self._closing.begun or outbound.has_work():
+        if not plain or closing.begun or outbound.has_work():
             self._wake()
 
     def end_of_buffer(self, now: float) -> None:
         """A received buffer is finished: decide on acknowledging it."""
-        self._inbound.source = NOWHERE
-        self._received.end_of_buffer(now, self._counters.bytes_received - self._outbound.bytes_answered)
-        deadline, due = self._received.deadline, self.due
+        received, due = self._received, self.due
+        received.end_of_buffer(now, self._counters.bytes_received - self._outbound.bytes_answered)
+        deadline = received.deadline
         if deadline is not None and (due is None or deadline < due or deadline <= now):
             self._ready[self.id] = self
 

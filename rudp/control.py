@@ -80,7 +80,11 @@ class ControlQueue:
 
     def discard(self, kind: type, stream_id: int = -1) -> bool:
         """Forget the pending frame of this kind and stream; whether there was one."""
-        return self.pending is not None and self.pending.pop((kind, stream_id), None) is not None
+        if self.pending is None or self.pending.pop((kind, stream_id), None) is None:
+            return False
+        if not self.pending:
+            self.pending = None
+        return True
 
     def take(self, room: int, most: int = wire.MAX_FRAMES) -> list[tuple[Frame, bytes]]:
         """Remove and return, with their encoding, the `most` oldest frames that fit into `room` bytes together."""

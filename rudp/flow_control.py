@@ -31,8 +31,9 @@ from functools import lru_cache
 from typing import Final
 
 from rudp.errors import ErrorCode, ProtocolError
+from rudp.never import NEVER_YET
 
-__all__ = ["ReceiveWindow", "SendWindow", "connection_window", "stream_maximum"]
+__all__ = ["LEAST_ROUND", "ReceiveWindow", "SendWindow", "connection_window", "stream_maximum"]
 
 # Seconds. Event loops wake, read and answer in batches of about this grain: credit can't turn around faster,
 # however short the path, so a shorter round trip says nothing about the window needed.
@@ -49,13 +50,14 @@ class ReceiveWindow:
 
     `max_data`: total the peer may send, as told to it. `window`: bytes granted beyond what is consumed.
     `maximum`: bound of `window`. `consumed`: total the application has read, or that was dropped on its
-    behalf. `due_at`: when so much is consumed the peer is to be told of new credit.
+    behalf. Below `quiet_up_to`, with what has arrived beyond a gap, and within LEAST_ROUND seconds from `round_start`
+    on, what is read adds to `consumed` and changes nothing else: that is nearly all, and who counts it needs no call.
     """
 
     # fmt: off
     __slots__ = (
-        "_next_round", "_round_consumed", "_round_start", "_round_window", "consumed", "due_at", "max_data", "maximum",
-        "window",
+        "_next_round", "_round_consumed", "_round_window", "consumed", "max_data", "maximum", "quiet_up_to",
+        "round_start", "window",
     )
     # fmt: on
 
@@ -65,11 +67,11 @@ class ReceiveWindow:
         self.window = initial
         self.maximum = maximum
         self.consumed = 0
-        self._set_due()
-        # When the round being measured began (seconds), None before the first read; `consumed` and `window` then.
-        self._round_start: float | None = None
+        # When the round being measured began, seconds; `consumed` and `window` then.
+        self.round_start = NEVER_YET
         self._round_consumed = 0
         self._round_window = initial
+        self._set_quiet()
         # The instant after which the next one begins.
         self._next_round: float | None = None
 
@@ -87,14 +89,14 @@ class ReceiveWindow:
         """
         begins = self._next_round
         if begins is not None and now > begins:
-            self._round_start, self._round_consumed, self._round_window = begins, self.consumed, self.window
+            self.round_start, self._round_consumed, self._round_window = begins, self.consumed, self.window
             self._next_round = None
+            self._set_quiet()
         self.consumed += size
-        start = self._round_start
-        if start is None:
+        if self.round_start == NEVER_YET:
             self._next_round = now
             return False
-        elapsed = now - start
+        elapsed = now - self.round_start
         least = rtt if rtt > LEAST_ROUND else LEAST_ROUND
         if elapsed < least / 2:
             return False
@@ -135,7 +137,7 @@ class ReceiveWindow:
         if window == before:
             return False
         self.window = window
-        self._set_due()
+        self._set_quiet()
         return True
 
     def on_discarded(self, size: int) -> None:
@@ -145,15 +147,20 @@ class ReceiveWindow:
 
     def update_due(self) -> int | None:
         """The new `max_data` to tell the peer, granted by this call; None while it would be a silly update."""
-        return None if self.consumed < self.due_at else self.grant()
+        return None if self.consumed < self._due_at() else self.grant()
 
     def grant(self) -> int:
         """All the credit there is, granted by this call, be it little: for who tells the peer in any case."""
         self.max_data = self.consumed + self.window
-        self._set_due()
+        self._set_quiet()
         return self.max_data
 
-    def _set_due(self) -> None:
+    def _set_quiet(self) -> None:
+        """Up to which total no credit is due, and the window won't grow in the round that is measured."""
+        due, much = self._due_at(), self._round_consumed + self.window // 4 + 1
+        self.quiet_up_to = due if due < much else much
+
+    def _due_at(self) -> int:
         """New credit is due when it is a quarter of the window more than the peer was told, and no silly little.
 
         That is at least half the window or a packet. At the start it is a sixteenth.
@@ -162,7 +169,7 @@ class ReceiveWindow:
         least = window // (START_PART if self.max_data <= 2 * window < 2 * self.maximum else PART)
         if least < COMMON_PACKET:
             least = max(min(window // 2, COMMON_PACKET), 1)
-        self.due_at = self.max_data - window + least
+        return self.max_data - window + least
 
 
 class SendWindow:
@@ -178,11 +185,6 @@ class SendWindow:
     def available(self) -> int:
         """Bytes that may still be sent."""
         return self.limit - self.used
-
-    def on_sent(self, size: int) -> None:
-        """`size` new bytes (never sent before) use up credit."""
-        self.used += size
-        assert self.used <= self.limit, "sent beyond the peer's credit"
 
     def raise_to(self, maximum: int) -> bool:
         """The peer grants up to `maximum`. A smaller one arrived late and is ignored (RFC 9000 section 4.1).

@@ -31,15 +31,15 @@ from rudp.stats import Counters
 from rudp.streams import Streams
 from rudp.train import Address
 
-__all__ = ["NOWHERE", "Inbound"]
+__all__ = ["Inbound"]
 
 # Ranges [first, stop) of packet numbers; and the packets, one behind another.
 Ranges: TypeAlias = Sequence[tuple[int, int]]
 Part: TypeAlias = tuple[Ranges, memoryview]
 # What carries data of one stream, and can say which.
 _CARRIES: Final = (SentTrain, StreamRange)
-# The source, (remote, local, ECN mark), between two received buffers: the last one's would be held for nothing.
-NOWHERE: Final[tuple[Address, Address | None, int]] = (("", 0), None, 0)
+# The source, (remote, local, ECN mark), between two frames that ask for it: it would be held for nothing.
+_NOWHERE: Final[tuple[Address, Address | None, int]] = (("", 0), None, 0)
 
 
 class Inbound:
@@ -56,9 +56,9 @@ class Inbound:
         "_protection",
         "_received",
         "_recovery",
+        "_source",
         "_streams",
         "held_ack",
-        "source",
     )
 
     def __init__(
@@ -87,7 +87,8 @@ class Inbound:
         self._now = 0.0
         # An ACK that waits until what answers the data beside it has left, and when it came.
         self.held_ack: tuple[wire.Ack, float] | None = None
-        self.source = NOWHERE
+        # Where the packet whose frames are taken came from.
+        self._source = _NOWHERE
 
     def fresh(
         self, view: memoryview, segment_size: int, kind: wire.DataType, truncated: Ranges, count: int
@@ -157,7 +158,6 @@ class Inbound:
         one by one, would leave: when it can't be taken as a whole, its packets are.
         """
         self._now = now
-        self.source = source
         try:
             if canonical:
                 frames = wire.read_canonical(view, segment_size, self._overhead)
@@ -173,7 +173,7 @@ class Inbound:
                     self._received.on_received_with_gaps(numbers, now, source[2])
                 return None
             if len(view) <= segment_size:
-                return self._take_frames(view, numbers[0][0])
+                return self._take_frames(view, numbers[0][0], source)
         except (DecodeError, ProtocolError, BufferFull) as error:
             if len(view) <= segment_size:
                 if self._refuses(error):
@@ -203,7 +203,9 @@ class Inbound:
             stops = tuple(map(add, offsets, map(len, pieces)))
             self._streams.on_stream_data(ids[0], offsets[0], b"", False, (offsets, pieces, stops))
 
-    def _take_frames(self, packet: memoryview, number: int) -> wire.Close | None:
+    def _take_frames(
+        self, packet: memoryview, number: int, source: tuple[Address, Address | None, int]
+    ) -> wire.Close | None:
         ack_eliciting = False
         stop = len(packet) - self._overhead
         frames = wire.decode_frames(packet[wire.DATA_HEADER_SIZE : stop], self._recovery.ack_ranges_wanted)
@@ -218,10 +220,12 @@ class Inbound:
             elif isinstance(frame, wire.Close):
                 return frame
             else:
+                self._source = source
                 _HANDLERS[kind](self, frame)
+                self._source = _NOWHERE
                 # RFC 9000 section 13.2: all are ack-eliciting but ACK, CLOSE and PADDING, which is no frame here.
                 ack_eliciting = True
-        self._received.on_received(number, number + 1, self._now, ack_eliciting, self.source[2])
+        self._received.on_received(number, number + 1, self._now, ack_eliciting, source[2])
         return None
 
     # -- frames -------------------------------------------------------------------------------------------------
@@ -288,7 +292,7 @@ class Inbound:
         self._streams.on_max_streams(frame.maximum, frame.unidirectional)
 
     def _path_challenge(self, frame: wire.PathChallenge) -> None:
-        remote, local, _ = self.source
+        remote, local, _ = self._source
         self._paths.response = (remote, local, frame.data)
 
     def _path_response(self, frame: wire.PathResponse) -> None:

@@ -169,7 +169,7 @@ class Outbound:
             return train
         if self._closing.finished:
             self._finish_when_sent()
-        waiting = bool(self._control.pending or turns.ready)
+        waiting = self._control.pending is not None or turns.ready is not None
         due = ack_due or self.ping or self.probes
         if due or waiting:
             allowance = self._recovery.send_allowance(now)
@@ -317,7 +317,7 @@ class Outbound:
     def _send(self, packets: Packets, path: Path, now: float) -> Train:
         """Address a train; it is accounted for by `account`."""
         trains, number, left, records = packets
-        ecn = self._recovery.ecn
+        ecn = self._recovery.ecn.codepoint
         self.unaccounted = records, number, left, ecn, path, now
         if number == 1:
             return new_train((trains[0], left, left, path.local, path.remote, ecn))

@@ -65,6 +65,8 @@ class NoProtection(Protection):
         self, first_packet_number: int, headers: Sequence[bytes], payloads: Sequence[Buffer]
     ) -> list[Buffer]:
         del first_packet_number
+        if len(headers) == 1:
+            return [headers[0], payloads[0]]
         buffers: list[Buffer] = [b""] * (2 * len(headers))
         buffers[0::2] = headers
         buffers[1::2] = payloads

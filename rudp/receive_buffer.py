@@ -146,17 +146,16 @@ class ReceiveBuffer:
         stop = offset + len(data)
         if fin or self.final_size is not None:
             self._check_final_size(stop, fin)
-        if stop > self.contiguous and not self.is_discarded:
+        contiguous = self.contiguous
+        if stop > contiguous and not self.is_discarded:
             offsets = self._offsets
-            if offset == self.contiguous and not offsets:
-                if stop - offset >= TINY_CHUNK or not self._ready:
-                    ready = self._ready = [] if self._ready is _NOTHING else self._ready
-                    ready.append(data)
+            if offset == contiguous and not offsets:
+                if self._ready is _NOTHING:
+                    self._ready = [data]
                     self.contiguous = stop
-                    self._tiny_run = 0
                 else:
                     self._append(data)
-            elif data and offset > (offsets[-1] + len(self._fragments[-1]) if offsets else self.contiguous):
+            elif data and offset > (offsets[-1] + len(self._fragments[-1]) if offsets else contiguous):
                 # Behind a gap, as it comes in order after a loss.
                 shared = self._shared
                 if shared.held >= FEW_FRAGMENTS:
@@ -300,10 +299,7 @@ class ReceiveBuffer:
         ready = self._ready = [] if self._ready is _NOTHING else self._ready
         ready.append(data)
         self.contiguous += len(data)
-        if len(data) >= TINY_CHUNK:
-            self._tiny_run = 0
-            return
-        self._tiny_run += 1
+        self._tiny_run = self._tiny_run + 1 if len(data) < TINY_CHUNK else 0
         if self._tiny_run >= TINY_RUN:
             first = len(ready) - TINY_RUN
             if first <= self._ready_head:

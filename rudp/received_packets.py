@@ -201,7 +201,7 @@ class ReceivedPackets:
         # One range that begins at the floor has no gap, and needs no search for one.
         may_have_gap = late or len(starts) > 1 or starts[0] > self.floor
         if may_have_gap and self._reordering_threshold and (late or self._has_news_of_gap()):
-            self._gap_seen = True
+            self._gap_seen, self._patient = True, False
         if len(starts) > MAX_UNTOLD_RANGES and self._untold_ranges() >= MAX_UNTOLD_RANGES:
             self._urgent = True
 
@@ -212,16 +212,32 @@ class ReceivedPackets:
         """
         if not self._waiting:
             return
-        if now > self._last_buffer:
+        pause = now - self._last_buffer
+        if pause > 0.0:
             # What comes at one instant may have come in one buffer.
-            self._pause, self._last_buffer = now - self._last_buffer, now
-        self._patient = False
+            self._pause, self._last_buffer = pause, now
+        else:
+            pause = self._pause
         if self._gap_seen and self._last_sent + self._gap_spacing() <= now:
             self._urgent = True
         if self._urgent or self._waiting >= self._ack_eliciting_threshold:
+            self._patient = False
             self.deadline = now
             return
-        pause = self._pause
+        deadline = self.deadline
+        if (
+            self._patient
+            and size < FEW_BYTES
+            and pause < HALF_PATIENCE
+            and deadline is not None
+            and now + pause < deadline <= now + PATIENCE
+        ):
+            return  # it waits on: what would be found now is no sooner
+        self._set_deadline(now, size)
+
+    def _set_deadline(self, now: float, size: int) -> None:
+        """Work out how long an ACK that isn't due at once may wait."""
+        deadline, pause = self.deadline, self._pause
         delay, most = self._rtt.smoothed_rtt / ACKS_PER_RTT, self.max_ack_delay
         delay = delay if delay < most else most
         patient = size < FEW_BYTES and pause < HALF_PATIENCE and most >= GRANULARITY
@@ -231,20 +247,21 @@ class ReceivedPackets:
             # Who asks for few has a large window, and no use for one with each train of a path that is so short.
             delay = GRANULARITY
         elif delay < GRANULARITY:
-            self.deadline = now
+            self._patient, self.deadline = False, now
             return
         if self._gap_seen:
             delay = min(delay, self._last_sent + self._gap_spacing() - now)
-        if self.deadline is None or now + delay < self.deadline:
-            self.deadline = now + delay
+        if deadline is None or now + delay < deadline:
+            self.deadline = deadline = now + delay
         # What comes next, and is answered, may come too late to take it along.
-        self._patient = patient and now + pause < self.deadline
+        self._patient = patient and now + pause < deadline
 
     def on_ack_frequency(self, frame: AckFrequency) -> None:
         """Take the peer's wishes; an older frame than the newest changes nothing."""
         if frame.sequence <= self._frequency_sequence:
             return
         self._frequency_sequence = frame.sequence
+        self._patient = False
         self._ack_eliciting_threshold = max(1, frame.ack_eliciting_threshold)
         self._reordering_threshold = frame.reordering_threshold
         self.max_ack_delay = frame.max_ack_delay

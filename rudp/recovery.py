@@ -76,7 +76,6 @@ class Recovery:
     __slots__ = (
         "_controller",
         "_detection",
-        "_ecn",
         "_episode",
         "_idle_since",
         "_last_ack_eliciting_sent",
@@ -89,6 +88,7 @@ class Recovery:
         "_waiting_since",
         "app_limited",
         "congestion",
+        "ecn",
         "largest_acknowledged",
         "pacer",
         "pto_count",
@@ -115,7 +115,7 @@ class Recovery:
         self.sent_packets = self._unresolved.outstanding
         self.pto_count = 0
         self.largest_acknowledged = -1
-        self._ecn = EcnValidation(ecn)
+        self.ecn = EcnValidation(ecn)
         self._rate = DeliveryRate(0.0)
         self._shatter: Shatter | None = None  # until a train is cut
         self._detection = LossDetection()
@@ -141,7 +141,7 @@ class Recovery:
         assert train.time_sent == now
         sent, congestion, pacer = self.sent_packets, self.congestion, self.pacer
         if train.ecn:
-            self._ecn.on_sent(train)
+            self.ecn.on_sent(train)
         if train.in_flight:
             # As train.size, but a call for each train.
             bytes_in_flight, size = sent.bytes_in_flight, train.packet_size * (train.count - 1) + train.last_size
@@ -183,7 +183,7 @@ class Recovery:
         if acked or spurious:
             if self.pto_count:
                 self.pto_count = 0
-                self._ecn.on_progress()
+                self.ecn.on_progress()
             self._waiting_since = now
             if spurious or acked[0].first < prior_largest:
                 self._on_reordered(acked, spurious, prior_largest, now)
@@ -197,7 +197,7 @@ class Recovery:
         over = self.winding_up and not sent.bytes_in_flight
         flying = [] if over else [train for train in acked if train.in_flight]
         if flying:
-            ecn_ce = self._ecn.on_ack(ack.ecn, flying, raises_largest)
+            ecn_ce = self.ecn.on_ack(ack.ecn, flying, raises_largest)
             if ecn_ce and self._known_episode().on_marked(flying[-1].time_sent, now):
                 self._detection.on_recovery()
             told = (acked_bytes, lost_bytes, prior_in_flight, has_rtt_sample, ecn_ce)
@@ -235,7 +235,7 @@ class Recovery:
         if deadline is None or now < deadline:
             return NOTHING_DUE
         self.pto_count += 1
-        self._ecn.on_probe_timeout(self.pto_count)
+        self.ecn.on_probe_timeout(self.pto_count)
         return TimeoutResult([], PROBES)
 
     def on_app_limited(self, now: float) -> None:
@@ -261,7 +261,7 @@ class Recovery:
         self._unresolved.outstanding.leave_path()
         self._unresolved.remembered.leave_path()
         self._rate = DeliveryRate(now)
-        self._ecn.restart()
+        self.ecn.restart()
         self._detection.restart()
         self._episode = self._persistent = None
         self._path_first = self.next_packet_number
@@ -348,11 +348,6 @@ class Recovery:
         """Bytes in flight that were acknowledged so far on this path."""
         return self._rate.delivered
 
-    @property
-    def ecn(self) -> int:
-        """The ECN codepoint to send trains with: 2, ECT(0), or 0 when ECN is off or failed validation."""
-        return self._ecn.codepoint
-
     def _sample_rtt(self, ack: Ack, acked: list[SentTrain], now: float) -> bool:
         """Section 5.1: only from the largest acknowledged, newly so, and if some of `acked` asked for it.
 
@@ -414,7 +409,7 @@ class Recovery:
         lost_bytes = 0
         if flying:
             lost_bytes = sum([train.size for train in flying])
-            self._ecn.on_lost(flying)
+            self.ecn.on_lost(flying)
             self._rate.lost += lost_bytes
             newest = flying[-1]
             if self._known_episode().on_lost(sum([train.count for train in flying]), newest.time_sent, now):

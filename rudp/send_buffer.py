@@ -173,7 +173,8 @@ class SendBuffer:
             start = self.sent_up_to
             stop = start + max_length
             if stop > self.written or stop > max_offset:
-                stop = max(start, min(self.written, max_offset))
+                most = self.written if self.written < max_offset else max_offset
+                stop = most if most > start else start
             if start == stop and (self.lost or start != self.written or not self.fin_pending):
                 return None
             self.sent_up_to = stop

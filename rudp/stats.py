@@ -159,5 +159,5 @@ def gather(  # noqa: PLR0917
         send_window_available=streams.turns.send_window.available,
         streams_open=streams.count,
         limited_by=limited_by,
-        ecn_capable=recovery.ecn != 0,
+        ecn_capable=recovery.ecn.codepoint != 0,
     )

@@ -20,7 +20,7 @@ from rudp.control import ControlQueue
 from rudp.errors import ErrorCode, ProtocolError, StreamClosed, StreamReset, StreamStopped
 from rudp.events import Event, SendingStopped, StreamOpened, StreamReadable, StreamsAvailable
 from rudp.events import StreamReset as StreamResetEvent
-from rudp.flow_control import ReceiveWindow, connection_window, stream_maximum
+from rudp.flow_control import LEAST_ROUND, ReceiveWindow, connection_window, stream_maximum
 from rudp.receive_buffer import FragmentSpace, Pieces, ReceiveBuffer
 from rudp.stream import Stream, is_client_initiated, is_unidirectional
 from rudp.stream_limits import StreamLimits
@@ -52,8 +52,7 @@ class Streams:
         self._peer_stream_limit = 0
         self.limits = StreamLimits(config, control, is_client=is_client)
         self._sum_of_highest = self._sum_of_contiguous = self.resets_unacknowledged = 0
-        self._zero_ended = False
-        self._sending_finished = self._receiving_finished = False  # by the connection's FIN, ours and the peer's
+        self._zero_ended = self._sending_finished = self._receiving_finished = False  # the last two by FIN, of either
         initial, maximum = config.initial_receive_window, config.receive_window
         self._window_maximum = stream_maximum(initial, maximum)
         self.receive_window = ReceiveWindow(connection_window(initial, maximum), maximum)
@@ -271,15 +270,21 @@ class Streams:
         self, stream_id: int, receive: ReceiveBuffer, window: ReceiveWindow, size: int, now: float, rtt: float
     ) -> None:
         """The application read so much of a stream: credit for it, the stream's and the connection's."""
-        whole, pending = self.receive_window, self._control.pending
-        if window.on_consumed(size, now, rtt, receive.highest - receive.contiguous):
+        whole = self.receive_window
+        ahead, all_ahead = receive.highest - receive.contiguous, self._sum_of_highest - self._sum_of_contiguous
+        total, all_total = window.consumed + size, whole.consumed + size
+        quiet = total + ahead < window.quiet_up_to and all_total + all_ahead < whole.quiet_up_to
+        begun = now - window.round_start < LEAST_ROUND and now - whole.round_start < LEAST_ROUND
+        if quiet and begun and not self._control.pending:
+            window.consumed, whole.consumed = total, all_total
+            return
+        if window.on_consumed(size, now, rtt, ahead):
             receive.window = window.window
-        if (window.consumed >= window.due_at or pending) and receive.final_size is None:
+        if receive.final_size is None:
             self._announce_stream_credit(stream_id, window)
-        if whole.on_consumed(size, now, rtt, self._sum_of_highest - self._sum_of_contiguous):
+        if whole.on_consumed(size, now, rtt, all_ahead):
             self._fragments.window = whole.window
-        if whole.consumed >= whole.due_at or pending:
-            self._announce_credit()
+        self._announce_credit()
 
     def _return_credit(self, count: int) -> None:
         """`count` bytes were dropped on the application's behalf: the connection's credit for them comes back."""
@@ -371,7 +376,7 @@ class Streams:
         send, window = stream.send, stream.send_window
         if send is None or window is None:
             raise StreamClosed(f"stream {stream_id} is unidirectional and the peer's: it cannot be sent on")
-        if send.pending >= most:
+        if send.written - send.sent_up_to + send.lost >= most:  # `send.pending`, without a call
             stream.writable_at = most // 2
             return False
         if stream.stopped_code is not None:

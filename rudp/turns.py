@@ -171,7 +171,8 @@ class Turns:
                 self._block(stream, by_connection=window.limit > sent)
             return None
         length, new = taken[1], send.sent_up_to - sent
-        whole.on_sent(new)
+        whole.used += new
+        assert whole.used <= whole.limit, "sent beyond the peer's credit"
         self.unsent -= new
         if new != length:
             self.retransmitted += length - new

@@ -69,7 +69,7 @@ WORTH_A_LOOK: Final = 9_000
 _ANCILLARY_SIZE: Final = 256  # bytes; all that is asked for takes 96, a user's own socket may ask for more
 _CACHE_SIZE: Final = 256  # entries; emptied when full
 _CUT_SHORT: Final = getattr(socket, "MSG_TRUNC", 0) | getattr(socket, "MSG_CTRUNC", 0)
-_SKIPS_A_CALL: Final = 64  # datagrams or errors that one receive() steps over
+_SKIPS_A_CALL: Final = range(64)  # datagrams or errors that one receive() steps over
 _ERRORS_KEPT: Final = 64
 _QUEUE_FULL_TRIES: Final = 8
 _REPEATS: Final = 3  # calls in a row that may fail by errors of earlier datagrams
@@ -402,7 +402,7 @@ class UdpSocket:
         return stop
 
     def _receive_one(self) -> _Arrived | None:
-        for _ in range(_SKIPS_A_CALL):
+        for _ in _SKIPS_A_CALL:
             try:
                 size, ancillary, flags, remote = self._recv(self._buffers, _ANCILLARY_SIZE)
             except BlockingIOError:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from rudp.never import NEVER_YET
+
 
 def steps(call: Callable[[], object]) -> int:
     """Lines of Python that `call` executes, comprehension rounds included."""
@@ -32,7 +34,8 @@ def steps(call: Callable[[], object]) -> int:
 
 def footprint(thing: object) -> int:
     """Bytes held by an object with slots, its lists and numbers; what the interpreter shares is free."""
-    if thing is None or isinstance(thing, bool) or (isinstance(thing, int) and -5 <= thing <= 256):
+    shared = thing is None or thing is NEVER_YET or isinstance(thing, bool)
+    if shared or (isinstance(thing, int) and -5 <= thing <= 256):
         return 0
     held = sys.getsizeof(thing)
     if isinstance(thing, (list, tuple)):

@@ -108,7 +108,7 @@ class Sender:
             not quiet,
             not quiet,
             frames=frames,
-            ecn=self.recovery.ecn,
+            ecn=self.recovery.ecn.codepoint,
             mtu_probe=mtu_probe,
             stream_id=0,
             offset=first * 1000,

@@ -93,6 +93,9 @@ def test_a_discarded_frame_is_gone() -> None:
     queue.put(wire.Stream(8, 0, b"", False))
     queue.discard(wire.Stream, 4)
     assert drain(queue) == [wire.Stream(8, 0, b"", False)]
+    queue.put(wire.Stream(4, 0, b"", False))
+    queue.discard(wire.Stream, 4)
+    assert queue.pending is None
 
 
 @given(st.lists(st.sampled_from(FRAMES), max_size=40), st.integers(0, 200))

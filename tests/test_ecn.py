@@ -32,7 +32,7 @@ def test_more_ce_marks_are_told_to_the_controller(marker: Sender) -> None:
     marker.ack((0, 11), ecn=(9, 0, 2))
     marker.want_acked((6, 11))
     assert [sample.ecn_ce for sample in marker.recorder.samples] == [0, 2, 0]
-    assert marker.recovery.ecn == ECT0
+    assert marker.recovery.ecn.codepoint == ECT0
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_implausible_counts_turn_ecn_off(marker: Sender, counts: tuple[int, int,
     marker.advance(RTT)
     marker.ack((0, 7), ecn=counts)
     marker.events.clear()
-    assert marker.recovery.ecn == 0
+    assert marker.recovery.ecn.codepoint == 0
     marker.ack((0, 11), ecn=(0, 0, 11))
     marker.events.clear()
     assert marker.recorder.samples[-1].ecn_ce == 0
@@ -62,9 +62,9 @@ def test_a_new_path_is_tried_with_marks_again(marker: Sender) -> None:
     marker.send(1)
     marker.ack((0, 2))
     marker.want_acked((1, 2))
-    assert marker.recovery.ecn == 0
+    assert marker.recovery.ecn.codepoint == 0
     marker.recovery.on_path_changed(marker.now, reset=True)
-    assert marker.recovery.ecn == ECT0
+    assert marker.recovery.ecn.codepoint == ECT0
     marker.send(3)
     marker.advance(RTT)
     marker.ack((0, 5), ecn=(3, 0, 1))
@@ -79,7 +79,7 @@ def test_counts_of_an_overtaken_ack_that_acknowledges_are_ignored(marker: Sender
     marker.want_acked((3, 4))
     marker.ack((0, 3), ecn=(1, 0, 0))
     marker.want_acked((1, 3))
-    assert marker.recovery.ecn == ECT0
+    assert marker.recovery.ecn.codepoint == ECT0
 
 
 def test_counts_of_an_overtaken_ack_are_ignored(marker: Sender) -> None:
@@ -91,7 +91,7 @@ def test_counts_of_an_overtaken_ack_are_ignored(marker: Sender) -> None:
     marker.send(1)
     marker.ack((0, 8), ecn=(1, 0, 0))
     marker.want_spurious((1, 8))
-    assert marker.recovery.ecn == ECT0
+    assert marker.recovery.ecn.codepoint == ECT0
 
 
 def test_marked_packets_that_never_arrive_turn_ecn_off() -> None:
@@ -100,12 +100,12 @@ def test_marked_packets_that_never_arrive_turn_ecn_off() -> None:
     for wanted in (ECT0, ECT0, 0):
         sender.advance(100.0)
         sender.want_probes()
-        assert sender.recovery.ecn == wanted
+        assert sender.recovery.ecn.codepoint == wanted
         sender.send()
 
 
 def test_ecn_is_off_unless_asked_for(sender: Sender) -> None:
-    assert sender.recovery.ecn == 0
+    assert sender.recovery.ecn.codepoint == 0
     sender.send()
     sender.advance(RTT)
     sender.ack((0, 2), ecn=(0, 0, 2))
@@ -114,7 +114,7 @@ def test_ecn_is_off_unless_asked_for(sender: Sender) -> None:
 
 
 def state(sender: Sender) -> EcnState:
-    return sender.recovery._ecn.state
+    return sender.recovery.ecn.state
 
 
 @pytest.fixture
@@ -129,12 +129,12 @@ def tester() -> Iterator[Sender]:
 
 
 def test_packets_after_the_test_wait_unmarked_for_its_outcome(tester: Sender) -> None:
-    assert (state(tester), tester.recovery.ecn) == (EcnState.UNKNOWN, 0)
+    assert (state(tester), tester.recovery.ecn.codepoint) == (EcnState.UNKNOWN, 0)
     assert tester.send(5).ecn == 0
     tester.advance(RTT)
     tester.ack((0, 3), ecn=(2, 0, 1))
     tester.want_acked((0, 3))
-    assert (state(tester), tester.recovery.ecn) == (EcnState.CAPABLE, ECT0)
+    assert (state(tester), tester.recovery.ecn.codepoint) == (EcnState.CAPABLE, ECT0)
     assert tester.recorder.samples[-1].ecn_ce == 1
 
 
@@ -155,7 +155,7 @@ def test_the_loss_of_all_marked_packets_fails_the_path(tester: Sender) -> None:
     tester.ack((12, 14))
     tester.want_acked((12, 14))
     tester.want_lost((0, 11))
-    assert (state(tester), tester.recovery.ecn) == (EcnState.FAILED, 0)
+    assert (state(tester), tester.recovery.ecn.codepoint) == (EcnState.FAILED, 0)
     # Counts that come after all change nothing: the path is off until it changes.
     tester.ack((0, 14), ecn=(10, 0, 0))
     tester.want_acked((11, 12))
@@ -210,7 +210,7 @@ def test_a_capable_path_that_falls_silent_is_tested_again(marker: Sender, droppe
     marker.want_acked((last - 1, last))
     marker.want_lost((1, last - 1))
     # What was marked before is no part of the test.
-    assert (state(marker), marker.recovery.ecn) == (EcnState.TESTING, ECT0)
+    assert (state(marker), marker.recovery.ecn.codepoint) == (EcnState.TESTING, ECT0)
     marker.send(TEST_PACKETS)
     marker.send(4)
     marker.advance(RTT)
@@ -236,7 +236,7 @@ def test_an_outage_does_not_cost_a_capable_path_its_marks(marker: Sender) -> Non
     marker.advance(RTT)
     marker.ack((last, last + 2), ecn=(3, 0, 0))
     marker.events.clear()
-    assert (state(marker), marker.recovery.ecn) == (EcnState.CAPABLE, ECT0)
+    assert (state(marker), marker.recovery.ecn.codepoint) == (EcnState.CAPABLE, ECT0)
 
 
 def test_what_was_marked_on_the_old_path_is_not_held_against_the_new_one(marker: Sender) -> None:

@@ -407,7 +407,7 @@ def test_marks_that_cannot_be_true_are_not_believed() -> None:
         newest = server._recovery.next_packet_number - 1
         peer.now += 0.02
         peer.send(wire.Ack(newest, 0.0, ((0, newest + 1),), counts))
-        assert server._recovery._ecn.state is EcnState.FAILED
+        assert server._recovery.ecn.state is EcnState.FAILED
         assert server.stats(peer.now).congestion_window >= window
         assert not server.stats(peer.now).ecn_capable
 

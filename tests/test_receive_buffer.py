@@ -617,6 +617,7 @@ def test_cost_in_order_is_independent_of_what_is_unread() -> None:
         for _ in range(100):
             buffer.insert(buffer.contiguous, data, False)
 
+    buffer.insert(0, data, False)
     first = steps(insert_many)
     for _ in range(300):
         insert_many()

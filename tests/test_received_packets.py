@@ -70,6 +70,29 @@ def settled() -> Receiver:
     return receiver
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_an_ack_that_waits_on_waits_as_if_it_were_reckoned_anew(seed: int) -> None:
+    random = Random(seed)
+    receiver = Receiver(rtt=random.choice([0.0001, 0.01, 0.05]), max_ack_delay=random.choice([0.002, 0.025]))
+    received, size = receiver.received, 0
+    if seed % 2:
+        received.on_ack_frequency(AckFrequency(0, 30, received.max_ack_delay, 1))
+    for first in range(400):
+        receiver.now += random.choice([0.0, 0.0001, 0.001, 0.0019, 0.003])
+        if random.random() < 0.02:
+            received._rtt.update(random.choice([0.0001, 0.08]), 0.0, receiver.now)
+        number = first + (first > 200)  # with a gap, from then on
+        size += random.choice([20, 100, 300])
+        receiver.receive(number, number + 1, size=size)
+        if receiver.is_due() or received.ack_wanted:
+            receiver.ack()
+            size = 0
+            continue
+        before = received.deadline, received._patient
+        received._set_deadline(receiver.now, size)
+        assert (received.deadline, received._patient) == before
+
+
 def test_nothing_is_due_at_first(receiver: Receiver) -> None:
     receiver.want_nothing_due()
     assert not receiver.received.ack_pending

@@ -122,7 +122,7 @@ def test_counts_of_an_ack_that_raises_nothing_are_not_judged() -> None:
     sender.want_acked((0, 1), (3, 4))
     sender.ack((2, 4), (0, 1))
     sender.want_acked((2, 3))
-    assert sender.recovery.ecn == 2
+    assert sender.recovery.ecn.codepoint == 2
 
 
 def test_a_loss_that_was_none_counts_as_delivered_when_it_is_known(sender: Sender) -> None:
@@ -273,7 +273,7 @@ def test_another_path_is_probed_without_the_backoff_of_the_old_one(sender: Sende
 
 def test_unless_told_otherwise_nothing_is_marked_or_skipped_and_no_delay_allowed_for() -> None:
     recovery = Recovery(SIZE, Recorder)
-    assert (recovery.ecn, recovery.rtt.max_ack_delay, recovery.largest_acknowledged) == (0, 0.0, -1)
+    assert (recovery.ecn.codepoint, recovery.rtt.max_ack_delay, recovery.largest_acknowledged) == (0, 0.0, -1)
     assert not any(recovery.skips(number) for number in range(5_000))
 
 

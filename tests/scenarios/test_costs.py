@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 from bench.costs_beds import Bulk, Crowd
+from bench.wakeups import requests
 from rudp.config import Config
 from rudp.pacer import Pacer
 from tests.core_pair import CLIENT, SERVER, Pair, read_all
@@ -108,3 +109,9 @@ def test_a_packet_in_a_train_costs_hardly_a_call() -> None:
     # A size met for the first time has its codec made.
     assert small[0] <= large[0] + 4
     assert small[1] <= large[1] + 4
+
+
+def test_a_request_and_its_answer_cost_few_calls() -> None:
+    """Both sides of the core and the benchmark's driver: what a small message does that is alone."""
+    few, many = calls(lambda: requests(200)), calls(lambda: requests(700))
+    assert many - few <= 500 * 177
