@@ -107,7 +107,7 @@ class Inbound:
                 return ()
         if len(ranges) == 1:
             first, stop = ranges[0]
-            bad = self._protection.open(view, segment_size, first)
+            bad = self._protection.open(view, segment_size, first) if self._overhead else ()
             if first > largest and not bad:
                 return ((ranges, view),)
             return list(self._fresh_of_range(view, segment_size, first, stop, bad))

@@ -233,16 +233,17 @@ class ReceiveBuffer:
         """
         assert max_bytes > 0, "a read asks for at least one byte"
         ready, head = self._ready, self._ready_head
+        if len(ready) == 1 and not self._skip and len(ready[0]) <= max_bytes:
+            # A single chunk that fits, as who reads all that comes has it.
+            data = ready[0]
+            self.read_offset += len(data)
+            self._ready = _NOTHING
+            self._tiny_run = 0
+            return data
         if head == len(ready):
             return b""
         data = ready[head]
         size = len(data) - self._skip
-        if size <= max_bytes and len(ready) == 1 and not self._skip:
-            # A single chunk that fits, as who reads all that comes has it.
-            self.read_offset += size
-            self._ready = _NOTHING
-            self._tiny_run = 0
-            return data
         if size > max_bytes:
             data = data[self._skip : self._skip + max_bytes]
             self._skip += max_bytes

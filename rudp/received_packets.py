@@ -154,7 +154,7 @@ class ReceivedPackets:
             # Nearly always they follow the last.
             stops[-1] = stop
             count = stop - first
-            if len(stops) == 1 and (not ecn or ecn == ECT0) and ranges.starts[0] <= self.floor:
+            if len(stops) == 1 and (ecn == ECT0 or not ecn) and ranges.starts[0] <= self.floor:
                 # Nor is there a gap, or a mark, so there is nothing but to count.
                 self.largest = stop - 1
                 self.largest_time = now

@@ -119,7 +119,7 @@ class SendBuffer:
         chunk = data if type(data) is bytes else bytes(memoryview(data))
         size = len(chunk)
         # The first that waits is a chunk at once: mostly it goes alone.
-        if 0 < size < SMALL_WRITE and self.sent_up_to < self.written:
+        if self.sent_up_to < self.written and 0 < size < SMALL_WRITE:
             self.written += size
             if self._tail:
                 self._tail.append(chunk)
