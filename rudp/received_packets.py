@@ -15,7 +15,8 @@ a CE mark came, when enough ack-eliciting packets wait, or when waiting would be
 and the sender didn't ask for few; otherwise after a quarter of a round trip, max_ack_delay at most. It rides
 along before, when something is sent, but for small packets that come one upon another, as requests and their
 answers do: there the same few ACKs serve, and to make, send, read and reckon one took a third of what a
-request costs.
+request costs. So long after the first ACK, if that was of several packets, it goes once more, unless another went
+meanwhile.
 
 Adding in order is O(1); filter_new and adding elsewhere are O(log n), n being 256 ranges at most. `ranges`,
 `floor` and which of the ranges the peer is known to know are all that is remembered: every number below `floor` counts
@@ -49,6 +50,10 @@ MAX_RANGES: Final = 256
 INITIAL_ACK_ELICITING_THRESHOLD: Final = 2
 INITIAL_PACKETS: Final = 100
 ACK_ELICITING_THRESHOLD: Final = 10
+# The ACK of several packets among the first is sent once more if nothing follows it: they came in one buffer, so it was
+# the only one, and were it lost their sender would wait for a probe timeout, three round trips and more.
+FIRST_PACKETS: Final = 10
+SEVERAL: Final = 3
 # At least this many ACKs a round trip while packets arrive.
 ACKS_PER_RTT: Final = 4
 # Seconds for which an ACK of small packets waits at least while they come one upon another, twice as often or oftener.
@@ -309,14 +314,18 @@ class ReceivedPackets:
         return ack
 
     def on_ack_sent(self, now: float) -> None:
-        """Note that the ACK just built was sent: nothing waits any more."""
+        """Note that the ACK just built was sent: nothing waits any more, but perhaps to be told again."""
+        repeats = self._answered < FIRST_PACKETS and self._waiting >= SEVERAL
         self._answered += self._waiting
         if self._answered >= INITIAL_PACKETS and self._frequency_sequence < 0:
             self._ack_eliciting_threshold = ACK_ELICITING_THRESHOLD
         self._waiting = 0
-        self._changed = False
         self._urgent = self._gap_seen = self._patient = False
+        # What is repeated still answers them, and tells how long ago they came.
+        self._changed = repeats
         self.deadline = None
+        if repeats:
+            self.deadline = now + max(min(self._rtt.smoothed_rtt / ACKS_PER_RTT, self.max_ack_delay), GRANULARITY)
         self._last_sent = now
         self._largest_acked = self.largest
         self._latest_told = (*self._latest_told[2 - TELLINGS :], self._lowest_new)

@@ -452,9 +452,7 @@ def test_a_close_with_losses_to_mend_is_not_the_end(loses: bool) -> None:
     pair.flush()
     stream: Any = pair.client._streams.find(0)
     while not (stream.send.lost if loses else stream.send.acked_up_to):
-        instant = pair.next_instant()
-        assert instant is not None
-        pair.now = instant
+        pair.now = pair._air[0][0]  # timers may wait: the first ACK would be repeated
         pair._arrive()
         if not stream.send.lost:
             pair.flush()

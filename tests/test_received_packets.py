@@ -67,6 +67,7 @@ def settled() -> Receiver:
     receiver = Receiver()
     receiver.receive(0, 200)
     receiver.ack()
+    receiver.ack()  # the first of several packets is repeated
     return receiver
 
 
@@ -118,6 +119,44 @@ def test_a_second_packet_at_the_start_does_not_wait(receiver: Receiver) -> None:
     receiver.receive(0, 1)
     receiver.receive(1, 2)
     receiver.want_due()
+
+
+def test_the_first_ack_of_several_packets_is_repeated_once(receiver: Receiver) -> None:
+    """They came in one buffer, so it is the only one: if it is lost, their sender waits for a probe timeout."""
+    receiver.receive(0, 9)
+    receiver.want_due()
+    told = receiver.ack()
+    receiver.want_due_in(RTT / 4)
+    receiver.now += RTT / 4
+    again = receiver.ack()
+    assert again.ranges == told.ranges
+    assert again.ack_delay == pytest.approx(RTT / 4)
+    receiver.want_nothing_due()
+    assert not receiver.received.ack_pending
+
+
+def test_what_follows_the_first_ack_takes_the_place_of_its_repetition(receiver: Receiver) -> None:
+    receiver.receive(0, 10)
+    receiver.ack()
+    receiver.now += RTT / 8
+    receiver.receive(10, 12)
+    receiver.want_due()
+    receiver.ack()
+    receiver.want_nothing_due()
+
+
+def test_acks_of_few_packets_are_not_repeated(receiver: Receiver) -> None:
+    for first in range(0, 20, 2):
+        receiver.receive(first, first + 2)
+        receiver.ack()
+        receiver.want_nothing_due()
+
+
+def test_a_repeated_ack_waits_no_longer_than_max_ack_delay() -> None:
+    receiver = Receiver(rtt=1.0)
+    receiver.receive(0, 9)
+    receiver.ack()
+    receiver.want_due_in(MAX_ACK_DELAY)
 
 
 def test_nothing_waits_longer_than_max_ack_delay() -> None:
@@ -183,6 +222,7 @@ def test_as_many_small_packets_as_large_ones_bring_forth_an_ack(near: Receiver) 
 def test_small_packets_wait_no_longer_than_max_ack_delay() -> None:
     receiver = Receiver(rtt=0.0002, max_ack_delay=PATIENCE / 2)
     receiver.receive(0, 200)
+    receiver.ack()
     receiver.ack()
     receiver.now += PATIENCE * 0.1
     receiver.receive(200, 201, size=100)
@@ -826,6 +866,7 @@ def test_packets_that_end_at_the_floor_change_nothing(receiver: Receiver) -> Non
     receiver.receive(50, 60)
     receiver.received.on_ack_acked(((50, 56),))
     receiver.ack()
+    receiver.ack()
     receiver.received.on_received(40, 55, receiver.now, True, 0)
     receiver.received.end_of_buffer(receiver.now, 1_200)
     assert not receiver.received.ack_pending
@@ -923,6 +964,8 @@ class AgainstASet(RuleBasedStateMachine):
         assert told == sorted(number for number in self.model if number >= told[0])
         assert all(low[1] < high[0] for high, low in zip(ack.ranges, ack.ranges[1:], strict=False))
         self.acks.append(ack.ranges)
+        if self.received.deadline is not None:
+            assert self.receiver.ack().ranges == ack.ranges, "the first of several packets is repeated"
         self.receiver.want_nothing_due()
 
     @precondition(lambda self: self.acks)
