@@ -42,6 +42,7 @@ class Steps:
         oldest: float | None = None,
         rtt: float | None = RTT,
         prior_delivered: int | None = None,
+        rate: float | None = None,
     ) -> int:
         """Acknowledge `size` bytes by an ACK that also reveals `lost` bytes, sent at the same time."""
         assert size + lost <= self.in_flight
@@ -66,7 +67,7 @@ class Steps:
                 min_rtt=RTT,
                 delivered=self.delivered,
                 prior_delivered=self.delivered - size if prior_delivered is None else prior_delivered,
-                delivery_rate=None,
+                delivery_rate=rate,
                 is_app_limited=app_limited,
                 ecn_ce=ce,
             )

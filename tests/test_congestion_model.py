@@ -11,6 +11,7 @@ from rudp.congestion.background_loss import BackgroundLoss
 from rudp.congestion.model import Model, Phase
 from rudp.congestion.new_reno import NewReno
 from tests.bottleneck import PACKET, TRAIN, Flow, Path, World, goodput, queue_seen
+from tests.congestion_steps import RTT, SIZE, Steps
 from tests.test_congestion_interface import sample
 
 MBIT = 125_000.0
@@ -396,3 +397,29 @@ def test_goes_on_after_a_long_pause_in_any_round(rounds: int) -> None:
             steady += 100
             now += 11.0
             model.on_idle_restart(11.0, now)
+
+
+def lose_at_the_start(packets: int, lost: int) -> Model:
+    """A model after a second round of so many packets, and the ACK that tells of the next."""
+    steps = Steps(Model)
+    steps.send(10 * SIZE, 0.0)
+    steps.ack(10 * SIZE, RTT, 0.0, rate=1e5)
+    steps.send(packets * SIZE, RTT)
+    steps.ack(SIZE, 2 * RTT, RTT, rate=1e5)
+    steps.lose(lost * SIZE, 2 * RTT, RTT)
+    steps.ack((packets - lost - 1) * SIZE, 2 * RTT, RTT, prior_delivered=10 * SIZE, rate=1e5)
+    steps.send(SIZE, 2 * RTT)
+    steps.ack(SIZE, 3 * RTT, 2 * RTT, rate=1e5)
+    model = steps.controller
+    assert isinstance(model, Model)
+    return model
+
+
+def test_a_short_round_that_loses_much_by_chance_is_no_overload() -> None:
+    """Where 20 % are lost, one round of 19 packets in forty loses eight, which is more than OVERLOAD allows for."""
+    assert lose_at_the_start(19, 8).phase is Phase.STARTUP
+
+
+def test_a_round_that_loses_half_ends_the_start() -> None:
+    assert lose_at_the_start(19, 13).phase is not Phase.STARTUP
+    assert lose_at_the_start(60, 30).phase is not Phase.STARTUP

@@ -26,6 +26,11 @@ MAXIMUM: Final = 0.6
 UNTRUSTED: Final = 0.1
 """Nor more than this where the queue is too short to be seen: many flows that overflow it lose as if at random, and
 what each made up for, all would lose."""
+WARY: Final = 2.0
+SHORT: Final = 24
+"""So many deviations of the loss that is tolerated in a round of less than so many packets, where the background isn't
+known yet. Of a path that loses 20 % one round of 19 packets in forty loses eight, and a flow whose start ended there
+had a dozen packets under way for seconds. In longer ones a policer's overflow, a third, would be taken for chance."""
 
 
 class BackgroundLoss:
@@ -73,10 +78,13 @@ class BackgroundLoss:
             self._acked /= 2
             self._lost /= 2
 
-    def exceeds(self, acked: int, lost: int, packet: int, *, tolerance: float, deviations: float) -> bool:
+    def exceeds(
+        self, acked: int, lost: int, packet: int, *, tolerance: float, deviations: float, wary: bool = False
+    ) -> bool:
         """Whether a round lost more than the background, `tolerance` (a share) and chance explain.
 
-        The background is uncertain too: its own deviation counts as the round's.
+        The background is uncertain too: its own deviation counts as the round's. `wary`: in a short round what is
+        tolerated may be the path's own loss, to which chance adds.
         """
         total = (acked + lost) / packet
         known = (self._acked + self._lost) / packet + PRIOR_PACKETS
@@ -84,4 +92,5 @@ class BackgroundLoss:
         variance = expected * (1.0 - self.share) * (1.0 + total / known)
         # Small counts are skewed: what chance may do to a mean of nearly none is one packet, at three deviations.
         skew = deviations / 3.0 if variance > 0.0 else 0.0
-        return lost / packet > expected + tolerance * total + deviations * sqrt(variance) + skew
+        luck = WARY * sqrt(tolerance * (1.0 - tolerance) * total) if wary and total < SHORT else 0.0
+        return lost / packet > expected + tolerance * total + luck + deviations * sqrt(variance) + skew

@@ -327,7 +327,8 @@ class Model(CongestionController):
             self._drained = False
             self._raise_ceiling()
         elif self.phase is Phase.STARTUP:
-            if told.marked or self._exceeds(OVERLOAD) or (self._startup.is_still and self._exceeds(TOLERANCE)):
+            is_full = self._startup.is_still and self._exceeds(TOLERANCE)
+            if is_full or told.marked or self._exceeds(OVERLOAD, wary=True):
                 self._startup.stop()
         elif self.phase is Phase.STEADY and not self._skip:
             self._answer_loss(now)
@@ -338,7 +339,7 @@ class Model(CongestionController):
         if told.rtt_min > base * CALM_RTT + GRAIN:
             return False
         if self.phase is Phase.STARTUP:
-            return self._startup.has_grown_to(told.rate) and not self._exceeds(OVERLOAD)
+            return self._startup.has_grown_to(told.rate) and not self._exceeds(OVERLOAD, wary=True)
         if not self._deep_queue_seen():
             return self._drained
         if self._drained or told.rtt_max - base < SHALLOW * self._deepest:
@@ -392,13 +393,12 @@ class Model(CongestionController):
         self.ceiling = INFINITY
         self._vain_from = 0.0, 0.0
 
-    def _exceeds(self, tolerance: float, deviations: float = DEVIATIONS) -> bool:
-        told = self._round
-        lost = told.lost
+    def _exceeds(self, tolerance: float, deviations: float = DEVIATIONS, *, wary: bool = False) -> bool:
+        told, lost = self._round, self._round.lost
         if not self._competition.is_on:
             lost = max(lost - SPARE_PACKETS * self.max_datagram_size, 0)
         return self._background.exceeds(
-            told.acked, lost, self.max_datagram_size, tolerance=tolerance, deviations=deviations
+            told.acked, lost, self.max_datagram_size, tolerance=tolerance, deviations=deviations, wary=wary
         )
 
     # The delay law
