@@ -123,6 +123,7 @@ class _Sender:
         *, mtu: int | None,
     ) -> None:
         self.network = network
+        self._clock = network.clock
         self.result = Result(flow)
         self._total = 0
         self._kept_at = 0.0
@@ -177,7 +178,7 @@ class _Sender:
         if isinstance(event, StreamReadable):
             while data := connection.receive(0, 1 << 20):
                 self._total += len(data)
-            now = self.network.now
+            now = self._clock.now
             if now >= self._kept_at:
                 self._kept_at = now + max(APART, now * APART_SHARE)
                 self.finish()  # or what came just before a pause would seem to have come after it

@@ -133,6 +133,9 @@ class CoDel(Rate, HoldingNode):
         self.marked = 0
         self.dropped_by_codel = 0
         self._law = _Law(self.target, self.interval, self.mtu)
+        # When the last bit of each packet in the queue leaves whose verdict is known, or it was dropped, and its size.
+        self._queue: deque[tuple[float, int]] = deque()
+        self._queued_bytes = 0
         # Packets with an open verdict: when they came, size, packet, where it goes. The first is taken at _free_at.
         self._open: deque[tuple[float, int, Datagram, Onward]] = deque()
         self._open_bytes = 0
@@ -185,8 +188,8 @@ class CoDel(Rate, HoldingNode):
         return waits
 
     def queued(self, now: float) -> tuple[int, int]:
-        packets, size = super().queued(now)
-        return packets + len(self._open), size + self._open_bytes
+        sizes = [size for left, size in self._queue if left > now]
+        return len(sizes) + len(self._open), sum(sizes) + self._open_bytes
 
     def _is_known(self) -> bool:
         came, size, _, _ = self._open[0]

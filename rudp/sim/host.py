@@ -203,25 +203,22 @@ class Host:
             random = self._random.random
             drawn = random()
             probability = 1.0 if drawn < 0.5 else 0.0 if drawn < 0.75 else random()
+        receive = self.endpoint.receive
         for received in merge(batch, 1.0 if probability is None else probability, self._random):
-            self._hand_over(received, now)
+            data, segment_size, source, destination, ecn = received
+            self.buffers_received += 1
+            self.bytes_received += len(data)
+            if self._digest is not None:
+                self._note(received, now)
+            # Nobody here holds the view, so what is left of it when the endpoint is done is the endpoint's.
+            receive(memoryview(data), segment_size, source, destination, ecn, now)
+            try:
+                data.clear()
+            except BufferError:
+                raise SimulationError(
+                    f"{self!r}: the endpoint kept a view of a received buffer, which a socket driver overwrites"
+                ) from None
         self.service()
-
-    def _hand_over(self, received: Received, now: float) -> None:
-        """Let the endpoint have one received buffer."""
-        data, segment_size, source, destination, ecn = received
-        self.buffers_received += 1
-        self.bytes_received += len(data)
-        if self._digest is not None:
-            self._note(received, now)
-        # Nobody here holds the view, so what is left of it when the endpoint is done is the endpoint's.
-        self.endpoint.receive(memoryview(data), segment_size, source, destination, ecn, now)
-        try:
-            data.clear()
-        except BufferError:
-            raise SimulationError(
-                f"{self!r}: the endpoint kept a view of a received buffer, which a socket driver overwrites"
-            ) from None
 
     def _note(self, received: Received, now: float) -> None:
         """Take a buffer into the digest."""

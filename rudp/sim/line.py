@@ -9,7 +9,7 @@ Cost: a loop over packets, a few steps each; a packet during whose sending the r
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 from math import inf
@@ -53,16 +53,19 @@ class Rate(Node):
         self.keeps_time = False
         self.passed_bytes = 0
         self.largest_queue_bytes = 0
-        self._queue: deque[tuple[float, int]] = deque()  # when the packet's last bit leaves, and its size
-        self._queued_bytes = 0
+        # Of the packets in the queue, and of some that have left it: when the last bit leaves, and how many bytes had
+        # been taken with it; how many all those had that are not kept any more.
+        self._leaves: list[float] = []
+        self._taken: list[int] = []
+        self._gone_bytes = 0
         self._free_at = -inf
         self._pieces = _pieces(bytes_per_second, changes)
         self._piece = 0  # the one in which the line is free
         self._seconds_per_byte = 0.0 if changes else 1.0 / bytes_per_second  # 0: it changes
 
     def process(self, batch: Batch) -> Batch:
-        queue = self._queue
-        queued = self._queued_bytes
+        leaves, taken = self._leaves, self._taken
+        gone, passed = self._gone_bytes, self.passed_bytes
         free_at = self._free_at
         overhead = self.overhead
         seconds_per_byte = self._seconds_per_byte
@@ -71,33 +74,34 @@ class Rate(Node):
         largest = self.largest_queue_bytes
         # Up to this what waits matters to nobody, so what has left is not taken out.
         small = largest if largest < max_bytes else max_bytes
-        accepted_bytes = 0
         out: Batch = []
         for time, datagram in batch:
             size = len(datagram[0]) + overhead
             if free_at <= time:
-                queue.clear()
-                queued = 0
+                leaves.clear()
+                taken.clear()
+                gone = passed
                 free_at = time
-            with_it = queued + size
-            if with_it > small or (counted and len(queue) >= max_packets):
-                while queue and queue[0][0] <= time:
-                    with_it -= queue.popleft()[1]
-                queued = with_it - size
-                if queue and (with_it > max_bytes or len(queue) >= max_packets):
+            with_it = passed - gone + size
+            if with_it > small or (counted and len(leaves) >= max_packets):
+                if left := bisect_right(leaves, time):
+                    gone = taken[left - 1]
+                    del leaves[:left], taken[:left]
+                    with_it = passed - gone + size
+                if leaves and (with_it > max_bytes or len(leaves) >= max_packets):
                     continue
                 if with_it > largest:
                     largest = with_it
                     small = largest if largest < max_bytes else max_bytes
             free_at = free_at + size * seconds_per_byte if seconds_per_byte else self._finish(free_at, size)
-            queued = with_it
-            accepted_bytes += size
-            queue.append((free_at, size))
+            passed += size
+            leaves.append(free_at)
+            taken.append(passed)
             out.append((free_at, datagram))
         self._free_at = free_at
-        self._queued_bytes = queued
+        self._gone_bytes = gone
         self.largest_queue_bytes = largest
-        self.passed_bytes += accepted_bytes
+        self.passed_bytes = passed
         count = len(batch)
         self.received += count
         self.dropped += count - len(out)
@@ -132,8 +136,9 @@ class Rate(Node):
 
     def queued(self, now: float) -> tuple[int, int]:
         """Packets and bytes that are in the queue at `now`, the packet on the line included."""
-        sizes = [size for left, size in self._queue if left > now]
-        return len(sizes), sum(sizes)
+        left = bisect_right(self._leaves, now)
+        gone = self._taken[left - 1] if left else self._gone_bytes
+        return len(self._leaves) - left, self.passed_bytes - gone
 
     def counters(self) -> dict[str, int]:
         return {
