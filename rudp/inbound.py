@@ -323,10 +323,9 @@ class Inbound:
 
     def on_acked(self, trains: list[SentTrain]) -> None:
         """Trains, or parts of them, arrived. What they carried of a stream one after the other is one range."""
-        mtu, now = self._paths.mtu, self._now
+        mtu = self._paths.mtu
         if mtu.is_on:
-            for train in trains:
-                mtu.on_acked(train, now)
+            mtu.on_acked(trains, self._now)
         ranges: list[tuple[int, int, bool]] = []
         stream_id = end = -1
         for train in trains:

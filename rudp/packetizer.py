@@ -276,10 +276,10 @@ class Packetizer:
         """
         runs: list[_Run] = []
         turns, most, full = self._turns, self.packets_per_train, self.datagram_size
-        while packets > 0 and turns.ready:
-            stream = turns.ready[0]
+        while packets > 0 and (ready := turns.ready):
+            stream = ready[0]
             # Trains go to one stream each where several wait; the first may have a packet of frames before it.
-            share = left = packets if len(turns.ready) == 1 else (packets - 1) % most + 1
+            share = left = packets if len(ready) == 1 else (packets - 1) % most + 1
             send = stream.send
             assert send is not None
             if runs and send.pending < share * self._payload_size:

@@ -147,7 +147,7 @@ class PathMtu:
         self.is_local = False
         self.state = SearchState.BASE if discover else SearchState.DISABLED
         self.black_holes = 0
-        self._expected = self._passed = self._suspect_size = self._suspect_number = 0
+        self._expected = self._passed = self._suspects = self._suspect_size = self._suspect_number = 0
         self._pause = self._suspect_at = 0.0
         self._search_at = self._since = self._fell_at = NEVER_YET
         self._begin(initial)
@@ -200,24 +200,31 @@ class PathMtu:
         self._probing = size
         self.ready = False
 
-    def on_acked(self, train: SentTrain, now: float) -> None:
-        """A train, or part of one, was acknowledged."""
-        if self.state is SearchState.DISABLED or train.time_sent < self._since:
+    def on_acked(self, trains: Iterable[SentTrain], now: float) -> None:
+        """Trains, or parts of them, were acknowledged."""
+        if self.state is SearchState.DISABLED:
             return
-        if train.mtu_probe:
-            self._on_probe_acked(train.last_size, now)
-            return
-        count = train.count
-        self._acked += count
-        size, newest = train.packet_size if count > 1 else train.last_size, train.first + count - 1
-        if size >= self._suspect_size and newest > self._suspect_number:
-            self._suspects = 0
-        if size >= self.size:
-            if newest > self._passed:  # noqa: PLR1730 (a call of max() is dearer, and this is per ACK)
-                self._passed = newest
-            self.ready = not self._probing
-            if self.state in _UNCONFIRMED:
-                self._go_on(now)
+        since, acked, passed = self._since, 0, self._passed
+        suspects, unconfirmed = self._suspects > 0, self.state in _UNCONFIRMED
+        for train in trains:
+            if train.time_sent < since:
+                continue
+            if train.mtu_probe:
+                self._on_probe_acked(train.last_size, now)
+                continue
+            count = train.count
+            acked += count
+            size, newest = train.packet_size if count > 1 else train.last_size, train.first + count - 1
+            if suspects and size >= self._suspect_size and newest > self._suspect_number:
+                self._suspects = 0
+            if size >= self.size:
+                if newest > passed:  # noqa: PLR1730 (a call of max() is dearer, and this is per ACK)
+                    passed = newest
+                self.ready = not self._probing
+                if unconfirmed and self.state in _UNCONFIRMED:
+                    self._go_on(now)
+        self._acked += acked
+        self._passed = passed
 
     def on_lost(self, train: SentTrain, now: float) -> None:
         """A train, or part of one, was declared lost."""

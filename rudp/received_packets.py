@@ -102,6 +102,7 @@ class ReceivedPackets:
         "_pause",
         "_reordering_threshold",
         "_rtt",
+        "_settled",
         "_told",
         "_urgent",
         "_waiting",
@@ -137,6 +138,8 @@ class ReceivedPackets:
         self._last_buffer = NEVER_YET
         self._pause = 0.0
         self._patient = False
+        # What more comes before the next ACK won't bring its deadline nearer, unless it tells of a gap.
+        self._settled = False
         self.deadline: float | None = None
         # The sender's wish; without one it rises when it has had enough ACKs.
         self._ack_eliciting_threshold = INITIAL_ACK_ELICITING_THRESHOLD
@@ -229,6 +232,8 @@ class ReceivedPackets:
             self._patient = False
             self.deadline = now
             return
+        if self._settled and not self._gap_seen:
+            return
         deadline = self.deadline
         if (
             self._patient
@@ -260,6 +265,7 @@ class ReceivedPackets:
             self.deadline = deadline = now + delay
         # What comes next, and is answered, may come too late to take it along.
         self._patient = patient and now + pause < deadline
+        self._settled = size >= FEW_BYTES
 
     def on_ack_frequency(self, frame: AckFrequency) -> None:
         """Take the peer's wishes; an older frame than the newest changes nothing."""
@@ -270,6 +276,7 @@ class ReceivedPackets:
         self._ack_eliciting_threshold = max(1, frame.ack_eliciting_threshold)
         self._reordering_threshold = frame.reordering_threshold
         self.max_ack_delay = frame.max_ack_delay
+        self._settled = False
 
     def request_immediate(self) -> None:
         """The peer sent IMMEDIATE_ACK: acknowledge at the end of this buffer."""
@@ -320,7 +327,7 @@ class ReceivedPackets:
         if self._answered >= INITIAL_PACKETS and self._frequency_sequence < 0:
             self._ack_eliciting_threshold = ACK_ELICITING_THRESHOLD
         self._waiting = 0
-        self._urgent = self._gap_seen = self._patient = False
+        self._urgent = self._gap_seen = self._patient = self._settled = False
         # What is repeated still answers them, and tells how long ago they came.
         self._changed = repeats
         self.deadline = None

@@ -153,12 +153,13 @@ class Streams:
         if stream is None:
             return
         receive = stream.receive
-        if receive is None or stream.receive_window is None:
+        window = stream.receive_window
+        if receive is None or window is None:
             raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"data on stream {stream_id}, which only we send on")
         if stream.receive_done:
             return
         before, highest, ended = receive.contiguous, receive.highest, receive.final_size is not None
-        window, whole, total = stream.receive_window, self.receive_window, self._sum_of_highest - highest
+        whole, total = self.receive_window, self._sum_of_highest - highest
         stop = max(pieces[2]) if pieces else offset + len(data)
         if stop > highest and (stop > window.max_data or total + stop > whole.max_data):
             window.check(stop)

@@ -57,7 +57,7 @@ class Timers:
         Once each: of two timers slept through, the first was never acted on, so the second proves nothing.
         """
         heap, held = self.heap, self._held
-        found: dict[int, Connection] = {}
+        found: list[Connection] = []
         while heap and heap[0][0] <= now:
             when, connection_id = heappop(heap)
             connection = held.get(connection_id)
@@ -65,8 +65,8 @@ class Timers:
                 self._stale -= 1
                 continue
             connection.timers = entries[:-1]
-            found[connection_id] = connection
-        return list(found.values())
+            found.append(connection)
+        return found if len(found) <= 1 else list(dict.fromkeys(found))
 
     def drop(self, connection: Connection) -> None:
         """Leave no wake-ups behind, and not more entries that are stale than others."""

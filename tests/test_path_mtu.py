@@ -84,7 +84,7 @@ class Link:
     def resolve(self, flight: list[SentTrain], passed: list[bool]) -> None:
         for train, arrived in zip(flight, passed, strict=True):
             if arrived:
-                self.machine.on_acked(train, self.now)
+                self.machine.on_acked([train], self.now)
         for train, arrived in zip(flight, passed, strict=True):
             if not arrived:
                 self.machine.on_lost(train, self.now)
@@ -191,7 +191,7 @@ class TestSearch:
             if link.machine.next_probe(link.now) != 1472:
                 break
         assert link.machine.next_probe(link.now) < 1472
-        link.machine.on_acked(refused[0], link.now)
+        link.machine.on_acked([refused[0]], link.now)
         assert link.machine.size == 1472
         assert link.machine.state is SearchState.SEARCH_COMPLETE
 
@@ -199,7 +199,7 @@ class TestSearch:
         machine = PathMtu(1400, discover=False, limit=None)
         assert machine.open(FAR, LARGEST) == 1400
         for number in range(1, 100):
-            machine.on_acked(SentTrain(number, 1, 1.0, 1400, 1400), 2.0)
+            machine.on_acked([SentTrain(number, 1, 1.0, 1400, 1400)], 2.0)
             assert not machine.next_probe(2.0)
         machine.on_probe_timeout(9, [SentTrain(100, 1, 3.0, 1400, 1400)], 4.0)
         assert machine.on_path_changed(FAR_IPV6, 5.0) == 1400
@@ -430,7 +430,7 @@ class TestPath:
         link.now += RTT
         assert link.machine.on_path_changed(FAR_IPV6, link.now) == BASE_PLPMTU
         assert link.machine.bound == 1452
-        link.machine.on_acked(old, link.now)
+        link.machine.on_acked([old], link.now)
         assert link.machine.size == BASE_PLPMTU
         link.settle()
         assert link.machine.size == 1452
@@ -442,7 +442,7 @@ class TestPath:
             if sent[0].last_size > link.mtu:
                 link.machine.on_too_big(sent[0].last_size, link.now)
             else:
-                link.machine.on_acked(sent[0], link.now)
+                link.machine.on_acked([sent[0]], link.now)
         assert link.machine.size == 1392
         assert len(link.probes) <= 6
 

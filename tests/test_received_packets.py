@@ -333,6 +333,21 @@ def test_ack_frequency_sets_thresholds_and_delay(settled: Receiver) -> None:
     settled.want_due()
 
 
+def test_what_comes_while_an_ack_waits_leaves_its_deadline_alone(settled: Receiver) -> None:
+    settled.receive(200, 201)
+    deadline = settled.received.deadline
+    settled.now += 0.001
+    settled.received._rtt.smoothed_rtt = RTT / 10
+    settled.receive(201, 202, size=2_400)
+    assert settled.received.deadline == deadline
+    # But for news of a gap, and for a sender who asks for it.
+    settled.received.on_ack_frequency(AckFrequency(7, 100, 0.002, 1))
+    settled.receive(202, 203, size=3_600)
+    settled.want_due_in(0.002)
+    settled.receive(204, 205, size=4_800)
+    settled.want_due()
+
+
 def test_an_older_ack_frequency_is_ignored(settled: Receiver) -> None:
     settled.received.on_ack_frequency(AckFrequency(7, 3, 0.005, 1))
     settled.received.on_ack_frequency(AckFrequency(6, 1, 0.001, 1))
