@@ -53,8 +53,9 @@ class ReceiveWindow:
 
     `max_data`: total the peer may send, as told to it. `window`: bytes granted beyond what is consumed.
     `maximum`: bound of `window`. `consumed`: total the application has read, or that was dropped on its
-    behalf. Below `quiet_up_to`, with what has arrived beyond a gap, and within LEAST_ROUND seconds from `round_start`
-    on, what is read adds to `consumed` and changes nothing else: that is nearly all, and who counts it needs no call.
+    behalf. Below `quiet_up_to`, with what has arrived beyond a gap, and within a round trip (LEAST_ROUND at least)
+    from `round_start` on, what is read adds to `consumed` and changes nothing else: that is nearly all, and who counts
+    it needs no call.
     """
 
     # fmt: off
@@ -74,9 +75,9 @@ class ReceiveWindow:
         self.round_start = NEVER_YET
         self._round_consumed = 0
         self._round_window = initial
-        self._set_quiet()
         # The instant after which the next one begins.
         self._next_round: float | None = None
+        self._set_quiet()
 
     def check(self, total: int) -> None:
         """Raise ProtocolError(FLOW_CONTROL_ERROR) if `total` exceeds the grant (RFC 9000 section 4.1)."""
@@ -108,7 +109,7 @@ class ReceiveWindow:
         needed: float = self.consumed - self._round_consumed
         if elapsed >= least:
             needed *= least / elapsed
-            self._next_round = now
+            self._next_round, self.quiet_up_to = now, 0
         needed += ahead
         return needed * 4 > self.window and self._grow(needed, self._round_window * 4)
 
@@ -161,7 +162,7 @@ class ReceiveWindow:
     def _set_quiet(self) -> None:
         """Up to which total no credit is due, and the window won't grow in the round that is measured."""
         due, much = self._due_at(), self._round_consumed + self.window // 4 + 1
-        self.quiet_up_to = due if due < much else much
+        self.quiet_up_to = 0 if self._next_round is not None else due if due < much else much
 
     def _due_at(self) -> int:
         """New credit is due when it is a quarter of the window more than the peer was told, and no silly little.

@@ -152,8 +152,7 @@ class Streams:
         stream = self.held.get(stream_id) or self._lookup_untrusted(stream_id)
         if stream is None:
             return
-        receive = stream.receive
-        window = stream.receive_window
+        receive, window = stream.receive, stream.receive_window
         if receive is None or window is None:
             raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"data on stream {stream_id}, which only we send on")
         if stream.receive_done:
@@ -271,11 +270,11 @@ class Streams:
         self, stream_id: int, receive: ReceiveBuffer, window: ReceiveWindow, size: int, now: float, rtt: float
     ) -> None:
         """The application read so much of a stream: credit for it, the stream's and the connection's."""
-        whole = self.receive_window
+        whole, least = self.receive_window, rtt if rtt > LEAST_ROUND else LEAST_ROUND
         ahead, all_ahead = receive.highest - receive.contiguous, self._sum_of_highest - self._sum_of_contiguous
         total, all_total = window.consumed + size, whole.consumed + size
         quiet = total + ahead < window.quiet_up_to and all_total + all_ahead < whole.quiet_up_to
-        begun = now - window.round_start < LEAST_ROUND and now - whole.round_start < LEAST_ROUND
+        begun = now - window.round_start < least and now - whole.round_start < least
         if quiet and begun and not self._control.pending:
             window.consumed, whole.consumed = total, all_total
             return
