@@ -161,11 +161,11 @@ class Inbound:
         try:
             if canonical:
                 frames = wire.read_canonical(view, segment_size, self._overhead)
-                if len(frames) == 1:
-                    stream_id, offset, data, fin = frames[0]
-                    self._streams.on_stream_data(stream_id, offset, data, fin)
+                stream_id, offset, data, fin = frames[0]
+                if len(frames) == 1 and not fin:
+                    self._streams.on_stream_data(stream_id, offset, data, False)
                 else:
-                    self._take_with_gaps(frames)
+                    self._take_parts(frames)
                 if len(numbers) == 1:
                     first, stop = numbers[0]
                     self._received.on_received(first, stop, now, True, source[2])
@@ -193,12 +193,13 @@ class Inbound:
         self._counters.packets_refused += refused
         return refused
 
-    def _take_with_gaps(self, frames: Sequence[tuple[int, int, bytes, bool]]) -> None:
-        """STREAM frames of a run that has lost packets, or mends losses: of one stream in one go."""
+    def _take_parts(self, frames: Sequence[tuple[int, int, bytes, bool]]) -> None:
+        """STREAM frames of a run that ends a stream, has lost packets, or mends losses: of one stream in one go."""
         ids, offsets, pieces, fins = zip(*frames, strict=True)
         if any(fins) or ids.count(ids[0]) < len(ids):
             for frame in frames:
                 self._streams.on_stream_data(*frame)
+            self._received.request_soon(self._now)
         else:
             stops = tuple(map(add, offsets, map(len, pieces)))
             self._streams.on_stream_data(ids[0], offsets[0], b"", False, (offsets, pieces, stops))
@@ -210,10 +211,11 @@ class Inbound:
         stop = len(packet) - self._overhead
         frames = wire.decode_frames(packet[wire.DATA_HEADER_SIZE : stop], self._recovery.ack_ranges_wanted)
         for frame in frames:
-            kind = type(frame)
-            if kind is wire.Stream:
+            if type(frame) is wire.Stream:
                 self._streams.on_stream_data(*frame)
                 ack_eliciting = True
+                if frame.fin:
+                    self._received.request_soon(self._now)
             elif isinstance(frame, wire.Ack):
                 if len(frames) == 1 or not self._holds(frame, frames[-1]):
                     self._ack(frame)
@@ -221,8 +223,9 @@ class Inbound:
                 return frame
             else:
                 self._source = source
-                _HANDLERS[kind](self, frame)
+                _HANDLERS[type(frame)](self, frame)
                 self._source = _NOWHERE
+                self._received.request_soon(self._now)
                 # RFC 9000 section 13.2: all are ack-eliciting but ACK, CLOSE and PADDING, which is no frame here.
                 ack_eliciting = True
         self._received.on_received(number, number + 1, self._now, ack_eliciting, source[2])

@@ -15,8 +15,8 @@ a CE mark came, when enough ack-eliciting packets wait, or when waiting would be
 and the sender didn't ask for few; otherwise after a quarter of a round trip, max_ack_delay at most. It rides
 along before, when something is sent, but for small packets that come one upon another, as requests and their
 answers do: there the same few ACKs serve, and to make, send, read and reckon one took a third of what a
-request costs. So long after the first ACK, if that was of several packets, it goes once more, unless another went
-meanwhile.
+request costs. Where an RTT is too short for timers, those that carry nothing but data wait longest. So long after
+the first ACK, if that was of several packets, it goes once more, unless another went meanwhile.
 
 Adding in order is O(1); filter_new and adding elsewhere are O(log n), n being 256 ranges at most. `ranges`,
 `floor` and which of the ranges the peer is known to know are all that is remembered: every number below `floor` counts
@@ -56,10 +56,15 @@ FIRST_PACKETS: Final = 10
 SEVERAL: Final = 3
 # At least this many ACKs a round trip while packets arrive.
 ACKS_PER_RTT: Final = 4
-# Seconds for which an ACK of small packets waits at least while they come one upon another, twice as often or oftener.
-# Rare enough for a wake-up, if it must be sent alone.
+# Seconds for which an ACK of small packets waits at least while they come one upon another, and the pause between two
+# of them that is too long for that. Rare enough for a wake-up, if it must be sent alone.
 PATIENCE: Final = 0.004
-HALF_PATIENCE: Final = PATIENCE / 2
+LONGEST_PAUSE: Final = PATIENCE / 2
+# The same where a quarter of an RTT is below a timer's grain, so that no timer goes by the RTT. A loop that waits with
+# a timer sooner than the kernel's next tick takes 4 to 6 % longer for a request (12 ms gain half of that). Below
+# max_ack_delay, which probe timeouts allow for (25 ms). On longer paths a small window's growth would wait.
+NEAR_PATIENCE: Final = 0.02
+NEAR_RTT: Final = ACKS_PER_RTT * GRANULARITY
 # Bytes since the last ACK that are few: a packet that every path carries. Who has sent no more isn't held back by its
 # congestion window, which is two of them at least.
 FEW_BYTES: Final = 1_200
@@ -238,9 +243,9 @@ class ReceivedPackets:
         if (
             self._patient
             and size < FEW_BYTES
-            and pause < HALF_PATIENCE
+            and pause < LONGEST_PAUSE
             and deadline is not None
-            and now + pause < deadline <= now + PATIENCE
+            and now + pause < deadline <= now + (NEAR_PATIENCE if self._rtt.smoothed_rtt < NEAR_RTT else PATIENCE)
         ):
             return  # it waits on: what would be found now is no sooner
         self._set_deadline(now, size)
@@ -248,11 +253,13 @@ class ReceivedPackets:
     def _set_deadline(self, now: float, size: int) -> None:
         """Work out how long an ACK that isn't due at once may wait."""
         deadline, pause = self.deadline, self._pause
-        delay, most = self._rtt.smoothed_rtt / ACKS_PER_RTT, self.max_ack_delay
+        rtt, most = self._rtt.smoothed_rtt, self.max_ack_delay
+        delay = rtt / ACKS_PER_RTT
         delay = delay if delay < most else most
-        patient = size < FEW_BYTES and pause < HALF_PATIENCE and most >= GRANULARITY
+        patient = size < FEW_BYTES and pause < LONGEST_PAUSE and most >= GRANULARITY
         if patient:
-            delay = delay if delay >= PATIENCE else PATIENCE if most > PATIENCE else most
+            least = NEAR_PATIENCE if rtt < NEAR_RTT else PATIENCE
+            delay = delay if delay >= least else least if most > least else most
         elif delay < GRANULARITY <= most and self._frequency_sequence >= 0:
             # Who asks for few has a large window, and no use for one with each train of a path that is so short.
             delay = GRANULARITY
@@ -277,6 +284,12 @@ class ReceivedPackets:
         self._reordering_threshold = frame.reordering_threshold
         self.max_ack_delay = frame.max_ack_delay
         self._settled = False
+
+    def request_soon(self, now: float) -> None:
+        """The sender may wait for the ACK of what just came: on a near path, too, it takes `PATIENCE` at most."""
+        if self._rtt.smoothed_rtt < NEAR_RTT:
+            soon = now + min(PATIENCE, self.max_ack_delay)
+            self.deadline = soon if self.deadline is None else min(self.deadline, soon)
 
     def request_immediate(self) -> None:
         """The peer sent IMMEDIATE_ACK: acknowledge at the end of this buffer."""

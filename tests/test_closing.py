@@ -23,6 +23,7 @@ from rudp.errors import (
     ProtocolError,
 )
 from rudp.events import Connected, PeerFinished, Terminated
+from rudp.received_packets import PATIENCE
 from rudp.state import State
 from tests.pair import Packet, Pair
 
@@ -568,3 +569,35 @@ def test_a_close_before_the_opening_is_complete_does_not_hide_that_data_was_neve
     (error,) = [event.error for event in pair.client.take_events() if isinstance(event, Terminated)]
     assert isinstance(error, ConnectionAborted)
     assert pair.client.state is State.CLOSED
+
+
+@pytest.mark.parametrize("what", ["end", "reset", "end beside others"])
+def test_on_a_near_path_what_the_end_of_a_stream_holds_up_waits_no_longer(what: str) -> None:
+    """FIN waits until RESET_STREAM is acknowledged, the next stream until its predecessor's end is."""
+    pair = Pair(delay=0.0001)
+    pair.run(0.05)
+    stream = pair.client.open_stream()
+    pair.client.send(stream, b"what came just before")
+    pair.run(0.0005)
+    assert not pair.client.stats(pair.now).bytes_in_flight
+    if what == "reset":
+        pair.client.reset_stream(stream, 7)
+    else:
+        pair.client.send(stream, b"the last", fin=True)
+    if what == "end beside others":
+        pair.client.send(0, b"other")
+    pair.run(PATIENCE / 2)
+    assert pair.client.stats(pair.now).bytes_in_flight
+    pair.run(PATIENCE)
+    assert not pair.client.stats(pair.now).bytes_in_flight
+
+
+def test_on_a_near_path_fin_is_acknowledged_at_once_whatever_came_just_before() -> None:
+    pair = Pair(delay=0.0001)
+    pair.run(0.05)
+    pair.client.send(0, b"what came just before")
+    pair.run(0.0005)
+    assert not pair.client.stats(pair.now).bytes_in_flight
+    pair.client.close()
+    pair.run(0.0005)
+    assert pair.client.state is State.FIN_WAIT_2

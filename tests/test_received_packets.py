@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from rudp.ecn import CE, ECT0, ECT1
-from rudp.received_packets import FEW_BYTES, MAX_RANGES, PATIENCE, TELLINGS, ReceivedPackets
+from rudp.received_packets import (
+    FEW_BYTES,
+    LONGEST_PAUSE,
+    MAX_RANGES,
+    NEAR_PATIENCE,
+    NEAR_RTT,
+    PATIENCE,
+    TELLINGS,
+    ReceivedPackets,
+)
 from rudp.rtt import GRANULARITY, RttEstimator
 from rudp.wire import MAX_ACK_RANGES, UNKNOWN_ACK_DELAY, Ack, AckFrequency
 
@@ -188,13 +197,13 @@ def near() -> Receiver:
 def test_an_ack_of_small_packets_one_upon_another_waits_and_rides_along_when_it_is_due(near: Receiver) -> None:
     near.now += 0.0002
     near.receive(201, 202, size=100)
-    near.want_due_in(PATIENCE)
+    near.want_due_in(NEAR_PATIENCE)
     assert near.received.ack_pending
     assert not near.received.ack_wanted
     near.now += 0.0002
     near.receive(202, 203, size=200)
-    near.want_due_in(PATIENCE - 0.0002)
-    near.now += PATIENCE
+    near.want_due_in(NEAR_PATIENCE - 0.0002)
+    near.now += NEAR_PATIENCE
     near.want_due()
     near.ack()
     near.want_nothing_due()
@@ -202,12 +211,64 @@ def test_an_ack_of_small_packets_one_upon_another_waits_and_rides_along_when_it_
 
 def test_an_ack_rides_along_with_the_last_before_it_is_due(near: Receiver) -> None:
     """At this pace what comes next would come too late, and an ACK would go alone."""
+    near.received.max_ack_delay = PATIENCE
     pause = PATIENCE / 4.5
     for number in range(201, 206):
         near.now += pause
         near.receive(number, number + 1, size=100)
         assert near.received.ack_wanted == (number == 205)
     near.want_due_in(PATIENCE / 9)
+
+
+@pytest.mark.parametrize(
+    ("rtt", "wait"), [(NEAR_RTT * 0.99, NEAR_PATIENCE), (NEAR_RTT, PATIENCE), (0.015, PATIENCE), (0.05, 0.0125)]
+)
+def test_small_packets_wait_longest_where_no_timer_goes_by_the_rtt_and_there_alone(rtt: float, wait: float) -> None:
+    receiver = short(LONGEST_PAUSE / 2, rtt=rtt)
+    receiver.want_due_in(wait)
+    # As it waits on, too.
+    receiver.now += LONGEST_PAUSE / 2
+    receiver.receive(202, 203, size=200)
+    receiver.want_due_in(wait - LONGEST_PAUSE / 2)
+
+
+def test_an_ack_that_waits_when_the_path_turns_out_longer_waits_as_there(near: Receiver) -> None:
+    near.now += 0.0002
+    near.receive(201, 202, size=100)
+    near.want_due_in(NEAR_PATIENCE)
+    near.received._rtt.smoothed_rtt = NEAR_RTT
+    near.now += 0.0002
+    near.receive(202, 203, size=200)
+    near.want_due_in(PATIENCE)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_its_sender_may_wait_for_takes_no_longer_than_on_longer_paths(near: Receiver, waits: bool) -> None:
+    near.now += 0.0002
+    if waits:
+        near.receive(201, 202, size=100)
+    near.received.request_soon(near.now)
+    near.receive(202 - (not waits), 203 - (not waits), size=200)
+    near.want_due_in(PATIENCE)
+    near.now += 0.0002
+    near.received.request_soon(near.now)
+    near.receive(203 - (not waits), 204 - (not waits), size=300)
+    near.want_due_in(PATIENCE - 0.0002)
+
+
+def test_what_its_sender_may_wait_for_takes_max_ack_delay_at_most(near: Receiver) -> None:
+    near.received.max_ack_delay = PATIENCE / 2
+    near.now += 0.0002
+    near.received.request_soon(near.now)
+    near.receive(201, 202, size=100)
+    near.want_due_in(PATIENCE / 2)
+
+
+def test_on_longer_paths_what_its_sender_may_wait_for_takes_as_long_as_any() -> None:
+    receiver = Receiver(rtt=0.08)
+    receiver.received.request_soon(receiver.now)
+    receiver.receive(0, 1)
+    receiver.want_due_in(0.02)
 
 
 def test_as_many_small_packets_as_large_ones_bring_forth_an_ack(near: Receiver) -> None:
@@ -231,7 +292,7 @@ def test_small_packets_wait_no_longer_than_max_ack_delay() -> None:
 
 @pytest.mark.parametrize("what", ["full", "pause", "gap", "asked", "no delay"])
 def test_nothing_else_waits_for_company(near: Receiver, what: str) -> None:
-    near.now += PATIENCE * 0.51 if what == "pause" else PATIENCE * 0.49
+    near.now += LONGEST_PAUSE * 1.02 if what == "pause" else LONGEST_PAUSE * 0.98
     if what == "asked":
         near.received.request_immediate()
     if what == "no delay":
@@ -249,11 +310,11 @@ def test_on_a_long_path_small_packets_one_upon_another_wait_as_long_as_others_an
     receiver.receive(200, 201, size=100)
     assert receiver.received.ack_wanted
     receiver.ack()
-    receiver.now += PATIENCE / 4
+    receiver.now += LONGEST_PAUSE / 2
     receiver.receive(201, 202, size=100)
     receiver.want_due_in(RTT / 4)
     assert not receiver.received.ack_wanted
-    receiver.now += PATIENCE / 2 * 1.1
+    receiver.now += LONGEST_PAUSE * 1.1
     receiver.receive(202, 203, size=200)
     assert receiver.received.ack_wanted
 
@@ -797,7 +858,7 @@ def test_how_what_comes_at_one_instant_is_split_into_buffers_makes_no_difference
         if whole.is_due() or random.random() < 0.2:
             assert whole.ack() == split.ack()
             since_ack = 0
-        pause = random.choice([PATIENCE / 8, PATIENCE, 0.05])
+        pause = random.choice([LONGEST_PAUSE / 4, PATIENCE, 0.05])
         for receiver in (whole, split):
             receiver.now += pause
 
@@ -1027,9 +1088,9 @@ def test_as_many_ranges_as_may_be_are_held(receiver: Receiver) -> None:
     assert receiver.received.floor > 0
 
 
-def short(pause: float, max_ack_delay: float = MAX_ACK_DELAY, threshold: int = 0) -> Receiver:
-    """A path of 0.2 ms, on which a small packet came `pause` seconds after the one before."""
-    receiver = Receiver(rtt=0.0002, max_ack_delay=max_ack_delay)
+def short(pause: float, max_ack_delay: float = MAX_ACK_DELAY, threshold: int = 0, rtt: float = 0.0002) -> Receiver:
+    """A short path, on which a small packet came `pause` seconds after the one before."""
+    receiver = Receiver(rtt, max_ack_delay)
     receiver.receive(0, 200)
     receiver.ack()
     if threshold:
@@ -1042,20 +1103,20 @@ def short(pause: float, max_ack_delay: float = MAX_ACK_DELAY, threshold: int = 0
     return receiver
 
 
-def test_small_packets_are_waited_for_when_they_come_twice_as_often_or_oftener() -> None:
-    short(PATIENCE * 0.4).want_due_in(PATIENCE)
+def test_small_packets_are_waited_for_while_pauses_are_short() -> None:
+    short(LONGEST_PAUSE * 0.8).want_due_in(NEAR_PATIENCE)
     # Just as often as not: sixteenths of a second have no rounding.
     receiver = short(0.0)
     receiver.receive(202, 203, size=100)
     receiver.ack()
     receiver.received._last_buffer = 0.0
-    receiver.now = PATIENCE / 2
+    receiver.now = LONGEST_PAUSE
     receiver.receive(203, 204, size=100)
     receiver.want_due()
 
 
 def test_a_grain_of_delay_is_enough_to_wait() -> None:
-    short(PATIENCE * 0.1, max_ack_delay=GRANULARITY).want_due_in(GRANULARITY)
+    short(LONGEST_PAUSE * 0.2, max_ack_delay=GRANULARITY).want_due_in(GRANULARITY)
     short(PATIENCE, max_ack_delay=GRANULARITY, threshold=10).want_due_in(GRANULARITY)
     short(PATIENCE, max_ack_delay=GRANULARITY).want_due()
 
