@@ -161,6 +161,18 @@ def test_acks_of_few_packets_are_not_repeated(receiver: Receiver) -> None:
         receiver.want_nothing_due()
 
 
+def test_the_ack_of_three_packets_among_the_first_ten_is_repeated_and_no_other(receiver: Receiver) -> None:
+    receiver.receive(0, 3)
+    receiver.ack()
+    receiver.want_due_in(RTT / 4)
+    receiver.receive(3, 10)
+    receiver.ack()
+    receiver.want_due_in(RTT / 4)
+    receiver.receive(10, 14)
+    receiver.ack()
+    receiver.want_nothing_due()
+
+
 def test_a_repeated_ack_waits_no_longer_than_max_ack_delay() -> None:
     receiver = Receiver(rtt=1.0)
     receiver.receive(0, 9)
@@ -1112,6 +1124,20 @@ def test_small_packets_are_waited_for_while_pauses_are_short() -> None:
     receiver.received._last_buffer = 0.0
     receiver.now = LONGEST_PAUSE
     receiver.receive(203, 204, size=100)
+    receiver.want_due()
+
+
+def test_an_ack_that_waits_ends_it_at_the_first_pause_that_is_too_long() -> None:
+    receiver = short(LONGEST_PAUSE)
+    receiver.ack()
+    receiver.received._last_buffer = -LONGEST_PAUSE / 2
+    for now, size in ((0.0, 100), (LONGEST_PAUSE / 2, 200)):  # halves have no rounding
+        receiver.now = now
+        receiver.receive(202 + int(now > 0), 203 + int(now > 0), size=size)
+        assert not receiver.received.ack_wanted
+    receiver.received._last_buffer = 0.0
+    receiver.now = LONGEST_PAUSE
+    receiver.receive(204, 205, size=300)
     receiver.want_due()
 
 
