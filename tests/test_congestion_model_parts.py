@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rudp.congestion.background_loss import BackgroundLoss
-from rudp.congestion.base_rtt import BaseRtt
+from rudp.congestion.base_rtt import INFINITY, LEFT_MOST, BaseRtt
 from rudp.congestion.competition import Competition
 from rudp.congestion.delay_law import DelayLaw
 from rudp.congestion.loss_window import LossWindow
@@ -96,28 +96,65 @@ def test_a_drain_is_due_each_interval_or_with_others_late_in_it() -> None:
     base = BaseRtt()
     base.update(0.05)
     base.drained(0.05, 0.0)
-    assert not base.is_due(2.9)
-    assert base.is_due(3.1)
-    base.join(2.2, 1)
-    assert not base.is_due(2.2)
-    base.join(2.3, 1)
-    assert base.is_due(2.3)
+    assert not base.is_due(2.9, 4)
+    assert base.is_due(3.1, 4)
+    base.join(2.2, 4)
+    assert not base.is_due(2.2, 4)
+    base.join(2.3, 4)
+    assert base.is_due(2.3, 4)
     base.drained(0.05, 2.4)
     base.want(2.5)
-    assert not base.is_due(3.4)
-    assert base.is_due(3.6)
+    assert not base.is_due(3.4, 4)
+    assert base.is_due(3.6, 4)
 
 
 @pytest.mark.parametrize(
-    ("rtt", "drains", "after"), [(0.02, 0, 0.75), (0.02, 3, 0.75), (0.02, 4, 2.25), (0.04, 0, 2.25), (0.04, 4, 2.25)]
+    ("rtt", "drains", "joins", "due"),
+    [(0.02, 0, 2.25, 3.0), (0.02, 1, 0.75, 3.0), (0.3, 3, 0.9, 3.6), (0.02, 4, 2.25, 3.0), (0.3, 4, 4.5, 6.0)],
 )
-def test_a_young_flow_on_a_short_path_joins_in_sooner(rtt: float, drains: int, after: float) -> None:
+def test_a_young_flow_joins_in_sooner_and_on_long_paths_drains_more_often(
+    rtt: float, drains: int, joins: float, due: float
+) -> None:
     base = BaseRtt()
     base.update(rtt)
-    base.join(after, drains)
-    assert not base.is_due(after)
-    base.join(after + 0.01, drains)
-    assert base.is_due(after + 0.01)
+    base.join(joins - 0.01, drains)
+    assert not base.is_due(joins - 0.01, drains)
+    assert not base.is_due(due - 0.01, drains)
+    assert base.is_due(due + 0.01, drains)
+    base.join(joins + 0.01, drains)
+    assert base.is_due(joins + 0.01, drains)
+
+
+def test_who_met_the_path_idle_comes_to_the_ground_of_those_who_never_did() -> None:
+    """To two milliseconds above the lowest RTT at most, or what fills a queue for good would be ground."""
+    early, late, deep = BaseRtt(), BaseRtt(), BaseRtt()
+    for base, lowest in ((early, 0.052), (late, 0.0538), (deep, 0.052)):
+        assert base.ground == INFINITY
+        base.update(lowest)
+        base.drained(lowest, 1.0)
+        assert base.ground == pytest.approx(lowest)
+    for now in (2.5, 4.0, 5.5, 7.0):
+        early.drained(0.0538, now)
+        late.drained(0.0538, now)
+        deep.drained(0.1, now, in_doubt=True)
+    assert early.value == pytest.approx(0.052)
+    assert early.ground == pytest.approx(late.ground, abs=0.0002)
+    assert deep.ground == pytest.approx(0.054, abs=0.0002)
+    early.update(0.045)
+    assert early.ground <= early.value + LEFT_MOST
+    early.forget()
+    assert early.ground == INFINITY
+
+
+def test_a_base_rtt_is_new_until_two_drains_agree_on_it() -> None:
+    base = BaseRtt()
+    told = []
+    for now, rtt in enumerate((0.3, 0.28, 0.2, 0.2, 0.1995, 0.19, 0.25)):
+        for _ in range(40):
+            base.update(rtt)
+        told.append(base.is_new)
+        base.drained(rtt, 1.5 * now)
+    assert told == [True, True, True, True, False, False, True]
 
 
 def test_one_early_sample_is_no_base() -> None:

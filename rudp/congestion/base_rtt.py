@@ -11,8 +11,12 @@ made.
 
 Only when all who share a queue drain it at one time is it empty. Each drains at the end of its own interval, but joins
 in as soon as the queue falls by half late in that, as it does when others drain; so flows come to drain together, as
-oscillators do that push each other on (Mirollo and Strogatz 1990). On short paths who is new joins in earlier, as there
-the queue that newcomers take for none is as long as the RTT.
+oscillators do that push each other on (Mirollo and Strogatz 1990). Who is new joins in earlier and drains more often,
+or those who came while others' queue stood would keep that for the path's RTT, and others take it for a rival's.
+
+The lowest RTT is one packet's, often the first one's, that met nobody. Packets that go in trains never see it again,
+and of two flows the one that has it would see a queue longer by that and give way. So queues are told from a ground
+that all come to alike: the mean of what is left after drains, up to two milliseconds above the lowest.
 
 Single samples come early by chance, more of them the more there are. What counts is the mean of a few in a row, if that
 is no more than a millisecond above.
@@ -39,11 +43,15 @@ JOIN: Final = 0.75
 """Part of the interval after which to join in."""
 JOIN_YOUNG: Final = 0.25
 YOUNG_DRAINS: Final = 4
-NEAR: Final = 0.03
-"""The same until the fourth drain, where the base RTT is below so many seconds: who comes to a queue doesn't know the
+INTERVAL_ROUNDS_YOUNG: Final = 12
+"""The same from the first drain to the fourth, and RTTs between two until then: who comes to a queue doesn't know the
 RTT without it, and who came before takes what he holds for somebody's who fills it on purpose."""
 SOON: Final = 1.0
 """Seconds from a change to the drain it calls for: what a newcomer piled up has left by then."""
+
+LEFT_MOST: Final = 0.002
+LEFT_WEIGHT: Final = 0.5
+"""Seconds by which the ground may be above the lowest RTT, and weight of a drain in it."""
 
 INFINITY: Final = float("inf")
 
@@ -51,10 +59,16 @@ INFINITY: Final = float("inf")
 class BaseRtt:
     """All times in seconds."""
 
-    __slots__ = ("_before", "_drained_at", "_epoch_start", "_mean", "_now", "_wanted_at", "value")
+    # fmt: off
+    __slots__ = (
+        "_before", "_drained_at", "_epoch_start", "_ground", "_last", "_mean", "_now", "_wanted_at", "is_new", "value",
+    )
+    # fmt: on
 
     value: float
     """Infinity before the first sample."""
+    is_new: bool
+    """No two drains have agreed on it yet, or the last one found it lower."""
 
     def __init__(self) -> None:
         self.forget()
@@ -65,6 +79,13 @@ class BaseRtt:
         """The path may be another: the next sample is the base."""
         self._now = self._before = self.value = INFINITY
         self._mean = 0.0
+        self._ground = self._last = INFINITY
+        self.is_new = True
+
+    @property
+    def ground(self) -> float:
+        """The RTT above which all is queue: what drains left of late, near the lowest."""
+        return min(max(self._ground, self.value), self.value + LEFT_MOST) if self._ground < INFINITY else self.value
 
     def update(self, rtt: float) -> float:
         """Take one sample; return it without the chance that it was early by."""
@@ -86,22 +107,26 @@ class BaseRtt:
             self._epoch_start = now
         self._drained_at = now
         self._wanted_at = INFINITY
+        self.is_new, self._last = self.value < self._last - CALM, self.value
+        left = min(max(lowest, self.value), self.value + LEFT_MOST)
+        self._ground = left if self._ground == INFINITY else self.ground + (left - self.ground) * LEFT_WEIGHT
 
-    def is_due(self, now: float) -> bool:
-        """Whether it's time to drain the queue."""
-        return now >= self._wanted_at or now - self._drained_at > self._interval()
+    def is_due(self, now: float, drains: int) -> bool:
+        """Whether it's time to drain the queue; `drains`: how many of its own this flow has had."""
+        return now >= self._wanted_at or now - self._drained_at > self._interval(drains)
 
     def join(self, now: float, drains: int) -> None:
         """Others seem to drain, or the queue is short by chance: the best time to find it empty.
 
         `drains`: how many of its own this flow has had.
         """
-        part = JOIN_YOUNG if drains < YOUNG_DRAINS and self.value < NEAR else JOIN
-        if now - self._drained_at > part * self._interval():
+        part = JOIN_YOUNG if 0 < drains < YOUNG_DRAINS else JOIN
+        if now - self._drained_at > part * self._interval(drains):
             self._wanted_at = now
 
-    def _interval(self) -> float:
-        return max(INTERVAL, INTERVAL_ROUNDS * self.value) if self.value < INFINITY else INTERVAL
+    def _interval(self, drains: int) -> float:
+        rounds = INTERVAL_ROUNDS_YOUNG if drains < YOUNG_DRAINS else INTERVAL_ROUNDS
+        return max(INTERVAL, rounds * self.value) if self.value < INFINITY else INTERVAL
 
     def want(self, now: float, seconds: float = SOON) -> None:
         """Something changed that all who share the queue have seen: drain soon, as they will."""

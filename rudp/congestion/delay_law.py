@@ -33,7 +33,7 @@ from __future__ import annotations
 from math import exp, inf, log
 from typing import Final
 
-TARGET: Final = 0.24
+TARGET: Final = 0.23
 TARGET_ROOT: Final = 0.4
 NEAR: Final = 0.03
 """The queue is TARGET times that power of base RTT and 30 ms over packets a second: 6 ms at 10 Mbit/s and 50 ms, 1 at 1

@@ -240,7 +240,7 @@ class Model(CongestionController):
                 self._enter_steady(sample)
         elif self.phase is Phase.PROBE_RTT:
             self._advance_drain(sample)
-        elif self._base.is_due(sample.now) and not self._round.is_app_limited:
+        elif self._base.is_due(sample.now, self._drains) and not self._round.is_app_limited:
             self._begin_drain()
         self._set_rate_and_window(sample.smoothed_rtt)
 
@@ -304,7 +304,7 @@ class Model(CongestionController):
     def _note_queue(self, now: float) -> None:
         base, told = self._base, self._round
         grain = round_trip_noise(told, base.value, self._window / self.max_datagram_size)
-        queue = self._queue = max(told.rtt_mean - base.value - grain, 0.0)
+        queue = self._queue = max(told.rtt_mean - base.ground - grain, 0.0)
         self._deepest = max(self._deepest, told.rtt_max - base.value)
         if self._deep_queue_seen():
             self._background.trust()
@@ -431,11 +431,11 @@ class Model(CongestionController):
     def _begin_drain(self) -> None:
         self.phase = Phase.PROBE_RTT
         rtt = self._round.rtt_min if self._round.rtt_min < INFINITY else self._base.value + self._queue
-        # A queue too short to be seen may be what loses, and only half the flight tells; on a long path that is dear.
-        self._drains += 1
-        turn = self._base.value < LONG_RTT or self._drains % 4 == 1
-        deep = turn and not self._deep_queue_seen()
-        share = DRAIN_SHARE_DOUBT if deep else DRAIN_SHARE if self._base.value < LONG_RTT else DRAIN_SHARE_LONG
+        # A queue too short to be seen may lose, and a new one pass for RTT: half the flight tells, dear on long paths.
+        self._drains, is_long = self._drains + 1, self._base.value >= LONG_RTT
+        unseen = not self._deep_queue_seen() and (not is_long or self._drains % 4 == 1)
+        deep = unseen or (is_long and self._base.is_new)
+        share = DRAIN_SHARE_DOUBT if deep else DRAIN_SHARE_LONG if is_long else DRAIN_SHARE
         share *= self._base.value / rtt if rtt else 1.0
         self._drain_target = max(share * self._window - 2 * self.max_datagram_size, self.minimum_window)
         self._drain_queue = self._law.mean
