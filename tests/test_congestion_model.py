@@ -308,6 +308,26 @@ def test_restart_from_idle_is_paced_at_the_rate() -> None:
     assert model.phase is not Phase.STARTUP
 
 
+def test_a_clock_may_begin_anywhere() -> None:
+    """The first drain comes as late after the start on a host that has run for days as on one that has just begun."""
+    phases: list[list[Phase]] = []
+    for begin in (0.0, 2.0**20):
+        model = Model(PACKET, random.Random(1))
+        now, delivered = begin, 0
+        phases.append([])
+        for _ in range(60):
+            window = min(model.congestion_window, 200 * PACKET)
+            model.on_sent(window, 0, now)
+            now, before = now + 0.125, delivered
+            for left in range(window - window // 8, -1, -window // 8):
+                delivered = before + window - left
+                told = {"prior_delivered": before, "latest_rtt": 0.125, "smoothed_rtt": 0.125, "bytes_in_flight": left}
+                model.on_ack(sample(now, window // 8, delivered, delivery_rate=window / 0.125, **told))
+            phases[-1].append(model.phase)
+    assert Phase.PROBE_RTT in phases[0]
+    assert phases[1] == phases[0]
+
+
 # The minimum RTT
 
 

@@ -4,6 +4,7 @@ Knows: the lowest RTT of this epoch and of the one before; an epoch ends with a 
 made.
 
     update      O(1)    one RTT sample
+    begin       O(1)    note when the flow began
     is_due      O(1)    whether it's time for a drain
     want        O(1)    ask for one soon
     join        O(1)    ask for one at once, unless the last is too fresh
@@ -72,8 +73,12 @@ class BaseRtt:
 
     def __init__(self) -> None:
         self.forget()
-        self._drained_at = self._epoch_start = 0.0
+        self.begin(0.0)
         self._wanted_at = INFINITY
+
+    def begin(self, now: float) -> None:
+        """Count the time to the first drain from now on, whatever the clock began with."""
+        self._drained_at = self._epoch_start = now
 
     def forget(self) -> None:
         """The path may be another: the next sample is the base."""

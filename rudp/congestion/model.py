@@ -280,6 +280,8 @@ class Model(CongestionController):
     def _end_round(self, sample: AckSample) -> None:
         """Judge the round's feedback, which speaks of what was sent a round earlier."""
         told, self._rounds = self._round, self._rounds + 1
+        if not self._round_stop:
+            self._base.begin(sample.now)
         if told.rtt_min < INFINITY:
             self._note_queue(sample.now)
         if told.acked:
@@ -438,8 +440,7 @@ class Model(CongestionController):
         share = DRAIN_SHARE_DOUBT if deep else DRAIN_SHARE_LONG if is_long else DRAIN_SHARE
         share *= self._base.value / rtt if rtt else 1.0
         self._drain_target = max(share * self._window - 2 * self.max_datagram_size, self.minimum_window)
-        self._drain_queue = self._law.mean
-        self._drain_stop = INFINITY
+        self._drain_queue, self._drain_stop = self._law.mean, INFINITY
 
     def _advance_drain(self, sample: AckSample) -> None:
         """Wait for the flight to fall, then for an RTT of what was sent since, then for the others to drain too."""
@@ -496,5 +497,4 @@ class Model(CongestionController):
 
     def _held(self) -> float:
         """Bytes in flight that aren't on the path any more: they wait to be acknowledged when an ACK comes."""
-        least = ACKED_AT_ONCE * self.max_datagram_size
-        return min(max(self._at_once - least, 0.0), HELD_MOST * self._window)
+        return min(max(self._at_once - ACKED_AT_ONCE * self.max_datagram_size, 0.0), HELD_MOST * self._window)
