@@ -36,6 +36,31 @@ def test_a_line_that_stands_still_sends_nothing_and_goes_on_where_it_was() -> No
     assert idle.process(packets(1, start=1.0, size=72))[0][0] == pytest.approx(2.25)
 
 
+class Counted(list[float]):
+    """Counts what stays behind deleted items, and so is moved."""
+
+    moved = 0
+
+    def __delitem__(self, index: object) -> None:
+        super().__delitem__(index)  # type: ignore[arg-type]
+        self.moved += len(self)
+
+
+@pytest.mark.parametrize("room", [10, 1_000])
+def test_a_packet_of_a_full_queue_costs_the_same_however_long_that_is(room: int) -> None:
+    node = attached(Rate(800, queue_packets=room))
+    assert isinstance(node, Rate)
+    leaves = node._leaves = Counted()
+    node.process(packets(2 * room, size=72))
+    dropped = node.dropped
+    for number in range(4 * room):
+        node.process(packets(1, start=(number + 1) * 0.125, size=72))
+        assert node.queued((number + 1) * 0.125) == (room, room * 100)
+    assert dropped == room
+    assert node.dropped == dropped
+    assert leaves.moved <= 2 * 4 * room
+
+
 def test_the_queue_fills_while_the_line_stands_still() -> None:
     node = attached(Rate(10_000, queue_packets=5, changes=[(0.0, 0), (1.0, 10_000)]))
     assert numbers(node.process(packets(50, gap=0.01))) == [0, 1, 2, 3, 4]

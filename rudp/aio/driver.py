@@ -129,7 +129,7 @@ class Driver:
     def wake_if_ready(self) -> None:
         """The same if something has to be: after a command that may have made it so."""
         if not (self._flush_due or self._sends_soon) and self.core.has_work:
-            self.wake()
+            self._flush_later()
 
     def send_before_wait(self) -> None:
         """Who is about to wait has written what it will: if nobody else may write in this turn, it leaves now, before

@@ -53,11 +53,11 @@ class Rate(Node):
         self.keeps_time = False
         self.passed_bytes = 0
         self.largest_queue_bytes = 0
-        # Of the packets in the queue, and of some that have left it: when the last bit leaves, and how many bytes had
-        # been taken with it; how many all those had that are not kept any more.
+        # Of the packets in the queue, behind some that are known to have left it: when the last bit leaves, and how
+        # many bytes had been taken with it. How many those are that have left, and what had been taken with the last.
         self._leaves: list[float] = []
         self._taken: list[int] = []
-        self._gone_bytes = 0
+        self._head = self._gone_bytes = 0
         self._free_at = -inf
         self._pieces = _pieces(bytes_per_second, changes)
         self._piece = 0  # the one in which the line is free
@@ -65,7 +65,7 @@ class Rate(Node):
 
     def process(self, batch: Batch) -> Batch:
         leaves, taken = self._leaves, self._taken
-        gone, passed = self._gone_bytes, self.passed_bytes
+        head, gone, passed = self._head, self._gone_bytes, self.passed_bytes
         free_at = self._free_at
         overhead = self.overhead
         seconds_per_byte = self._seconds_per_byte
@@ -80,15 +80,19 @@ class Rate(Node):
             if free_at <= time:
                 leaves.clear()
                 taken.clear()
-                gone = passed
+                head, gone = 0, passed
                 free_at = time
             with_it = passed - gone + size
-            if with_it > small or (counted and len(leaves) >= max_packets):
-                if left := bisect_right(leaves, time):
-                    gone = taken[left - 1]
-                    del leaves[:left], taken[:left]
+            if with_it > small or (counted and len(leaves) - head >= max_packets):
+                left = bisect_right(leaves, time, head)
+                if left > head:
+                    head, gone = left, taken[left - 1]
                     with_it = passed - gone + size
-                if leaves and (with_it > max_bytes or len(leaves) >= max_packets):
+                    if 2 * head > len(leaves):  # or each packet would move the whole queue
+                        del leaves[:head], taken[:head]
+                        head = 0
+                waiting = len(leaves) - head
+                if waiting and (with_it > max_bytes or waiting >= max_packets):
                     continue
                 if with_it > largest:
                     largest = with_it
@@ -99,7 +103,7 @@ class Rate(Node):
             taken.append(passed)
             out.append((free_at, datagram))
         self._free_at = free_at
-        self._gone_bytes = gone
+        self._head, self._gone_bytes = head, gone
         self.largest_queue_bytes = largest
         self.passed_bytes = passed
         count = len(batch)
@@ -136,8 +140,8 @@ class Rate(Node):
 
     def queued(self, now: float) -> tuple[int, int]:
         """Packets and bytes that are in the queue at `now`, the packet on the line included."""
-        left = bisect_right(self._leaves, now)
-        gone = self._taken[left - 1] if left else self._gone_bytes
+        left = bisect_right(self._leaves, now, self._head)
+        gone = self._taken[left - 1] if left > self._head else self._gone_bytes
         return len(self._leaves) - left, self.passed_bytes - gone
 
     def counters(self) -> dict[str, int]:

@@ -108,8 +108,7 @@ class Inbox:
             stop = 0
         self._head = stop
         self._armed = due = pending[stop][0] + self.window
-        enter = self._enter
-        enter((due, next(self._sequence), self._callback))  # as `call_at`, without two checks and a call
+        self._enter((due, next(self._sequence), self._callback))  # as `call_at`, without two checks and a call
         receive(batch, now)
 
 
