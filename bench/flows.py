@@ -178,10 +178,14 @@ class _Sender:
         if isinstance(event, StreamReadable):
             while data := connection.receive(0, 1 << 20):
                 self._total += len(data)
+                if connection.waits(0):
+                    break
             now = self._clock.now
             if now >= self._kept_at:
-                self._kept_at = now + max(APART, now * APART_SHARE)
-                self.finish()  # or what came just before a pause would seem to have come after it
+                apart = now * APART_SHARE
+                self._kept_at = now + (apart if apart > APART else APART)
+                if self._late is not None:
+                    self.finish()  # or what came just before a pause would seem to have come after it
                 self.result.arrived.append((now, self._total))
             else:
                 self._late = (now, self._total)

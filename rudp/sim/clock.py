@@ -11,7 +11,6 @@ it when it fires.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
@@ -42,28 +41,28 @@ class TooManyEvents(SimulationError):
 class Clock:
     """Virtual time in seconds and the events to come.
 
-    `enter((time, next(sequence), callback))` is `call_at` of a time that is ahead: for who has an event a packet.
+    `heappush(heap, (time, next(sequence), callback))` is `call_at` of a time that is ahead: for who has an event a
+    packet.
     """
 
-    __slots__ = ("_heap", "enter", "events", "now", "sequence")
+    __slots__ = ("events", "heap", "now", "sequence")
 
     def __init__(self, start: float = 0.0) -> None:
         self.now = start
         self.events = 0
-        self._heap: list[tuple[float, int, Callable[[float], object]]] = []
+        self.heap: list[tuple[float, int, Callable[[float], object]]] = []
         self.sequence = count()
-        self.enter: Callable[[tuple[float, int, Callable[[float], object]]], None] = partial(heappush, self._heap)
 
     def call_at(self, time: float, callback: Callable[[float], object]) -> None:
         """Call `callback(time)` when the clock is at `time` (seconds); a time gone by means now."""
         if not time < inf:
             raise SimulationError(f"an event at {time} would never happen")
         now = self.now
-        heappush(self._heap, (time if time > now else now, next(self.sequence), callback))
+        heappush(self.heap, (time if time > now else now, next(self.sequence), callback))
 
     def next_event_at(self) -> float | None:
         """When the next event is due, or None if there is none."""
-        return self._heap[0][0] if self._heap else None
+        return self.heap[0][0] if self.heap else None
 
     def run(
         self,
@@ -79,7 +78,7 @@ class Clock:
         """
         if stop is not None and stop():
             return True
-        heap = self._heap
+        heap = self.heap
         limit = inf if until is None else until
         first = self.events + 1
         last = self.events + max_events

@@ -37,11 +37,12 @@ Received: TypeAlias = tuple[bytearray, int, Address, Address, int]
 
 
 def split(train: Train, source: Address, now: float) -> Batch:
-    """The datagrams of a train, each with the time `now`.
+    """The datagrams of a train, each with the time `now`; `source` is where it comes from if it doesn't say.
 
     Raises SimulationError for a train that a kernel would refuse.
     """
-    buffers, size, stated, _, remote, ecn = train
+    buffers, size, stated, local, remote, ecn = train
+    source = local or source
     data = b"".join(buffers)
     total = len(data)
     if total == stated and total <= size <= MAX_PAYLOAD:
@@ -53,9 +54,10 @@ def split(train: Train, source: Address, now: float) -> Batch:
             f"no kernel sends this train: {total} bytes in {len(buffers)} buffers, stated size {stated}, "
             f"segment size {size} (at most {MAX_SEGMENTS} segments and {MAX_PAYLOAD} bytes)"
         )
-    return [
-        (now, _new_datagram((data[start : start + size], source, remote, ecn))) for start in range(0, total, size)
-    ]
+    batch: Batch = []
+    for start in range(0, total, size):
+        batch.append((now, _new_datagram((data[start : start + size], source, remote, ecn))))
+    return batch
 
 
 def merge(batch: Batch, probability: float, random: Random) -> list[Received]:

@@ -98,8 +98,8 @@ class Host:
     ) -> None:
         self.address = address
         self.endpoint = endpoint
-        self.on_event = on_event
         self.events: list[tuple[Any, Any]] = []
+        self.on_event = self._keep if on_event is None else on_event
         self.merging = merging
         self.inbox = Inbox(clock, self._receive, window)
         self.routes: dict[Address, Route] = {}
@@ -120,16 +120,27 @@ class Host:
 
         Raises Stalled if the application's answers to events cause events without end.
         """
-        if self._in_service:
-            return  # called by the application from on_event: `_tell` goes round once more
+        if not self._in_service:  # else called by the application from on_event, and the loop goes round once more
+            self._serve(self._clock.now)
+
+    def _serve(self, now: float) -> None:
         self._in_service = True
-        now = self._clock.now
-        endpoint = self.endpoint
+        endpoint, on_event = self.endpoint, self.on_event
+        rounds = MAX_ROUNDS
         try:
-            for train in endpoint.datagrams_to_send(now):
-                self._send(train, now)
-            if (item := endpoint.next_event()) is not None:
-                self._tell(item, now)
+            while True:
+                for train in endpoint.datagrams_to_send(now):
+                    self._send(train, now)
+                item = endpoint.next_event()
+                if item is None:
+                    break
+                while item is not None:
+                    connection, event = item
+                    on_event(connection, event)
+                    item = endpoint.next_event()
+                rounds -= 1
+                if not rounds:
+                    raise Stalled(f"{self!r}: at {now!r} s every answer to an event causes another event")
         finally:
             self._in_service = False
         due = endpoint.next_timeout()
@@ -156,69 +167,52 @@ class Host:
         return self._digest.digest()
 
     def _send(self, train: Train, now: float) -> None:
-        _, _, size, local, remote, _ = train
-        batch = split(train, local or self.address, now)
+        batch = split(train, self.address, now)
         self.trains_sent += 1
         self.datagrams_sent += len(batch)
-        self.bytes_sent += size
-        route = self.routes.get(remote) or self._machine_route(remote)
+        self.bytes_sent += train[2]
+        remote = train[4]
+        # A machine has every port and is known as its port 0.
+        route = self.routes.get(remote) or self.routes.get((remote[0], 0, *remote[2:]))
         if route is None:
             self.unroutable += len(batch)
         else:
             send = route.send
             send(batch)
 
-    def _machine_route(self, remote: Address) -> Route | None:
-        """To a machine, which has every port and is known as its port 0."""
-        return self.routes.get((remote[0], 0, *remote[2:]))
-
-    def _tell(self, item: tuple[Any, Any] | None, now: float) -> None:
-        """Hand on this event and those that follow; send what the application says to them."""
-        endpoint, on_event = self.endpoint, self.on_event
-        next_event = endpoint.next_event
-        if on_event is None:
-            while item is not None:
-                self.events.append(item)
-                item = next_event()
-            return
-        rounds = MAX_ROUNDS
-        while item is not None:
-            connection, event = item
-            on_event(connection, event)
-            item = next_event()
-            if item is None:
-                for train in endpoint.datagrams_to_send(now):
-                    self._send(train, now)
-                item = next_event()
-                rounds -= 1
-                if not rounds:
-                    raise Stalled(f"{self!r}: at {now!r} s every answer to an event causes another event")
+    def _keep(self, connection: Any, event: Any) -> None:
+        """An event that nobody wants to be told of."""
+        self.events.append((connection, event))
 
     def _receive(self, batch: Batch, now: float) -> None:
         count = len(batch)
         self.datagrams_received += count
         probability = self.merging
-        if probability is None and count > 1:
-            # Half of the time all that may be merged is, a quarter nothing, a quarter something between.
-            random = self._random.random
-            drawn = random()
-            probability = 1.0 if drawn < 0.5 else 0.0 if drawn < 0.75 else random()
-        receive = self.endpoint.receive
-        for received in merge(batch, 1.0 if probability is None else probability, self._random):
+        if probability is None:
+            probability = self._draw_merging() if count > 1 else 1.0
+        endpoint = self.endpoint
+        for received in merge(batch, probability, self._random):
             data, segment_size, source, destination, ecn = received
             self.buffers_received += 1
             self.bytes_received += len(data)
             if self._digest is not None:
                 self._note(received, now)
             # Nobody here holds the view, so what is left of it when the endpoint is done is the endpoint's.
-            receive(memoryview(data), segment_size, source, destination, ecn, now)
+            endpoint.receive(memoryview(data), segment_size, source, destination, ecn, now)
             try:
-                data.clear()
+                if data:
+                    data.pop()  # only what nobody has a view of changes its size
             except BufferError:
                 raise SimulationError(
                     f"{self!r}: the endpoint kept a view of a received buffer, which a socket driver overwrites"
                 ) from None
-        self.service()
+        self._serve(now)
+
+    def _draw_merging(self) -> float:
+        """Half of the time all that may be merged is, a quarter nothing, a quarter something between."""
+        random = self._random.random
+        drawn = random()
+        return 1.0 if drawn < 0.5 else 0.0 if drawn < 0.75 else random()
 
     def _note(self, received: Received, now: float) -> None:
         """Take a buffer into the digest."""
@@ -243,7 +237,7 @@ class Host:
         self._armed = inf
         if self._due <= now:
             self.endpoint.handle_timeout(now)
-            self.service()
+            self._serve(now)
         elif self._due < inf:
             self._arm(self._due, now)
 

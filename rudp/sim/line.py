@@ -58,6 +58,7 @@ class Rate(Node):
         self._leaves: list[float] = []
         self._taken: list[int] = []
         self._head = self._gone_bytes = 0
+        self._look_up_to(0)
         self._free_at = -inf
         self._pieces = _pieces(bytes_per_second, changes)
         self._piece = 0  # the one in which the line is free
@@ -65,51 +66,56 @@ class Rate(Node):
 
     def process(self, batch: Batch) -> Batch:
         leaves, taken = self._leaves, self._taken
-        head, gone, passed = self._head, self._gone_bytes, self.passed_bytes
-        free_at = self._free_at
-        overhead = self.overhead
-        seconds_per_byte = self._seconds_per_byte
-        max_bytes, max_packets = self.queue_bytes, self.queue_packets
-        counted = max_packets < inf
-        largest = self.largest_queue_bytes
-        # Up to this what waits matters to nobody, so what has left is not taken out.
-        small = largest if largest < max_bytes else max_bytes
+        passed, free_at, room_up_to = self.passed_bytes, self._free_at, self._room_up_to
+        overhead, seconds_per_byte = self.overhead, self._seconds_per_byte
+        self.received += len(batch)
         out: Batch = []
         for time, datagram in batch:
             size = len(datagram[0]) + overhead
             if free_at <= time:
+                free_at = time
                 leaves.clear()
                 taken.clear()
-                head, gone = 0, passed
-                free_at = time
-            with_it = passed - gone + size
-            if with_it > small or (counted and len(leaves) - head >= max_packets):
-                left = bisect_right(leaves, time, head)
-                if left > head:
-                    head, gone = left, taken[left - 1]
-                    with_it = passed - gone + size
-                    if 2 * head > len(leaves):  # or each packet would move the whole queue
-                        del leaves[:head], taken[:head]
-                        head = 0
-                waiting = len(leaves) - head
-                if waiting and (with_it > max_bytes or waiting >= max_packets):
+                self._head = 0
+                room_up_to = self._look_up_to(passed)
+            if passed + size > room_up_to:
+                if not self._finds_room(time, passed, size):
+                    self.dropped += 1
                     continue
-                if with_it > largest:
-                    largest = with_it
-                    small = largest if largest < max_bytes else max_bytes
-            free_at = free_at + size * seconds_per_byte if seconds_per_byte else self._finish(free_at, size)
+                room_up_to = self._room_up_to
             passed += size
+            free_at = free_at + size * seconds_per_byte if seconds_per_byte else self._finish(free_at, size)
             leaves.append(free_at)
             taken.append(passed)
             out.append((free_at, datagram))
         self._free_at = free_at
-        self._head, self._gone_bytes = head, gone
-        self.largest_queue_bytes = largest
         self.passed_bytes = passed
-        count = len(batch)
-        self.received += count
-        self.dropped += count - len(out)
         return out
+
+    def _look_up_to(self, gone: int) -> float:
+        """All that was taken up to `gone` has left the queue: up to where what waits needn't be looked at."""
+        self._gone_bytes = gone
+        largest, most = self.largest_queue_bytes, self.queue_bytes
+        # Up to the largest so far what waits matters to nobody, so what has left is not taken out.
+        self._room_up_to = -1 if self.queue_packets < inf else gone + (largest if largest < most else most)
+        return self._room_up_to
+
+    def _finds_room(self, time: float, passed: int, size: int) -> bool:
+        """Whether the queue takes `size` bytes more at `time`; `passed` were taken so far."""
+        leaves, taken, head = self._leaves, self._taken, self._head
+        left = bisect_right(leaves, time, head)
+        if left > head:
+            head, self._gone_bytes = left, taken[left - 1]
+            if 2 * head > len(leaves):  # or each packet would move the whole queue
+                del leaves[:head], taken[:head]
+                head = 0
+            self._head = head
+        waiting, with_it = len(leaves) - head, passed - self._gone_bytes + size
+        taken_in = not waiting or (with_it <= self.queue_bytes and waiting < self.queue_packets)
+        if taken_in and with_it > self.largest_queue_bytes:
+            self.largest_queue_bytes = with_it
+        self._look_up_to(self._gone_bytes)
+        return taken_in
 
     def _finish(self, start: float, size: int) -> float:
         """When the last bit of `size` bytes leaves whose first leaves at `start`, which never goes back."""

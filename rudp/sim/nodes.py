@@ -37,7 +37,10 @@ class Delay(Node):
     def process(self, batch: Batch) -> Batch:
         self.received += len(batch)
         seconds = self.seconds
-        return [(time + seconds, datagram) for time, datagram in batch]
+        late: Batch = []  # a comprehension is a call, which most batches are too small for
+        for time, datagram in batch:
+            late.append((time + seconds, datagram))
+        return late
 
 
 class Jitter(Node):

@@ -20,22 +20,22 @@ Cost: a batch in order is appended to the inbox at once; a packet out of order i
 from __future__ import annotations
 
 from bisect import insort_right
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from heapq import heappush
 from itertools import groupby
 from math import inf
 from operator import itemgetter
 from typing import Final, Protocol
 
 from rudp.sim.clock import Clock
-from rudp.sim.node import Batch, HoldingNode, Node, Onward, Released
+from rudp.sim.node import Batch, Datagram, HoldingNode, Node, Onward, Released
 
 __all__ = ["Gate", "Inbox", "Observer", "Route", "Wiring"]
 
 _time: Final = itemgetter(0)
 _onward: Final = itemgetter(2)
-# Taken entries are removed from an inbox's list once they are as many as this and as many as those left.
-_COMPACT_AT: Final = 256
 
 
 class Inbox:
@@ -45,20 +45,19 @@ class Inbox:
     at the end of the window.
     """
 
-    __slots__ = ("_armed", "_callback", "_clock", "_enter", "_head", "_pending", "_receive", "_sequence", "window")
+    __slots__ = ("_armed", "_callback", "_clock", "_heap", "_pending", "_receive", "_sequence", "window")
 
     def __init__(self, clock: Clock, receive: Callable[[Batch, float], None], window: float = 0.0) -> None:
         self.window = window
         self._clock = clock
-        self._enter, self._sequence = clock.enter, clock.sequence
+        self._heap, self._sequence = clock.heap, clock.sequence
         self._receive = receive
-        self._pending: Batch = []
-        self._head = 0
+        self._pending: deque[tuple[float, Datagram]] = deque()
         self._armed = inf
         self._callback = self._on_event
 
     def __len__(self) -> int:
-        return len(self._pending) - self._head
+        return len(self._pending)
 
     def accept(self, batch: Batch) -> None:
         """Take a batch (not empty) in any order."""
@@ -67,7 +66,7 @@ class Inbox:
             if not pending or item[0] >= pending[-1][0]:
                 pending.append(item)
             else:
-                insort_right(pending, item, lo=self._head, key=_time)
+                insort_right(pending, item, key=_time)
         self._arm()
 
     def accept_in_order(self, batch: Batch) -> None:
@@ -83,7 +82,7 @@ class Inbox:
             pending += batch
 
     def _arm(self) -> None:
-        due = self._pending[self._head][0] + self.window
+        due = self._pending[0][0] + self.window
         if due < self._armed:
             self._armed = due
             self._clock.call_at(due, self._callback)
@@ -91,24 +90,20 @@ class Inbox:
     def _on_event(self, now: float) -> None:
         if now < self._armed:
             return  # the inbox was armed for an earlier time after this event was scheduled
+        pending = self._pending
+        batch = [pending.popleft()]
+        while pending:
+            first = pending[0][0]
+            if first > now:
+                self._armed = due = first + self.window
+                # As `call_at`, without two checks and a call.
+                heappush(self._heap, (due, next(self._sequence), self._callback))
+                break
+            batch.append(pending.popleft())
+        else:
+            self._armed = inf
         # Called as a local: as an attribute it would be looked up as a method, which costs several times as much.
         receive = self._receive
-        pending, head = self._pending, self._head
-        if pending[-1][0] <= now:
-            self._armed = inf
-            self._pending, self._head = [], 0
-            receive(pending[head:] if head else pending, now)
-            return
-        stop = head + 1
-        while pending[stop][0] <= now:
-            stop += 1
-        batch = pending[head:stop]
-        if stop >= _COMPACT_AT and stop * 2 >= len(pending):
-            del pending[:stop]
-            stop = 0
-        self._head = stop
-        self._armed = due = pending[stop][0] + self.window
-        self._enter((due, next(self._sequence), self._callback))  # as `call_at`, without two checks and a call
         receive(batch, now)
 
 
