@@ -336,13 +336,13 @@ class Connection:
         now: float,
     ) -> None:
         """A run of `count` DATA packets; `ranges` of truncated numbers, `source` is (remote, local, ECN mark)."""
-        life, inbound, outbound, received = self._life, self._inbound, self._outbound, self._received
+        life, inbound, received = self._life, self._inbound, self._received
         self._now, state = now, life.state
         if state not in OPEN_STATES and state is not _SYN_RECEIVED:
             return
-        if outbound.unaccounted is not None:
-            outbound.account()
-        largest, size, canonical, closing = received.largest, 0, kind[2], self._closing
+        if self._outbound.unaccounted is not None:
+            self._outbound.account()
+        largest, size, closing, paths = received.largest, 0, self._closing, self._paths
         parts = inbound.fresh(view, segment_size, kind, ranges, count)
         if state is _SYN_RECEIVED and parts:
             self._opening.on_first_data(now)
@@ -350,27 +350,30 @@ class Connection:
         try:
             for numbers, part in parts:
                 size += len(part)
-                close = inbound.take(part, segment_size, canonical, numbers, source, now)
+                close = inbound.take(part, segment_size, kind, numbers, source, now)
                 if (close is not None or closing.begun) and life.is_over(close, now):
                     break
         except ProtocolError as error:
             life.on_violation(error)
         if size:
-            counters = self._counters
-            counters.packets_received += -(-size // segment_size)
+            counters, liveness, path = self._counters, self._liveness, paths.active
+            counters.packets_received += count if size == len(view) else -(-size // segment_size)
             counters.bytes_received += size
-            self._liveness.on_received(now)
-            self._paths.on_received(source[0], source[1], size, received.largest > largest, now)
+            liveness.last_received, liveness.sent_since = now, None
+            if source[0] != path.remote or source[1] != path.local or paths.candidate is not None or not path.validated:
+                paths.on_received(source[0], source[1], size, received.largest > largest, now)
         # Plain data only puts off what is due, unless it makes something else due; an ACK is `end_of_buffer`'s.
-        plain = canonical and life.state is state is not _SYN_RECEIVED
-        if not plain or closing.begun or outbound.has_work():
+        plain = kind is wire.CANONICAL and life.state is state is not _SYN_RECEIVED and not closing.begun
+        elsewhere = paths.candidate is not None or paths.response is not None
+        if not plain or elsewhere or self._control.pending is not None or self._streams.limits.due is not None:
             self._wake()
 
     def end_of_buffer(self, now: float) -> None:
         """A received buffer is finished: decide on acknowledging it."""
-        received, due = self._received, self.due
-        received.end_of_buffer(now, self._counters.bytes_received - self._outbound.bytes_answered)
-        deadline = received.deadline
+        received = self._received
+        if received.undecided:
+            received.end_of_buffer(now, self._counters.bytes_received - self._outbound.bytes_answered)
+        deadline, due = received.deadline, self.due
         if deadline is not None and (due is None or deadline < due or deadline <= now):
             self._ready[self.id] = self
 
@@ -487,13 +490,11 @@ class Connection:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` must be called, or a train can go that cannot now; None: never."""
-        state = self._life.state
-        if state in OPEN_STATES:
+        if (state := self._life.state) in OPEN_STATES:
             return self._deadlines.next(self._now)
         return self._opening.next_timeout() if state is _SYN_SENT else None
 
     def take_events(self) -> list[Event]:
         """What happened since the last call, oldest first; `events` has them until then."""
-        events = self.events[:]
-        self.events.clear()
+        events, self.events[:] = self.events[:], ()
         return events

@@ -71,11 +71,10 @@ class Endpoint:
         self._config = config or Config()
         # A name that nobody has must not wait for the first SYN to be found out.
         congestion.by_name(self._config.congestion)
-        self._random = random
-        self._accept = accept
+        self._random, self._accept = random, accept
         self._secrets = Secrets(self._config.reset_key or random.randbytes(32))
         self._connections: dict[int, Connection] = {}
-        # By who sent the SYN, so that a repeated one finds what the first made.
+        # By who sent the SYN: a repeated one finds what the first made.
         self._clients: dict[tuple[Address, int], HalfOpen | Connection] = {}
         self._half_open = HalfOpens(self._config.connect_timeout)
         self._protection = protection.by_name(self._config.protection)
@@ -151,8 +150,7 @@ class Endpoint:
             ready=self._ready,
             now=now,
         )
-        self._connections[connection_id] = connection
-        self._connecting[connection_id] = connection
+        self._connections[connection_id] = self._connecting[connection_id] = connection
         return connection
 
     def stop_accepting(self) -> None:
@@ -179,45 +177,45 @@ class Endpoint:
     def receive(  # noqa: PLR0917
         self, data: memoryview, segment_size: int, remote: Address, local: Address | None, ecn: int, now: float
     ) -> None:
-        """Take one received buffer: datagrams of `segment_size` bytes from one address, the last may be shorter.
+        """Take a received buffer: datagrams of `segment_size` bytes, the last may be shorter.
 
         Never raises for what a peer may have sent.
         """
-        size = len(data)
-        if not size or segment_size <= 0:
+        if segment_size <= 0 or not data:
             self._dropped += 1
             return
         source = (remote, local, ecn)
         try:
             packets, runs = read_runs(data, segment_size)
         except DecodeError:
-            if size > segment_size:
+            if len(data) > segment_size:
                 self._receive_singly(data, segment_size, source, now)
             else:
                 self._received += 1
                 self._dropped += 1
             return
         self._received += packets
-        touched: dict[Connection, None] = {}
+        last: Connection | None = None  # whose buffer ends where that of another begins
         for type_byte, connection_id, start, count, ranges in runs:
             view = data if count == packets else data[start * segment_size : (start + count) * segment_size]
             kind = _DATA_TYPES.get(type_byte)
             if kind is None:
                 self._receive_opening(view, connection_id, source, now)
                 continue
-            connection = self._connections.get(connection_id)
+            connection = self._connections.get(connection_id) or self._receive_first(
+                view, segment_size, connection_id, source, kind=kind, number=ranges[0][0], now=now
+            )
             if connection is None:
-                number = ranges[0][0]
-                connection = self._receive_first(view, segment_size, connection_id, kind=kind, number=number, now=now)
-                if connection is None:
-                    self._receive_unknown(view, segment_size, connection_id, source, now)
-                    continue
+                continue
+            if last is not None and last is not connection:
+                last.end_of_buffer(now)
+                self._collect(last)
+            last = connection
             connection.receive_run(view, segment_size, kind, ranges, count, source, now)
-            touched[connection] = None
-        for connection in touched:
-            connection.end_of_buffer(now)
-            if connection.events:
-                self._collect(connection)
+        if last is not None:
+            last.end_of_buffer(now)
+            if last.events:
+                self._collect(last)
 
     def receive_forwarded(  # noqa: PLR0917
         self, data: memoryview, segment_size: int, remote: Address, local: Address | None, ecn: int, now: float
@@ -316,11 +314,13 @@ class Endpoint:
             self._reply(datagram, (client.path.remote, client.path.local, 0))
 
     def _receive_first(
-        self, view: memoryview, segment_size: int, connection_id: int, *, kind: wire.DataType, number: int, now: float
+        self, view: memoryview, segment_size: int, connection_id: int, source: Source,
+        *, kind: wire.DataType, number: int, now: float,
     ) -> Connection | None:
         """DATA for none of the connections: that of a client half open, if it opens it."""
         client = self._half_open.get(connection_id)
         if client is None or not client.proved_by(view, segment_size, kind, number, self._protection):
+            self._receive_unknown(view, segment_size, connection_id, source, now)
             return None
         if not client.path.validated:
             self._admission.on_opened(client.path.remote, now)
@@ -397,9 +397,9 @@ class Endpoint:
                 connection.handle_timeout(now)
                 if connection.events:
                     self._collect(connection)
-            else:
+            elif due is not None and not ((entries := connection.timers) and due >= entries[-1]):
                 self._timers.schedule(connection)
-        if self._half_open:
+        if self._half_open.clients:
             repeated, over = self._half_open.due(now)
             for client, datagram in repeated:
                 self._answer(client, datagram)

@@ -30,6 +30,7 @@ from rudp.sent_packets import SentTrain
 from rudp.stats import Counters
 from rudp.streams import Streams
 from rudp.train import Address
+from rudp.wire import CANONICAL, read_canonical
 
 __all__ = ["Inbound"]
 
@@ -94,7 +95,7 @@ class Inbound:
         self, view: memoryview, segment_size: int, kind: wire.DataType, truncated: Ranges, count: int
     ) -> Sequence[Part]:
         """The parts of a run of `count` packets that are intact and no duplicates, in order."""
-        if kind[0] or kind[1]:  # a key phase or an epoch; to unpack a named tuple, or to ask it by name, takes longer
+        if kind is not CANONICAL and (kind.epoch or kind.key_phase):
             self._counters.datagrams_corrupt += count
             return ()
         largest, ranges = self._received.largest, truncated
@@ -147,7 +148,7 @@ class Inbound:
         self,
         view: memoryview,
         segment_size: int,
-        canonical: bool,
+        kind: wire.DataType,
         numbers: Ranges,
         source: tuple[Address, Address | None, int],
         now: float,
@@ -159,8 +160,8 @@ class Inbound:
         """
         self._now = now
         try:
-            if canonical:
-                frames = wire.read_canonical(view, segment_size, self._overhead)
+            if kind is CANONICAL:
+                frames = read_canonical(view, segment_size, self._overhead)
                 stream_id, offset, data, fin = frames[0]
                 if len(frames) == 1 and not fin:
                     self._streams.on_stream_data(stream_id, offset, data, False)
@@ -182,7 +183,7 @@ class Inbound:
         every = chain.from_iterable(starmap(range, numbers))
         for at, number in zip(range(0, len(view), segment_size), every, strict=True):
             packet = view[at : at + segment_size]
-            close = self.take(packet, segment_size, canonical, ((number, number + 1),), source, now)
+            close = self.take(packet, segment_size, kind, ((number, number + 1),), source, now)
             if close is not None:
                 return close
         return None

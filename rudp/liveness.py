@@ -31,20 +31,22 @@ class Liveness:
     __slots__ = (
         "_config",
         "_idle_timeout",
-        "_last_activity",
         "_last_ping",
-        "_last_received",
-        "_sent_since",
         "closing_since",
+        "last_received",
+        "sent_since",
     )
+
+    last_received: float
+    """When an accepted packet came last; who notes that notes, too, that nothing was `sent_since`."""
+    sent_since: float | None
+    """When something ack-eliciting was sent first after that; None: nothing was."""
 
     def __init__(self, config: Config, now: float) -> None:
         self._config = config
         self._idle_timeout = config.idle_timeout
-        self._last_received = now
-        self._last_activity = now
         self._last_ping = now
-        self._sent_since = False
+        self.on_received(now)
         # When the application closed and all of its data was acknowledged; bounds FIN-WAIT-2.
         self.closing_since: float | None = None
 
@@ -55,14 +57,12 @@ class Liveness:
 
     def on_received(self, now: float) -> None:
         """An accepted packet arrived."""
-        self._last_received = self._last_activity = now
-        self._sent_since = False
+        self.last_received, self.sent_since = now, None
 
     def on_sent(self, now: float) -> None:
         """An ack-eliciting packet was sent."""
-        if not self._sent_since:
-            self._sent_since = True
-            self._last_activity = now
+        if self.sent_since is None:
+            self.sent_since = now
 
     def on_ping_sent(self, now: float) -> None:
         """A PING for keepalive was queued."""
@@ -73,7 +73,8 @@ class Liveness:
         timeout, least = self._idle_timeout, MIN_PROBE_TIMEOUTS * probe_timeout
         if not timeout:
             return None
-        return self._last_activity + (timeout if timeout > least else least)
+        since = self.last_received if self.sent_since is None else self.sent_since
+        return since + (timeout if timeout > least else least)
 
     def ping_deadline(self, blocked: bool, unacknowledged_since: float | None) -> float | None:
         """When a PING is due; `blocked` says that data waits for the peer's credit.
@@ -88,7 +89,8 @@ class Liveness:
             interval = limit if interval is None else min(interval, limit)
         if interval is None:
             return None
-        return max(self._last_activity, self._last_ping) + interval
+        since = self.last_received if self.sent_since is None else self.sent_since
+        return max(since, self._last_ping) + interval
 
     def give_up_deadline(self, unacknowledged_since: float | None) -> float | None:
         """When unanswered data ends the connection."""
@@ -122,7 +124,7 @@ class Liveness:
         give_up = self.give_up_deadline(unacknowledged_since)
         probes = self._config.give_up_probes
         if (give_up is not None and now >= give_up) or (probes is not None and pto_count >= probes):
-            seconds = now - (unacknowledged_since if unacknowledged_since is not None else self._last_received)
+            seconds = now - (unacknowledged_since if unacknowledged_since is not None else self.last_received)
             text = (
                 f"the peer acknowledged nothing for {seconds:.1f} s, {pto_count} probe timeouts in a row; it or the "
                 "network between is gone. Connect again, or raise give_up_timeout"
@@ -131,7 +133,7 @@ class Liveness:
             return Ending(frame, PeerUnresponsive(text, seconds=seconds, probes=pto_count))
         idle = self.idle_deadline(probe_timeout)
         if idle is not None and now >= idle:
-            quiet, unanswered = now - self._last_received, unacknowledged_since is not None
+            quiet, unanswered = now - self.last_received, unacknowledged_since is not None
             advice = "the peer or the network is gone: connect again"
             if not unanswered and self._config.keepalive is None:
                 advice = "set keepalive to hold an idle connection open"

@@ -138,13 +138,6 @@ class Outbound:
         # What was handed out and is yet to be accounted for: records' fields, packets, bytes, ECN mark, path, and when.
         self.unaccounted: tuple[list[tuple[Any, ...]], int, int, int, Path, float] | None = None
 
-    def has_work(self) -> bool:
-        """Whether frames wait to be sent, now or in time, or an address to be answered or validated."""
-        paths = self._paths
-        if self._control.pending or self._streams.limits.due is not None:
-            return True
-        return paths.candidate is not None or paths.response is not None
-
     def next_train(self, now: float) -> Train | None:
         """The next train, or None when nothing is due or nothing may go now."""
         if self.unaccounted is not None:

@@ -126,6 +126,8 @@ class Paths:
     def on_received(self, remote: Address, local: Address | None, size: int, newest: bool, now: float) -> None:
         """Accepted packets of `size` bytes in all came from an address; `newest`: the highest-numbered so far.
 
+        While there is no candidate, what comes over the path in use, if that is validated, changes nothing.
+
         If those came from a new address it is validated. When they came from the path in use, a candidate was a
         passing thing (RFC 9000 section 9.3.3) and is dropped.
         """

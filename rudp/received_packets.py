@@ -117,6 +117,7 @@ class ReceivedPackets:
         "largest_time",
         "max_ack_delay",
         "ranges",
+        "undecided",
     )
 
     def __init__(self, rtt: RttEstimator, max_ack_delay: float) -> None:
@@ -143,8 +144,10 @@ class ReceivedPackets:
         self._last_buffer = NEVER_YET
         self._pause = 0.0
         self._patient = False
-        # What more comes before the next ACK won't bring its deadline nearer, unless it tells of a gap.
+        # What more comes before the next ACK won't bring its deadline nearer, unless it tells of a gap or is enough.
         self._settled = False
+        # Whether something came that `end_of_buffer` has to look at.
+        self.undecided = False
         self.deadline: float | None = None
         # The sender's wish; without one it rises when it has had enough ACKs.
         self._ack_eliciting_threshold = INITIAL_ACK_ELICITING_THRESHOLD
@@ -175,7 +178,12 @@ class ReceivedPackets:
                 if ecn:
                     self._ect0 += count
                 if ack_eliciting:
-                    self._waiting += count
+                    self._waiting = waiting = self._waiting + count
+                    if self._settled and waiting < self._ack_eliciting_threshold:
+                        if now > self._last_buffer:
+                            self._pause, self._last_buffer = now - self._last_buffer, now
+                        return
+                self.undecided = True
                 return
             self._note(count, stop, False, now, ack_eliciting, ecn)
         else:
@@ -200,7 +208,7 @@ class ReceivedPackets:
         starts = self.ranges.starts
         if len(starts) > MAX_RANGES:
             self._forget_lowest()
-        self._changed = True
+        self._changed = self.undecided = True
         if ecn == ECT0:
             self._ect0 += count
         elif ecn:
@@ -210,19 +218,20 @@ class ReceivedPackets:
         self._waiting += count
         # RFC 9000 section 13.2.1: what the sender wants to know soon.
         if ecn == CE:
-            self._urgent = True
+            self._urgent, self._settled = True, False
         # One range that begins at the floor has no gap, and needs no search for one.
         may_have_gap = late or len(starts) > 1 or starts[0] > self.floor
         if may_have_gap and self._reordering_threshold and (late or self._has_news_of_gap()):
-            self._gap_seen, self._patient = True, False
+            self._gap_seen, self._patient, self._settled = True, False, False
         if len(starts) > MAX_UNTOLD_RANGES and self._untold_ranges() >= MAX_UNTOLD_RANGES:
-            self._urgent = True
+            self._urgent, self._settled = True, False
 
     def end_of_buffer(self, now: float, size: int) -> None:
-        """Decide when what arrived is acknowledged; call once after each received buffer.
+        """Decide when what arrived is acknowledged; call once after each received buffer, if anything is `undecided`.
 
         `size` is how many bytes of packets have arrived since the last ACK was sent.
         """
+        self.undecided = False
         if not self._waiting:
             return
         pause = now - self._last_buffer
@@ -237,7 +246,7 @@ class ReceivedPackets:
             self._patient = False
             self.deadline = now
             return
-        if self._settled and not self._gap_seen:
+        if self._settled:
             return
         deadline = self.deadline
         if (
@@ -272,7 +281,7 @@ class ReceivedPackets:
             self.deadline = deadline = now + delay
         # What comes next, and is answered, may come too late to take it along.
         self._patient = patient and now + pause < deadline
-        self._settled = size >= FEW_BYTES
+        self._settled = size >= FEW_BYTES and not self._gap_seen
 
     def on_ack_frequency(self, frame: AckFrequency) -> None:
         """Take the peer's wishes; an older frame than the newest changes nothing."""
@@ -284,6 +293,7 @@ class ReceivedPackets:
         self._reordering_threshold = frame.reordering_threshold
         self.max_ack_delay = frame.max_ack_delay
         self._settled = False
+        self.undecided = True
 
     def request_soon(self, now: float) -> None:
         """The sender may wait for the ACK of what just came: on a near path, too, it takes `PATIENCE` at most."""
@@ -293,7 +303,8 @@ class ReceivedPackets:
 
     def request_immediate(self) -> None:
         """The peer sent IMMEDIATE_ACK: acknowledge at the end of this buffer."""
-        self._urgent = True
+        self._urgent = self.undecided = True
+        self._settled = False
 
     @property
     def ack_pending(self) -> bool:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from rudp.errors import StreamClosed, StreamReset
 from rudp.flow_control import ReceiveWindow, SendWindow
 from rudp.receive_buffer import FragmentSpace, ReceiveBuffer
 from rudp.send_buffer import SendBuffer
 
-__all__ = ["Stream", "is_client_initiated", "is_unidirectional", "with_kind"]
+__all__ = ["Stream", "is_client_initiated", "is_unidirectional", "unreadable", "with_kind"]
 
 _Value = TypeVar("_Value")
 
@@ -121,3 +122,15 @@ class Stream:
         if self.reset_code is not None:
             return self.reset_acknowledged
         return self.send.buffered == 0 and self.send.fin_acked == self.send.fin_written
+
+
+def unreadable(stream: Stream) -> StreamReset | StreamClosed:
+    """Why the application can't read from the stream."""
+    if stream.peer_reset_code is not None:
+        return StreamReset(
+            f"the peer reset stream {stream.id} with code {stream.peer_reset_code}; what was not read is lost",
+            code=stream.peer_reset_code,
+        )
+    if stream.receive is None:
+        return StreamClosed(f"stream {stream.id} is unidirectional and ours: there is nothing to receive on it")
+    return StreamClosed(f"receiving on stream {stream.id} was stopped by stop_sending()")

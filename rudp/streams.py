@@ -17,12 +17,11 @@ from typing import Final
 
 from rudp.config import Config
 from rudp.control import ControlQueue
-from rudp.errors import ErrorCode, ProtocolError, StreamClosed, StreamReset, StreamStopped
-from rudp.events import Event, SendingStopped, StreamOpened, StreamReadable, StreamsAvailable
-from rudp.events import StreamReset as StreamResetEvent
+from rudp.errors import ErrorCode, ProtocolError, StreamClosed, StreamStopped
+from rudp.events import Event, SendingStopped, StreamOpened, StreamReadable, StreamReset, StreamsAvailable
 from rudp.flow_control import LEAST_ROUND, ReceiveWindow, connection_window, stream_maximum
 from rudp.receive_buffer import FragmentSpace, Pieces, ReceiveBuffer
-from rudp.stream import Stream, is_client_initiated, is_unidirectional
+from rudp.stream import Stream, is_client_initiated, is_unidirectional, unreadable
 from rudp.stream_limits import StreamLimits
 from rudp.turns import Turns
 from rudp.wire import POSITION_LIMIT, MaxData, MaxStreamData, Parameters, ResetStream, StopSending
@@ -157,7 +156,7 @@ class Streams:
             raise ProtocolError(ErrorCode.STREAM_STATE_ERROR, f"data on stream {stream_id}, which only we send on")
         if stream.receive_done:
             return
-        before, highest, ended = receive.contiguous, receive.highest, receive.final_size is not None
+        before, highest = receive.contiguous, receive.highest
         whole, total = self.receive_window, self._sum_of_highest - highest
         stop = max(pieces[2]) if pieces else offset + len(data)
         if stop > highest and (stop > window.max_data or total + stop > whole.max_data):
@@ -176,11 +175,11 @@ class Streams:
             if stream.discarding:
                 self._drop(stream, receive, growth)
             elif stream.readable_armed:
-                if not contiguous == receive.read_offset != receive.final_size:
+                if contiguous != receive.read_offset or contiguous == receive.final_size:
                     stream.readable_armed = False
                     self._events.append(_new_readable(stream_id))
                 elif growth > 0:
-                    self._on_ahead(stream_id, receive, window, growth, ended)
+                    self._on_ahead(stream_id, receive, window, growth)
 
     def _drop(self, stream: Stream, receive: ReceiveBuffer, growth: int) -> None:
         """Data of a stream that nobody reads any more arrived."""
@@ -190,13 +189,13 @@ class Streams:
             stream.receive_done = True
             self._forget_if_done(stream)
 
-    def _on_ahead(self, stream_id: int, receive: ReceiveBuffer, window: ReceiveWindow, news: int, ended: bool) -> None:
+    def _on_ahead(self, stream_id: int, receive: ReceiveBuffer, window: ReceiveWindow, news: int) -> None:
         """A stream that was read up to a gap has more data beyond it: credit, before the gap is mended.
 
-        `news`: bytes beyond it that came just now. `ended`: its end was known before, so that it needs none.
+        `news`: bytes beyond it that came just now; so its end, which nothing lies beyond, wasn't known before.
         """
         ahead, whole = receive.highest - receive.contiguous, self.receive_window
-        told = not ended and (window.on_ahead(ahead) or window.repeats(ahead, news))
+        told = window.on_ahead(ahead) or window.repeats(ahead, news)
         if told:
             receive.window = window.window
             self._control.put(MaxStreamData(stream_id, window.grant()))
@@ -230,7 +229,7 @@ class Streams:
         stream.receive_done, stream.readable_armed = True, False
         if not stream.discarding:
             stream.peer_reset_code, stream.reset_unreported = frame.code, True
-            self._events.append(StreamResetEvent(frame.stream_id, frame.code))
+            self._events.append(StreamReset(frame.stream_id, frame.code))
             if is_client_initiated(stream.id) != self._is_client:
                 # What answers our STOP_SENDING, or refuses a stream of ours, is as much as we ask for.
                 self.limits.on_reset()
@@ -244,21 +243,25 @@ class Streams:
         stream = self.held.get(stream_id) or self.find(stream_id)
         if stream is None or stream.readable_armed:
             return b""
-        if stream.peer_reset_code is not None:
+        receive, window = stream.receive, stream.receive_window
+        if receive is None or window is None or stream.discarding or stream.peer_reset_code is not None:
             stream.reset_unreported = False
             self._forget_if_done(stream)
-            raise StreamReset(
-                f"the peer reset stream {stream_id} with code {stream.peer_reset_code}; what was not read is lost",
-                code=stream.peer_reset_code,
-            )
-        receive = stream.receive
-        if receive is None or stream.receive_window is None:
-            raise StreamClosed(f"stream {stream_id} is unidirectional and ours: there is nothing to receive on it")
-        if stream.discarding:
-            raise StreamClosed(f"receiving on stream {stream_id} was stopped by stop_sending()")
+            raise unreadable(stream)
         data = receive.read(max_bytes)
         if data:
-            self._on_consumed(stream_id, receive, stream.receive_window, len(data), now, rtt)
+            whole, size = self.receive_window, len(data)
+            ahead, all_ahead = receive.highest - receive.contiguous, self._sum_of_highest - self._sum_of_contiguous
+            total, all_total = window.consumed + size, whole.consumed + size
+            least = rtt if rtt > LEAST_ROUND else LEAST_ROUND
+            quiet = total + ahead < window.quiet_up_to and all_total + all_ahead < whole.quiet_up_to
+            if (
+                quiet and now - window.round_start < least and now - whole.round_start < least
+                and self._control.pending is None
+            ):
+                window.consumed, whole.consumed = total, all_total
+            else:
+                self._on_consumed(stream_id, receive, window, size, now, rtt)
         if receive.read_offset == receive.final_size:
             stream.receive_done = True
             self._forget_if_done(stream)
@@ -270,19 +273,12 @@ class Streams:
         self, stream_id: int, receive: ReceiveBuffer, window: ReceiveWindow, size: int, now: float, rtt: float
     ) -> None:
         """The application read so much of a stream: credit for it, the stream's and the connection's."""
-        whole, least = self.receive_window, rtt if rtt > LEAST_ROUND else LEAST_ROUND
-        ahead, all_ahead = receive.highest - receive.contiguous, self._sum_of_highest - self._sum_of_contiguous
-        total, all_total = window.consumed + size, whole.consumed + size
-        quiet = total + ahead < window.quiet_up_to and all_total + all_ahead < whole.quiet_up_to
-        begun = now - window.round_start < least and now - whole.round_start < least
-        if quiet and begun and not self._control.pending:
-            window.consumed, whole.consumed = total, all_total
-            return
-        if window.on_consumed(size, now, rtt, ahead):
+        whole = self.receive_window
+        if window.on_consumed(size, now, rtt, receive.highest - receive.contiguous):
             receive.window = window.window
         if receive.final_size is None:
             self._announce_stream_credit(stream_id, window)
-        if whole.on_consumed(size, now, rtt, all_ahead):
+        if whole.on_consumed(size, now, rtt, self._sum_of_highest - self._sum_of_contiguous):
             self._fragments.window = whole.window
         self._announce_credit()
 

@@ -2,7 +2,7 @@
 
 Knows: connections by id, which of its entries are stale. Refuses to know: what is done then, and what time it is.
 
-    schedule    O(log n), O(1) if an entry is early enough
+    schedule    O(log n)
     woken       O(log n) for each entry that is due
     drop        O(entries of the connection), amortised: the heap is made anew when most of it is stale
 
@@ -42,13 +42,13 @@ class Timers:
         return len(self.heap)
 
     def schedule(self, connection: Connection) -> None:
-        """See to it that there is an entry for `due`. One that is early enough serves, so few are made."""
+        """Make an entry for `due`. Who calls has found none that is early enough and would serve, so few are made."""
         due, entries = connection.due, connection.timers
-        if due is None or (entries and due >= entries[-1]):
-            return
+        assert due is not None
         if len(entries) == MAX_TIMERS:
             self.drop(connection)
-        connection.timers = (*connection.timers, due)
+            entries = ()
+        connection.timers = (*entries, due)
         heappush(self.heap, (due, connection.id))
 
     def woken(self, now: float) -> list[Connection]:
@@ -64,7 +64,7 @@ class Timers:
             if connection is None or not (entries := connection.timers) or entries[-1] != when:
                 self._stale -= 1
                 continue
-            connection.timers = entries[:-1]
+            connection.timers = entries[:-1] if len(entries) > 1 else ()
             found.append(connection)
         return found if len(found) <= 1 else list(dict.fromkeys(found))
 

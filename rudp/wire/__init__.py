@@ -11,6 +11,7 @@ STREAM, ACK) leave that to their caller.
 """
 
 from rudp.wire.data import (
+    CANONICAL,
     CANONICAL_HEADER_SIZE,
     DATA,
     DATA_CANONICAL,
@@ -87,6 +88,7 @@ from rudp.wire.values import (
 )
 
 __all__ = [
+    "CANONICAL",
     "CANONICAL_HEADER_SIZE",
     "DATA",
     "DATA_CANONICAL",

@@ -41,11 +41,15 @@ DATA_TYPES: Final[dict[int, DataType]] = {
 _DATA_BYTES: Final = {said: byte for byte, said in DATA_TYPES.items()}
 DATA: Final = _DATA_BYTES[DataType(False, 0, False)]
 DATA_CANONICAL: Final = _DATA_BYTES[DataType(False, 0, True)]
+# What nearly all packets are: to be known by identity, as a named tuple's fields are slow to ask for.
+CANONICAL: Final = DATA_TYPES[DATA_CANONICAL]
 _data_header: Final = Packer(struct_format(DATA_HEADER))
 _canonical_header: Final = Packer(struct_format(DATA_HEADER) + struct_format(STREAM_TO_END)[1:])
 _pack_canonical: Final = _canonical_header.pack
 _from_bytes: Final = int.from_bytes
 _stream_to_end: Final = Packer(struct_format(STREAM_TO_END))
+_unpack_header: Final = _data_header.unpack_from
+_unpack_stream: Final = _stream_to_end.unpack_from
 _HEADER_CODES: Final = struct_format(DATA_HEADER)[1:]
 _CANONICAL_CODES: Final = f"{DATA_HEADER_SIZE}x{struct_format(STREAM_TO_END)[1:]}"
 # The same with all but the last field in one: packets of one connection, and of one stream, differ in that alone.
@@ -58,6 +62,7 @@ _BLOCK: Final = 128
 _HEADERS_AT_ONCE: Final = 64
 _STREAM: Final = FrameType.STREAM.value
 _STREAM_FIN: Final = FrameType.STREAM_FIN.value
+_STREAM_KINDS: Final = (_STREAM, _STREAM_FIN)
 _invariant: Final = Packer(struct_format(INVARIANT))
 
 
@@ -201,7 +206,7 @@ def read_header(view: memoryview) -> tuple[int, int, int]:
     """Type, destination id and truncated packet number of one packet. Raises DecodeError if it is shorter than that."""
     if len(view) < DATA_HEADER_SIZE:
         raise DecodeError(f"a packet of {len(view)} bytes where {DATA_HEADER_SIZE} are the least")
-    header: tuple[int, int, int] = _data_header.unpack_from(view)
+    header: tuple[int, int, int] = _unpack_header(view)
     return header
 
 
@@ -305,9 +310,9 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
     least = CANONICAL_HEADER_SIZE + overhead
     size = len(view)
     if least <= size <= segment_size:
-        kind, stream_id, offset = _stream_to_end.unpack_from(view, DATA_HEADER_SIZE)
+        kind, stream_id, offset = _unpack_stream(view, DATA_HEADER_SIZE)
         payload = view[CANONICAL_HEADER_SIZE : size - overhead].tobytes()
-        if kind in (_STREAM, _STREAM_FIN) and offset + len(payload) < POSITION_LIMIT:
+        if kind in _STREAM_KINDS and offset + len(payload) < POSITION_LIMIT:
             return [(stream_id, offset, payload, kind == _STREAM_FIN)]
         return _merge((kind,), (stream_id,), (offset,), (payload,))
     if size and segment_size >= least and not size % segment_size:
