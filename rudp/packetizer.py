@@ -182,7 +182,7 @@ class Packetizer:
         if packets > most:
             packets = self._whole_trains(packets, most, skip_at)
         ready = turns.ready
-        goes_on = bool(ready)
+        goes_on = ready is not None
         if ready and (head is not None or (len(ready) > 1 and self._is_shared(ready[0]))):
             head = head or _Head(self._room)
             before = turns.retransmitted

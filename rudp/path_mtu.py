@@ -204,27 +204,28 @@ class PathMtu:
         """Trains, or parts of them, were acknowledged."""
         if self.state is SearchState.DISABLED:
             return
-        since, acked, passed = self._since, 0, self._passed
-        suspects, unconfirmed = self._suspects > 0, self.state in _UNCONFIRMED
+        since, full, acked, newest = self._since, self.size, 0, -1
         for train in trains:
             if train.time_sent < since:
                 continue
             if train.mtu_probe:
                 self._on_probe_acked(train.last_size, now)
+                full = self.size
                 continue
             count = train.count
             acked += count
-            size, newest = train.packet_size if count > 1 else train.last_size, train.first + count - 1
-            if suspects and size >= self._suspect_size and newest > self._suspect_number:
+            size = train.packet_size if count > 1 else train.last_size
+            if size >= full:
+                newest = train.first + count - 1
+            if self._suspects and size >= self._suspect_size and train.first + count - 1 > self._suspect_number:
                 self._suspects = 0
-            if size >= self.size:
-                if newest > passed:  # noqa: PLR1730 (a call of max() is dearer, and this is per ACK)
-                    passed = newest
-                self.ready = not self._probing
-                if unconfirmed and self.state in _UNCONFIRMED:
-                    self._go_on(now)
         self._acked += acked
-        self._passed = passed
+        if newest >= 0:
+            if newest > self._passed:  # noqa: PLR1730 (a call of max() is dearer, and this is per ACK)
+                self._passed = newest
+            self.ready = not self._probing
+            if self.state in _UNCONFIRMED:
+                self._go_on(now)
 
     def on_lost(self, train: SentTrain, now: float) -> None:
         """A train, or part of one, was declared lost."""

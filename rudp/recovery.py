@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
 from rudp.congestion import AckSample, CongestionController, LossEvent, RandomBits
@@ -65,6 +66,7 @@ class TimeoutResult(NamedTuple):
 # The constructor of a named tuple is a Python function, which takes twice as long.
 _new_result: Final = partial(tuple.__new__, AckResult)
 _new_sample: Final = partial(tuple.__new__, AckSample)
+_IN_FLIGHT: Final = attrgetter("in_flight")
 # Shared by all who have nothing to say: their lists stay empty.
 NOTHING_ACKED: Final = AckResult([], [], [])
 NOTHING_DUE: Final = TimeoutResult([], 0)
@@ -94,8 +96,12 @@ class Recovery:
         "pto_count",
         "rtt",
         "sent_packets",
+        "skip_at",
         "winding_up",
     )
+
+    skip_at: int | None
+    """From which packet number on `skips` is to be asked; None: never."""
 
     def __init__(
         self,
@@ -112,6 +118,7 @@ class Recovery:
         self.pacer = Pacer(max_datagram_size, self.congestion.burst_packets)
         self.rtt = RttEstimator(max_ack_delay)
         self._unresolved = Unresolved()
+        self.skip_at = None if random is None else self._unresolved.skip_at
         self.sent_packets = self._unresolved.outstanding
         self.pto_count = 0
         self.largest_acknowledged = -1
@@ -195,13 +202,15 @@ class Recovery:
         self._judge_cuts(prior_awaited - sent.ack_eliciting_in_flight)
         # Once all has arrived and nothing follows, nobody will ask again how fast the path is.
         over = self.winding_up and not sent.bytes_in_flight
-        flying = [] if over else [train for train in acked if train.in_flight]
+        flying = [] if over else list(filter(_IN_FLIGHT, acked))
         if flying:
             ecn_ce = self.ecn.on_ack(ack.ecn, flying, raises_largest)
             if ecn_ce and self._known_episode().on_marked(flying[-1].time_sent, now):
                 self._detection.on_recovery()
-            told = (acked_bytes, lost_bytes, prior_in_flight, has_rtt_sample, ecn_ce)
-            self.congestion.on_ack(self._ack_sample(flying, *told, ack.ack_delay, now))
+            sample = self._ack_sample(
+                flying, acked_bytes, lost_bytes, prior_in_flight, has_rtt_sample, ecn_ce, ack.ack_delay, now
+            )
+            self.congestion.on_ack(sample)
         self._on_resolved(prior_in_flight, now)
         if self._unresolved.remembers:
             self._unresolved.forget(now, self.rtt.probe_timeout(), self.largest_acknowledged)
@@ -324,14 +333,13 @@ class Recovery:
         """Whether something that asks for acknowledgement was sent within a probe timeout: no need to ask again."""
         return now - self._last_ack_eliciting_sent < self.rtt.probe_timeout()
 
-    @property
-    def skip_at(self) -> int | None:
-        """From which packet number on `skips` is to be asked; None: never."""
-        return None if self._random is None else self._unresolved.skip_at
-
     def skips(self, packet_number: int) -> bool:
         """Whether `packet_number` is to be left out, so that a peer which acknowledges it is known to lie."""
-        return self._random is not None and self._unresolved.skips(packet_number, self._random)
+        if self._random is None:
+            return False
+        skips = self._unresolved.skips(packet_number, self._random)
+        self.skip_at = self._unresolved.skip_at
+        return skips
 
     @property
     def next_packet_number(self) -> int:
