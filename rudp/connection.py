@@ -326,14 +326,8 @@ class Connection:
     # -- inputs -------------------------------------------------------------------------------------------------
 
     def receive_run(  # noqa: PLR0917
-        self,
-        view: memoryview,
-        segment_size: int,
-        kind: wire.DataType,
-        ranges: tuple[tuple[int, int], ...],
-        count: int,
-        source: Source,
-        now: float,
+        self, view: memoryview, segment_size: int, kind: wire.DataType, ranges: tuple[tuple[int, int], ...], count: int,
+        source: Source, now: float,
     ) -> None:
         """A run of `count` DATA packets; `ranges` of truncated numbers, `source` is (remote, local, ECN mark)."""
         life, inbound, received = self._life, self._inbound, self._received
@@ -363,9 +357,12 @@ class Connection:
             if source[0] != path.remote or source[1] != path.local or paths.candidate is not None or not path.validated:
                 paths.on_received(source[0], source[1], size, received.largest > largest, now)
         # Plain data only puts off what is due, unless it makes something else due; an ACK is `end_of_buffer`'s.
-        plain = kind is wire.CANONICAL and life.state is state is not _SYN_RECEIVED and not closing.begun
-        elsewhere = paths.candidate is not None or paths.response is not None
-        if not plain or elsewhere or self._control.pending is not None or self._streams.limits.due is not None:
+        if (
+            kind is not wire.CANONICAL or life.state is not state or state is _SYN_RECEIVED or closing.begun
+            # Frames, now or in time; an address to be validated or answered.
+            or self._control.pending is not None or self._streams.limits.due is not None
+            or paths.candidate is not None or paths.response is not None
+        ):
             self._wake()
 
     def end_of_buffer(self, now: float) -> None:

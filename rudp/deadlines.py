@@ -62,11 +62,12 @@ class Deadlines:
 
     def _soonest(self) -> float | None:
         """The soonest of what asks for more than the next train."""
-        recovery = self._recovery
+        recovery, streams = self._recovery, self._streams
         soonest = self._liveness.next_deadline(
-            recovery.rtt.probe_timeout(), recovery.unacknowledged_since(), self._streams.turns.flow_blocked
+            recovery.rtt.probe_timeout(), recovery.unacknowledged_since(), streams.turns.flow_blocked
         )
-        for due in (recovery.next_timeout(), self._streams.limits.due):
-            if due is not None and (soonest is None or due < soonest):
-                soonest = due
-        return soonest
+        due = recovery.next_timeout()
+        if due is not None and (soonest is None or due < soonest):
+            soonest = due
+        due = streams.limits.due
+        return due if due is not None and (soonest is None or due < soonest) else soonest

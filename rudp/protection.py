@@ -24,8 +24,11 @@ from rudp.train import Buffer
 
 __all__ = ["Crc32Protection", "NoProtection", "Protection", "by_id", "by_name", "names"]
 
+# Packets of which what follows is made one by one: what makes it in C for all of them takes twice as long to begin.
+FEW: Final = 4
 _CHECKSUM: Final = struct.Struct(">I")
 _pack: Final = _CHECKSUM.pack
+_unpack_from: Final = _CHECKSUM.unpack_from
 _OVERHEAD: Final = _CHECKSUM.size
 
 
@@ -90,6 +93,11 @@ class Crc32Protection(Protection):
         self, first_packet_number: int, headers: Sequence[bytes], payloads: Sequence[Buffer]
     ) -> list[Buffer]:
         del first_packet_number
+        if len(headers) < FEW:
+            sealed: list[Buffer] = []
+            for header, payload in zip(headers, payloads, strict=True):
+                sealed += (header, payload, _pack(crc32(payload, crc32(header))))
+            return sealed
         buffers: list[Buffer] = [b""] * (3 * len(headers))
         buffers[0::3] = headers
         buffers[1::3] = payloads
@@ -102,7 +110,8 @@ class Crc32Protection(Protection):
         overhead = _OVERHEAD
         if overhead <= size <= segment_size:
             end = size - overhead
-            return () if crc32(view[:end]) == _CHECKSUM.unpack_from(view, end)[0] else (0,)
+            (told,) = _unpack_from(view, end)
+            return () if crc32(view[:end]) == told else (0,)
         failed: list[int] = []
         checked = 0
         whole = size // segment_size
@@ -115,10 +124,9 @@ class Crc32Protection(Protection):
                     return ()
             else:
                 failed += [index for index in range(whole) if found[index] != told[index]]
-        unpack_from = _CHECKSUM.unpack_from
         for index, start in enumerate(range(checked * segment_size, size, segment_size), checked):
             end = (start + segment_size if start + segment_size < size else size) - overhead
-            if end < start or crc32(view[start:end]) != unpack_from(view, end)[0]:
+            if end < start or crc32(view[start:end]) != _unpack_from(view, end)[0]:
                 failed.append(index)
         return tuple(failed)
 

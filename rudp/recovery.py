@@ -154,8 +154,9 @@ class Recovery:
             bytes_in_flight, size = sent.bytes_in_flight, train.packet_size * (train.count - 1) + train.last_size
             if not bytes_in_flight and self._idle_since is not None:
                 self._restart_if_idle(now - self._idle_since, now)
-            shatters = self._shatter is not None and self._shatter.limit is not None
-            if shatters and bytes_in_flight * 2 < congestion.congestion_window:
+            shatter = self._shatter
+            half = bytes_in_flight * 2 < congestion.congestion_window
+            if half and shatter is not None and shatter.limit is not None:
                 # Neither path nor window holds it back: what is measured then says nothing of them.
                 self.on_app_limited(now)
             train.path_state = self._rate.on_sent(size, bytes_in_flight, now)

@@ -157,11 +157,10 @@ class Streams:
         if stream.receive_done:
             return
         before, highest = receive.contiguous, receive.highest
-        whole, total = self.receive_window, self._sum_of_highest - highest
-        stop = max(pieces[2]) if pieces else offset + len(data)
-        if stop > highest and (stop > window.max_data or total + stop > whole.max_data):
+        stop, total = max(pieces[2]) if pieces else offset + len(data), self._sum_of_highest - highest
+        if stop > highest and (stop > window.max_data or total + stop > self.receive_window.max_data):
             window.check(stop)
-            whole.check(total + stop)
+            self.receive_window.check(total + stop)
         try:
             if pieces:
                 receive.insert_all(*pieces)

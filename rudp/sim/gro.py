@@ -67,7 +67,7 @@ def merge(batch: Batch, probability: float, random: Random) -> list[Received]:
     the longest buffers possible, anything between draws where to cut.
     """
     if len(batch) == 1:
-        data, source, destination, ecn = batch[0][1]
+        [(_, (data, source, destination, ecn))] = batch
         return [(bytearray(data), len(data), source, destination, ecn)]
     if probability <= 0.0:
         return [

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from heapq import heappush
 from math import inf
 from random import Random
 from struct import Struct
@@ -191,12 +192,11 @@ class Host:
         if probability is None:
             probability = self._draw_merging() if count > 1 else 1.0
         endpoint = self.endpoint
-        for received in merge(batch, probability, self._random):
-            data, segment_size, source, destination, ecn = received
+        for data, segment_size, source, destination, ecn in merge(batch, probability, self._random):
             self.buffers_received += 1
             self.bytes_received += len(data)
             if self._digest is not None:
-                self._note(received, now)
+                self._note((data, segment_size, source, destination, ecn), now)
             # Nobody here holds the view, so what is left of it when the endpoint is done is the endpoint's.
             endpoint.receive(memoryview(data), segment_size, source, destination, ecn, now)
             try:
@@ -228,7 +228,8 @@ class Host:
         self._armed = at = due if due > now else now
         if at not in self._wakeups:
             self._wakeups.add(at)
-            self._clock.call_at(at, self._callback)
+            clock = self._clock
+            heappush(clock.heap, (at, next(clock.sequence), self._callback))  # as `call_at`, of a time that is ahead
 
     def _on_timer(self, now: float) -> None:
         self._wakeups.discard(now)
