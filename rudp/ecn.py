@@ -145,7 +145,7 @@ class EcnValidation:
         plausible = new_ect0 >= 0 and new_ce >= 0 and not ect1 and ect0 + ce <= self._marked
         if not plausible or new_ect0 + new_ce < needed:
             self._enter(EcnState.FAILED)
-        elif self._arrived and self.state is not _FAILED:
+        elif self._arrived and self.state is not _FAILED and self.state is not _CAPABLE:
             self._enter(_CAPABLE)
         return new_ce if self.state is _CAPABLE else 0
 

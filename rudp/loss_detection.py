@@ -90,15 +90,14 @@ class LossDetection:
     def detect(self, sent: SentPackets, largest_acknowledged: int, rtt: RttEstimator, now: float) -> list[SentTrain]:
         """Remove and return what is lost, ascending; set when the rest would be (RFC 9002 appendix A.10)."""
         self.loss_time = None
-        oldest = sent.oldest
-        if oldest is None or oldest.first > largest_acknowledged:
+        if not sent.trains or (oldest := sent.trains[0]).first > largest_acknowledged:
             return []
         delay = self.delay(rtt)
         lost = []
         if not self.reordering_seen and (stop := largest_acknowledged - PACKET_THRESHOLD + 1) > oldest.first:
             lost = sent.take(oldest.first, stop)
         stop = 0
-        for train in sent:
+        for train in sent.trains:
             if train.first > largest_acknowledged:
                 break
             if train.time_sent + delay > now:

@@ -164,12 +164,13 @@ class SentPackets:
 
     `bytes_in_flight` sums the sizes of what counts as in flight, `ack_eliciting_in_flight` counts the packets
     that must be acknowledged, `quiet` the entries that are neither. `cuts`: how often a train was split so far.
+    `trains` are for others to look at.
     """
 
-    __slots__ = ("_trains", "ack_eliciting_in_flight", "bytes_in_flight", "cuts", "quiet")
+    __slots__ = ("ack_eliciting_in_flight", "bytes_in_flight", "cuts", "quiet", "trains")
 
     def __init__(self) -> None:
-        self._trains: list[SentTrain] = _NOTHING
+        self.trains: list[SentTrain] = _NOTHING
         self.bytes_in_flight = 0
         self.ack_eliciting_in_flight = 0
         self.quiet = 0
@@ -177,7 +178,7 @@ class SentPackets:
 
     def add(self, train: SentTrain) -> None:
         """Append a train; its numbers lie above all others'."""
-        trains = self._trains
+        trains = self.trains
         count = train.count
         assert count >= 1
         assert count == 1 or not train.frames, "frames belong to a single packet"
@@ -185,7 +186,7 @@ class SentPackets:
         if trains:
             trains.append(train)
         else:
-            self._trains = [train]
+            self.trains = [train]
         if train.in_flight:
             self.bytes_in_flight += train.packet_size * (count - 1) + train.last_size
         if train.ack_eliciting:
@@ -197,7 +198,7 @@ class SentPackets:
 
     def take(self, start: int, stop: int) -> list[SentTrain]:
         """Remove and return, ascending, all that is held of [start, stop); trains at its ends are split."""
-        trains = self._trains
+        trains = self.trains
         if not trains or stop <= trains[0].first:
             return []
         low = 0
@@ -225,7 +226,7 @@ class SentPackets:
 
     def take_all(self, ranges: Sequence[tuple[int, int]]) -> list[SentTrain]:
         """`take` of many ranges, which descend and don't overlap, as those of an ACK; what is taken ascends."""
-        trains = self._trains
+        trains = self.trains
         count = len(trains)
         if not (trains and ranges):
             return []
@@ -261,13 +262,13 @@ class SentPackets:
 
     def _replace(self, low: int, high: int, kept: list[SentTrain]) -> None:
         """Have `kept` in place of the entries [low, high)."""
-        self._trains[low:high] = kept
-        if not self._trains:
-            self._trains = _NOTHING
+        self.trains[low:high] = kept
+        if not self.trains:
+            self.trains = _NOTHING
 
     def _next_met(self, at: int, start: int, passed: list[SentTrain]) -> int:
         """The first place from `at` on whose entry doesn't end before `start`; those before it go to `passed`."""
-        trains = self._trains
+        trains = self.trains
         if at == len(trains) or trains[at].first + trains[at].count > start:
             return at
         found = bisect_right(trains, start, lo=at, key=_FIRST)
@@ -285,12 +286,12 @@ class SentPackets:
     def drop_oldest(self, number: int) -> None:
         """Forget the `number` oldest entries."""
         if number > 0:
-            self._uncount(self._trains[:number])
-            del self._trains[:number]
+            self._uncount(self.trains[:number])
+            del self.trains[:number]
 
     def leave_path(self) -> None:
         """Stop counting what is held as in flight: it was sent on a path no longer used. O(n)."""
-        for train in self._trains:
+        for train in self.trains:
             if train.in_flight:
                 train.in_flight = False
                 if not train.ack_eliciting:
@@ -303,7 +304,7 @@ class SentPackets:
         Probes of the path MTU are left out: whoever sends them repeats them when they are due.
         """
         found = []
-        for train in self._trains:
+        for train in self.trains:
             if packets <= 0:
                 break
             if train.ack_eliciting and not train.mtu_probe:
@@ -314,17 +315,17 @@ class SentPackets:
     @property
     def oldest(self) -> SentTrain | None:
         """The entry with the lowest packet numbers."""
-        return self._trains[0] if self._trains else None
+        return self.trains[0] if self.trains else None
 
     def __iter__(self) -> Iterator[SentTrain]:
-        return iter(self._trains)
+        return iter(self.trains)
 
     def __len__(self) -> int:
         """How many entries are held."""
-        return len(self._trains)
+        return len(self.trains)
 
     def __repr__(self) -> str:
-        return f"SentPackets({[(train.first, train.stop) for train in self._trains]})"
+        return f"SentPackets({[(train.first, train.stop) for train in self.trains]})"
 
     def _uncount(self, taken: list[SentTrain]) -> None:
         size = asking = quiet = 0
@@ -341,8 +342,8 @@ class SentPackets:
         self.quiet -= quiet
 
     def _forget_quiet(self) -> None:
-        trains = self._trains
+        trains = self.trains
         quiet = [train.first for train in trains if not (train.ack_eliciting or train.in_flight)]
         keep_from = quiet[-(MAX_QUIET // 2)]
-        self._trains = [t for t in trains if t.ack_eliciting or t.in_flight or t.first >= keep_from]
+        self.trains = [t for t in trains if t.ack_eliciting or t.in_flight or t.first >= keep_from]
         self.quiet = MAX_QUIET // 2

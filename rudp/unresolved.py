@@ -122,11 +122,10 @@ class Unresolved:
         spurious: list[SentTrain] = []
         outstanding = self.outstanding
         acked = outstanding.take(*fresh[0]) if len(fresh) == 1 else outstanding.take_all(fresh)
-        if fresh and self.remembered.oldest is not None:
+        if fresh and self.remembered.trains:
             spurious = self.remembered.take_all(fresh)
         # The next ACK repeats most of these ranges; what they cover is resolved.
-        repeats = len(ranges) > 1 and self.outstanding.oldest is not None
-        self._seen_ranges = ranges if repeats else _NO_RANGES
+        self._seen_ranges = ranges if len(ranges) > 1 and outstanding.trains else _NO_RANGES
         if self._vain or len(ranges) > RANGES_PER_ACK:
             made_up = RANGES_PER_ACK + RANGES_PER_PIECE * (len(acked) + len(spurious))
             self._vain = min(max(0, self._vain + len(ranges) - made_up), MOST_VAIN)
@@ -159,7 +158,7 @@ class Unresolved:
     @property
     def remembers(self) -> bool:
         """Whether `forget` may have anything to do."""
-        return self.remembered.oldest is not None or bool(self.skipped.starts)
+        return bool(self.remembered.trains or self.skipped.starts)
 
     def forget(self, now: float, probe_timeout: float, largest_acknowledged: int) -> None:
         """Drop remembered trains that are too many or too old, and skipped numbers no ACK will meet."""
