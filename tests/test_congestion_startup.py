@@ -89,6 +89,16 @@ def test_a_late_sample_makes_the_bound_narrower() -> None:
     assert window == pytest.approx(1.5 * 2 * PACKET / 0.005 * 0.1 - PACKET, rel=0.01)
 
 
+def test_a_late_sample_slows_a_small_window_of_a_short_path_for_good() -> None:
+    start = StartUp()
+    start.sees_queue(0.1, 0.1, 0.001)
+    assert start.pace(10, 0.01) == 2.0
+    start.sees_queue(0.1 * (1 + 1 / 24) + 0.001 + 1e-6, 0.1, 0.001)
+    start.sees_queue(0.1, 0.1, 0.001)
+    assert start.pace(10, 0.01) == start.pace(31, 0.029) == 1.25
+    assert start.pace(32, 0.01) == start.pace(10, 0.03) == 2.0
+
+
 def test_the_bound_takes_nothing_away() -> None:
     start = StartUp()
     for tick in range(20):
@@ -148,6 +158,14 @@ def test_a_fast_link_of_a_short_round_trip_is_full_in_time(loss: float) -> None:
 def test_a_queue_of_ten_packets_holds_the_start(seed: int, loss: float, both: bool) -> None:
     """10 Mbit/s x 10 ms: one packet too many of those fifty are 2 %. It was up to 11 %."""
     row = measure(Cell("model", 10.0, 10.0, loss, 1.0, both=both, seed=seed, seconds=4.0, steady_from=3.0))
+    assert row.start_up_lost is not None
+    assert row.start_up_lost < 0.02, row
+
+
+@pytest.mark.parametrize(("both", "seed"), [(False, 1), (False, 10), (False, 22), (True, 10)])
+def test_a_late_first_ack_floods_no_queue_of_ten_packets(both: bool, seed: int) -> None:
+    """What an ACK set free came twice as fast as the link carries: 3 to 5 % were lost."""
+    row = measure(Cell("model", 10.0, 10.0, 10.0, 1.0, both=both, seed=seed, seconds=2.0, steady_from=1.0))
     assert row.start_up_lost is not None
     assert row.start_up_lost < 0.02, row
 

@@ -42,7 +42,6 @@ from rudp.congestion.controller import AckSample, CongestionController, LossEven
 from rudp.congestion.delay_law import DelayLaw
 from rudp.congestion.rounds import GRAIN, INFINITY, Round, network_rtt, round_trip_noise
 from rudp.congestion.standstill import Standstill
-from rudp.congestion.startup import PACE as STARTUP_PACE
 from rudp.congestion.startup import StartUp
 
 STEP_DOWN: Final = 0.5
@@ -486,7 +485,8 @@ class Model(CongestionController):
             window = max(window, self._allowance())
         if smoothed_rtt > 0.0:
             if self.phase is Phase.STARTUP:
-                self.pacing_rate = STARTUP_PACE * window / smoothed_rtt
+                pace = self._startup.pace(window / self.max_datagram_size, self._base.value)
+                self.pacing_rate = pace * window / smoothed_rtt
             else:
                 self.pacing_rate = PACE * window / min(smoothed_rtt, self._pace_rtt or INFINITY)
         if steady:

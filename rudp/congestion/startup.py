@@ -29,6 +29,12 @@ from rudp.congestion.peak_rate import PeakRate
 PACE: Final = 2.0
 """Windows a round trip: one that doubles is sent in the half of one, so that each round shows twice what it holds.
 Faster trains look like a queue: at 2.1 a link of 100 Mbit/s and 50 ms is full a round trip later."""
+PACE_LATE: Final = 1.25
+PACE_LATE_MOST: Final = 32
+PACE_LATE_RTT: Final = 0.03
+"""The same from the first late sample on, of a window of few packets on a path of so many seconds: at twice what the
+path carries, what an ACK sets free overflows a queue of ten packets where the ACK before was lost. On long paths queues
+hold more, and who comes to others' queue is to find the path full soon."""
 PEAK: Final = 2.0
 PEAK_LATE: Final = 1.5
 """Round trips' worth of the highest rate shown that may be in flight: what a window that doubles comes to, and
@@ -77,6 +83,10 @@ class StartUp:
             most = PEAK_LATE * full - packet if self._late else PEAK * full
             grown = min(grown, most / (1.0 - background))
         return max(window, grown)
+
+    def pace(self, packets: float, base: float) -> float:
+        """Windows to send in a round trip, where that of so many packets takes `base` without a queue."""
+        return PACE_LATE if self._late and packets < PACE_LATE_MOST and base < PACE_LATE_RTT else PACE
 
     def sees_queue(self, rtt: float, base: float, packet_time: float) -> bool:
         """Take a sample of the RTT; `base` is that without a queue, `packet_time` what a packet takes at the rate."""
