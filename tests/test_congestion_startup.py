@@ -113,6 +113,14 @@ def test_three_late_samples_in_a_row_are_a_queue() -> None:
     assert seen == [False, False, False, False, False, True]
 
 
+def test_on_a_long_path_an_eighth_of_the_rtt_is_a_queue() -> None:
+    """Others' queue is a small part of it, and who gave way to that came to a tenth of a link that two share."""
+    start = StartUp()
+    late = 0.2 * (1 + 1 / 8) + 0.001 + 4 * 0.0001
+    assert [start.sees_queue(late - 1e-6, 0.2, 0.0001) for _ in range(4)] == [False] * 4
+    assert [start.sees_queue(late + 1e-6, 0.2, 0.0001) for _ in range(3)] == [False, False, True]
+
+
 def test_three_rounds_that_bring_no_quarter_more_fill_the_path() -> None:
     start = StartUp()
     for rate in (100.0, 200.0, 220.0, 240.0):
