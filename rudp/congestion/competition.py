@@ -23,6 +23,9 @@ from typing import Final
 from rudp.congestion.loss_window import LossWindow
 
 CONTESTED_DRAINS: Final = 2
+LONG_RTT: Final = 0.1
+"""From so many seconds of base RTT on it takes one more: newcomers of our own kind, who don't know the RTT without a
+queue yet, need as many seconds to learn it as there are drains of theirs, and those are far between there."""
 UNCONTESTED_DRAINS: Final = 4
 WARY_DRAINS: Final = 4
 """Drains after the end of a competition by which it may have been a mistake to end it."""
@@ -80,18 +83,19 @@ class Competition:
         `base` is the RTT without a queue.
         """
         left -= GRAIN
+        needed = CONTESTED_DRAINS + (base >= LONG_RTT)
         if self.is_on:
             nearly_empty = left <= UNCONTESTED_SHARE * self._highest
             self._doubts = self._doubts + 1 if nearly_empty else 0
             if self._doubts >= UNCONTESTED_DRAINS:
                 self.is_on = False
-                self._doubts = CONTESTED_DRAINS - 1  # who comes back is known at once
+                self._doubts = needed - 1  # who comes back is known at once
                 self._wary = WARY_DRAINS
                 self._fair = max(self._fair, window)
             self._highest *= 0.9
         elif left > max(CONTESTED_SHARE * before, CONTESTED_LEAST * base):
             self._doubts += 1
-            if self._doubts >= CONTESTED_DRAINS:
+            if self._doubts >= needed:
                 self.is_on = True
                 self._doubts = 0
                 # Most of what the delay law has yielded meanwhile is asked back.
