@@ -17,7 +17,9 @@ So two things are kept apart:
   - the queue above or below what it was lately is put right at once, each flow by its part. What the last step did to
     the queue isn't seen yet and is reckoned with, or twice too much would be taken away (a Smith predictor)
   - the window goes towards what the queue of late means, by the ratio of both: as fast at a short queue as at a long
-    one. What all do alike of this moves the queue, the other term and the slow mean hold that still.
+    one. What all do alike of this moves the queue, the other term and the slow mean hold that still. So it goes slowly
+    where it is near, where a queue that is a tenth off would throw all of them about, and fast from afar, where flows
+    differ
 
 Flows share only if they mean the same by "of late", and a slow mean remembers for a hundred long round trips what one
 of them met and another didn't. So it begins as an average of the first rounds that show a queue, which are the same to
@@ -30,29 +32,36 @@ Sources: FAST TCP (Wei, Jin, Low and Hegde 2006), Swift (SIGCOMM 2020: a target 
 
 from __future__ import annotations
 
-from math import exp, inf, log
+from math import exp, inf, log, sqrt
 from typing import Final
 
-TARGET: Final = 0.23
+TARGET: Final = 0.18
 TARGET_ROOT: Final = 0.4
 NEAR: Final = 0.03
-"""The queue is TARGET times that power of base RTT and 30 ms over packets a second: 6 ms at 10 Mbit/s and 50 ms, 1 at 1
-Gbit/s. Flows come to rates as their RTTs and 30 ms are. Without the 30 ms, near hosts would aim at less queue than by
-what their base RTTs err."""
+"""The queue is TARGET times that power of base RTT and 30 ms over packets a second, on long paths a quarter more: 4.4
+ms at 10 Mbit/s and 50 ms, 0.7 at 1 Gbit/s. Flows come to rates as their RTTs and 30 ms are. Without the 30 ms, near
+hosts would aim at less queue than by what their base RTTs err."""
 FAST: Final = 0.5
 """Part of a surplus of queue that is put right in a round."""
 UNSEEN: Final = 0.75
 """Part of what the last step should do to the queue that is taken for done."""
 SLOW: Final = 0.06
-"""Part of the way to the rate that the mean means, in a round."""
+CLOSE: Final = 0.5
+FAR: Final = 8.0
+SHARE_MOST: Final = 0.08
+"""Part of the way to the rate that the mean means, in a round: half of SLOW where the mean is what is wanted, and FAR
+times SLOW more for each e-fold that it isn't; but upwards no more than SHARE_MOST of the window, as a flow that has
+the link for itself may be mistaken."""
 LONG: Final = 0.08
 LONG_MOST: Final = 1.6
-"""From so many seconds of base RTT on more of it, by the RTT, up to so many times: a second has few rounds."""
-MEAN: Final = 0.5
-MEAN_MOST: Final = 0.25
+"""From so many seconds of base RTT on more of it, by the RTT, up to so many times, and of the queue the root of that: a
+second has few rounds."""
+MEAN: Final = 1.75
+MEAN_MOST: Final = 0.1
 """Weight of a round in the mean, times the share of the RTT that is to be queued, and at most."""
 YOUNG: Final = 8
-"""Rounds of which a new mean is the average. One without a queue isn't counted: it would make all want more at once."""
+"""Rounds of which a new mean is the average. One without a queue isn't counted where it would make all want more at
+once."""
 LATE: Final = 1 / 4
 AGREE: Final = 0.5
 AGREE_MOST: Final = 1 / 6
@@ -80,6 +89,11 @@ BOUND_LEAST: Final = 0.001
 round."""
 
 
+def _hurry(base: float) -> float:
+    """By how much a long path is ahead of what rounds would have it; 1 on a short one."""
+    return min(max(base / LONG, 1.0), LONG_MOST)
+
+
 class DelayLaw:
     """Times in seconds, windows in packets, rates in packets a second."""
 
@@ -98,7 +112,9 @@ class DelayLaw:
 
     def target(self, rate: float, base: float) -> float:
         """The queue a flow of that rate is to hold."""
-        return min(float(TARGET * ((base + NEAR) / rate) ** TARGET_ROOT), self._bound) if rate else 0.0
+        if not rate:
+            return 0.0
+        return min(TARGET * sqrt(_hurry(base)) * float(((base + NEAR) / rate) ** TARGET_ROOT), self._bound)
 
     def overflowed(self, queue: float) -> None:
         """Note that a queue of so many seconds was too long; one below 0 was never seen, and says nothing."""
@@ -124,11 +140,12 @@ class DelayLaw:
         wanted = self.target(window / rtt, base)
         self._empty = self._empty + 1 if queue < EMPTY * wanted else 0
         self._bound *= BOUND_GROWTH
-        hurry = min(max(base / LONG, 1.0), LONG_MOST)
         mean = self._update_mean(queue, wanted, rtt)
         ratio = min(max(wanted / mean, RATIO_LEAST), RATIO_MOST)
         change = FAST * (mean - queue - UNSEEN * self._step * rtt) / rtt
-        share = max(hurry * SLOW / TARGET_ROOT * log(ratio), -YIELD * queue / rtt)
+        far = log(ratio)
+        share = _hurry(base) * SLOW / TARGET_ROOT * far * (CLOSE + FAR * abs(far))
+        share = min(max(share, -YIELD * queue / rtt), SHARE_MOST)
         if share > 0.0 or queue > SHORT * wanted:
             change += share
         if change < 0.0 and queue < SHORT * wanted:
@@ -142,7 +159,7 @@ class DelayLaw:
         """Take a round's queue; return the queue of late, which is above 0."""
         weight = min(MEAN * wanted / rtt, MEAN_MOST)
         if self._rounds < YOUNG:
-            if queue < EMPTY * wanted:
+            if queue < EMPTY * wanted and self._mean <= wanted:
                 return self._mean or wanted
             self._rounds += 1
             weight = max(weight, 1.0 / (1.0 + self._rounds))
