@@ -4,8 +4,9 @@ Knows: received packet numbers as ranges, when the largest arrived, how many pac
 Refuses to know: what packets carried and how an ACK frame is laid out.
 
 Per run of packets that arrived, in this order: `filter_new` (what of it is no duplicate), then `on_received`
-for each part that was accepted. Per received buffer: `end_of_buffer`, which decides whether an ACK is due at
-once; so a buffer asks for one ACK at most. Before sending: `deadline` (from then on an ACK goes, even alone) or
+for each part that was accepted. When what a received buffer held of this connection, one run upon another,
+has been taken: `end_of_buffer`, which decides whether an ACK is due at once. Nothing is sent before the whole buffer is
+taken; so it asks for one ACK at most. Before sending: `deadline` (from then on an ACK goes, even alone) or
 `ack_wanted` (let one ride along), `build_ack`, `on_ack_sent`. When a packet of ours that carried an ACK is
 acknowledged: `on_ack_acked`.
 
@@ -227,7 +228,8 @@ class ReceivedPackets:
             self._urgent, self._settled = True, False
 
     def end_of_buffer(self, now: float, size: int) -> None:
-        """Decide when what arrived is acknowledged; call once after each received buffer, if anything is `undecided`.
+        """Decide when what arrived is acknowledged; call once after what a received buffer
+        held of this connection, one run upon another, if anything is `undecided`.
 
         `size` is how many bytes of packets have arrived since the last ACK was sent.
         """

@@ -645,3 +645,46 @@ def test_each_datagram_of_a_buffer_is_counted_once_be_it_shorter_than_a_header()
         assert endpoint.stats().datagrams_received == received + datagrams
         assert endpoint.stats().datagrams_dropped == dropped + datagrams
     assert endpoint.stats().connections == before.connections
+
+
+def test_a_buffer_in_which_two_connections_alternate_makes_one_ack_of_each() -> None:
+    """A card may merge what comes from one address and port, whoever of its connections sent it."""
+    config = Config(path_mtu_discovery=False)
+    client, server = Endpoint(config, random=Random(1)), Endpoint(config, random=Random(2), accept=True)
+    connections = [client.connect(SERVER, 0.0) for _ in range(2)]
+    now = 0.0
+
+    def datagrams(endpoint: Endpoint) -> list[bytes]:
+        return [
+            data[at : at + train.segment_size]
+            for train in endpoint.datagrams_to_send(now)
+            for data in [b"".join(train.buffers)]
+            for at in range(0, len(data), train.segment_size)
+        ]
+
+    def cross(source: Endpoint, target: Endpoint, address: tuple[str, int]) -> None:
+        for data in datagrams(source):
+            target.receive(memoryview(data), len(data), address, None, 0, now)
+
+    for _ in range(6):
+        now += 0.02
+        cross(client, server, CLIENT)
+        cross(server, client, SERVER)
+    for connection in connections:
+        connection.send(0, bytes(8_000))
+    now += 0.02
+    sent = [data for data in datagrams(client) if len(data) == 1_200]
+    by_connection = [[data for data in sent if data[1:9] == one] for one in sorted({data[1:9] for data in sent})]
+    assert len(by_connection) == 2
+    mixed = [data for both in zip(*by_connection, strict=False) for data in both]
+    assert len(mixed) >= 8
+    # The last but one of each is missing, so that an ACK is due at once.
+    mixed = mixed[:-4] + mixed[-2:]
+    server.receive(memoryview(b"".join(mixed)), 1_200, CLIENT, None, 0, now)
+    answers = datagrams(server)
+    assert len(answers) == 2
+    assert len({data[1:9] for data in answers}) == 2
+    before = connections[0].stats(now).bytes_in_flight
+    for data in answers:
+        client.receive(memoryview(data), len(data), SERVER, None, 0, now)
+    assert [connection.stats(now).bytes_in_flight < before / 2 for connection in connections] == [True, True]

@@ -7,10 +7,11 @@ a flow that only losses stop leaves its queue standing. Refuses to know: the del
     drained        O(1)    note how short the queue was since the last drain of our own
     entered        O(1)    note the window that start-up came to
 
-Judged is the shortest queue since the drain before. Two drains in a row with a queue that never got short make the path
-contested: the window is then CUBIC's (`loss_window`), beginning from the one before the doubts. Four with nearly none
-end that. Three may be chance: who has half of what is in flight takes most of the queue away by draining his own part,
-and all of it soon after others' cuts. For some drains more, one with a queue begins it again, where it ended.
+Judged is the shortest queue since the drain before. Two drains in a row with a queue that never got short, on a long
+path three, make the path contested: the window is then CUBIC's (`loss_window`), beginning from the one before the
+doubts. Four with nearly none end that. Three may be chance: who has half of what is in flight takes most of the queue
+away by draining his own part, and all of it soon after others' cuts. For some drains more, one with a queue begins it
+again, where it ended.
 
 Source: Copa (Arun and Balakrishnan, NSDI 2018, section 2.2): compete while the queue doesn't get nearly empty. Own: to
 ask by drains of our own.

@@ -21,7 +21,7 @@ So two things are kept apart:
     where it is near, where a queue that is a tenth off would throw all of them about, and fast from afar, where flows
     differ
 
-Flows share only if they mean the same by "of late", and a slow mean remembers for a hundred long round trips what one
+Flows share only if they mean the same by "of late", and a slow mean remembers for dozens of long round trips what one
 of them met and another didn't. So it begins as an average of the first rounds that show a queue, which are the same to
 all who begin to share it, and at each drain, which all make together, it goes half of the way to what the last rounds
 saw.
@@ -70,7 +70,6 @@ sixth of itself at most, or all together swing from drain to drain."""
 MEAN_ABOVE: Final = 1.5
 """The mean in parts of what is wanted, at most, or it would take long to come down again."""
 RATIO_LEAST: Final = 0.7
-RATIO_MOST: Final = 2.0
 YIELD: Final = 1.0
 """Nobody gives way by more than his part of the queue: what others don't take at once, nobody has."""
 STEP_MOST: Final = 0.25
@@ -141,7 +140,7 @@ class DelayLaw:
         self._empty = self._empty + 1 if queue < EMPTY * wanted else 0
         self._bound *= BOUND_GROWTH
         mean = self._update_mean(queue, wanted, rtt)
-        ratio = min(max(wanted / mean, RATIO_LEAST), RATIO_MOST)
+        ratio = max(wanted / mean, RATIO_LEAST)
         change = FAST * (mean - queue - UNSEEN * self._step * rtt) / rtt
         far = log(ratio)
         share = _hurry(base) * SLOW / TARGET_ROOT * far * (CLOSE + FAR * abs(far))

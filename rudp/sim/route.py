@@ -60,7 +60,7 @@ class Inbox:
         return len(self._pending)
 
     def accept(self, batch: Batch) -> None:
-        """Take a batch (not empty) in any order."""
+        """Take a batch (not empty) in any order: O(1) for a packet that comes after all that wait, else O(of them)."""
         pending = self._pending
         for item in sorted(batch, key=_time) if len(batch) > 1 else batch:
             if not pending or item[0] >= pending[-1][0]:
