@@ -221,8 +221,7 @@ class PathMtu:
                 self._suspects = 0
         self._acked += acked
         if newest >= 0:
-            if newest > self._passed:  # noqa: PLR1730 (a call of max() is dearer, and this is per ACK)
-                self._passed = newest
+            self._passed = newest if newest > self._passed else self._passed
             self.ready = not self._probing
             if self.state in _UNCONFIRMED:
                 self._go_on(now)

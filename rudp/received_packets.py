@@ -228,9 +228,9 @@ class ReceivedPackets:
             self._urgent, self._settled = True, False
 
     def end_of_buffer(self, now: float, size: int) -> None:
-        """Decide when what arrived is acknowledged; call once after what a received buffer
-        held of this connection, one run upon another, if anything is `undecided`.
+        """Decide when what arrived is acknowledged, if anything is `undecided`.
 
+        Call it once after what a received buffer held of this connection, one run upon another.
         `size` is how many bytes of packets have arrived since the last ACK was sent.
         """
         self.undecided = False

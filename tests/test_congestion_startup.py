@@ -83,7 +83,7 @@ def test_the_window_grows_by_what_left_the_path_and_is_bounded_by_what_it_showed
 
 def test_a_late_sample_makes_the_bound_narrower() -> None:
     start, window = StartUp(), 10.0 * PACKET
-    assert not start.sees_queue(0.1 * (1 + 1 / 24) + 0.001 + 1e-6, 0.1, 0.001)
+    assert not start.sees_queue(0.09 * (1 + 1 / 24) + 0.001 + 1e-6, 0.09, 0.001)
     for tick in range(200):
         window = start.grow(window, sample(1.0 + 0.005 * tick, 2 * PACKET, 0), 0.1, PACKET)
     assert window == pytest.approx(1.5 * 2 * PACKET / 0.005 * 0.1 - PACKET, rel=0.01)
@@ -93,7 +93,7 @@ def test_a_late_sample_slows_a_small_window_of_a_short_path_for_good() -> None:
     start = StartUp()
     start.sees_queue(0.1, 0.1, 0.001)
     assert start.pace(10, 0.01) == 2.0
-    start.sees_queue(0.1 * (1 + 1 / 24) + 0.001 + 1e-6, 0.1, 0.001)
+    start.sees_queue(0.09 * (1 + 1 / 24) + 0.001 + 1e-6, 0.09, 0.001)
     start.sees_queue(0.1, 0.1, 0.001)
     assert start.pace(10, 0.01) == start.pace(31, 0.029) == 1.25
     assert start.pace(32, 0.01) == start.pace(10, 0.03) == 2.0

@@ -22,11 +22,11 @@ from __future__ import annotations
 from typing import Final
 
 from rudp.congestion.loss_window import LossWindow
+from rudp.congestion.rounds import LONG_RTT
 
 CONTESTED_DRAINS: Final = 2
-LONG_RTT: Final = 0.1
-"""From so many seconds of base RTT on it takes one more: newcomers of our own kind, who don't know the RTT without a
-queue yet, need as many seconds to learn it as there are drains of theirs, and those are far between there."""
+"""On a long path it takes one more: newcomers of our own kind don't know the RTT without a queue yet and learn it by
+drains of theirs, which are far between there."""
 UNCONTESTED_DRAINS: Final = 4
 WARY_DRAINS: Final = 4
 """Drains after the end of a competition by which it may have been a mistake to end it."""

@@ -40,7 +40,7 @@ from rudp.congestion.base_rtt import BaseRtt
 from rudp.congestion.competition import Competition
 from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits
 from rudp.congestion.delay_law import DelayLaw
-from rudp.congestion.rounds import GRAIN, INFINITY, Round, network_rtt, round_trip_noise
+from rudp.congestion.rounds import GRAIN, INFINITY, LONG_RTT, Round, network_rtt, round_trip_noise
 from rudp.congestion.standstill import Standstill
 from rudp.congestion.startup import StartUp
 
@@ -57,8 +57,6 @@ HELD_MEMORY: Final = 0.75
 """What an ACK tells of more than two packets counts as held at the peer, up to an eighth of the window, which is how
 often it is asked for; the most of late counts, a quarter less each round."""
 
-LONG_RTT: Final = 0.1
-"""Seconds of base RTT from which only every fourth drain may be deep."""
 DRAIN_SHARE: Final = 0.8
 DRAIN_SHARE_LONG: Final = 0.9
 DRAIN_SHARE_DOUBT: Final = 0.5

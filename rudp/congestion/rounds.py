@@ -12,6 +12,8 @@ from rudp.congestion.controller import AckSample
 
 INFINITY: Final = float("inf")
 
+LONG_RTT: Final = 0.1
+"""Seconds of base RTT from which a path is a long one: a second has few rounds there."""
 GRAIN: Final = 0.001
 """Seconds of queue that count as none: a train of a millisecond's worth."""
 MANY_PACKETS: Final = 1_000

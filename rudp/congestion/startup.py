@@ -25,6 +25,7 @@ from typing import Final
 
 from rudp.congestion.controller import AckSample
 from rudp.congestion.peak_rate import PeakRate
+from rudp.congestion.rounds import LONG_RTT
 
 PACE: Final = 2.0
 """Windows a round trip: one that doubles is sent in the half of one, so that each round shows twice what it holds.
@@ -41,13 +42,12 @@ PEAK_LATE: Final = 1.5
 a packet less than PEAK_LATE from the first late sample on."""
 QUEUE_RTT: Final = 1 + 1 / 24
 QUEUE_RTT_LONG: Final = 1 + 1 / 8
-LONG_RTT: Final = 0.1
 QUEUE_GRAIN: Final = 0.001
 QUEUE_BURST: Final = 4
 QUEUE_SAMPLES: Final = 3
-"""A sample above QUEUE_RTT base RTTs and a millisecond is late, QUEUE_RTT_LONG from more than LONG_RTT seconds on. So
-many in a row, by four packets more, are a queue (after RFC 9406, whose eighth that is). Of long paths others' queue is
-a small part: who came second gave way to it with a tenth of the link, and took twenty seconds to get the rest."""
+"""A sample above QUEUE_RTT base RTTs and a millisecond is late, QUEUE_RTT_LONG on long paths. So many in a row, by four
+packets more, are a queue (after RFC 9406, whose eighth that is). Of long paths others' queue is a small part: who came
+second gave way to it with a tenth of the link, and took twenty seconds to get the rest."""
 GROWTH: Final = 1.25
 FULL_ROUNDS: Final = 3
 """So many rounds that bring no quarter more (draft-ietf-ccwg-bbr section 4.3.1.2)."""
@@ -93,7 +93,7 @@ class StartUp:
 
     def sees_queue(self, rtt: float, base: float, packet_time: float) -> bool:
         """Take a sample of the RTT; `base` is that without a queue, `packet_time` what a packet takes at the rate."""
-        limit = base * (QUEUE_RTT_LONG if base > LONG_RTT else QUEUE_RTT) + QUEUE_GRAIN
+        limit = base * (QUEUE_RTT_LONG if base >= LONG_RTT else QUEUE_RTT) + QUEUE_GRAIN
         self._late = self._late or rtt > limit
         self._above = self._above + 1 if rtt > limit + QUEUE_BURST * packet_time else 0
         return self._above >= QUEUE_SAMPLES
