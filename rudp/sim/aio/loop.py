@@ -116,7 +116,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.turns = 0  # of the loop, so far
         self._clock = network.clock
         self._max_events = max_events
-        self._events_before = network.clock.events
+        self._last = network.clock.events + max_events  # turns and events at most
         self._turns_at_this_instant = 0
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._timer_numbers = count()
@@ -172,6 +172,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.turns += 1
         self._turns_at_this_instant += 1
         if self._turns_at_this_instant > MAX_TURNS_AT_ONE_INSTANT:
+            self._turns_at_this_instant = 0  # who is cancelled for it may need some turns to clean up
             raise Stalled(
                 f"time stands still at {self.time()!r} s: {MAX_TURNS_AT_ONE_INSTANT} turns of the loop at one instant. "
                 f"Does something wait in a loop of asyncio.sleep(0)? Tasks: {self._pending()}"
@@ -215,7 +216,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             raise Stalled(
                 f"at {clock.now:.6f} s nothing is left that could ever happen, but these tasks wait: {self._pending()}"
             )
-        if self.turns + clock.events - self._events_before > self._max_events:
+        if self.turns + clock.events > self._last:
+            self._last += self._max_events  # for those who are cancelled, and close what they have opened
             raise TooManyEvents(
                 f"{self._max_events} turns and events, at {clock.now:.6f} s the program hasn't ended: {self._pending()}"
             )
