@@ -54,6 +54,13 @@ def test_until_moves_the_clock_and_leaves_later_events() -> None:
     assert clock.now == 9.0
 
 
+def test_until_the_end_of_time_the_clock_stays_at_the_last_event() -> None:
+    clock = Clock()
+    clock.call_at(1.0, lambda now: None)
+    assert clock.run(until=inf)
+    assert clock.now == 1.0
+
+
 def test_stop_is_asked_before_and_after_each_event() -> None:
     clock = Clock()
     seen: list[float] = []

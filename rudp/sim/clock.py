@@ -73,8 +73,8 @@ class Clock:
         """Process events until `stop()` is true, the clock reaches `until`, or (with neither) none is left.
 
         Returns whether `stop()` held at the end (True if none was given). `stop` is asked before the first
-        event and after each. Raises `Stalled` when `stop` is not met and no event is left, or when the clock
-        doesn't move any more; `TooManyEvents` after `max_events` events.
+        event and after each. An `until` of infinity is as none. Raises `Stalled` when `stop` is not met and no event is
+        left, or when the clock doesn't move any more; `TooManyEvents` after `max_events` events.
         """
         if stop is not None and stop():
             return True
@@ -103,8 +103,8 @@ class Clock:
                 return True
         if stop is not None and not heap:
             raise Stalled(f"at {self.now:.6f} s no event is left, so the awaited condition will never be met")
-        if until is not None and until > self.now:
-            self.now = until
+        if self.now < limit < inf:
+            self.now = limit
         return stop is None
 
     def _stand_still(self, callback: Callable[[float], object]) -> NoReturn:
