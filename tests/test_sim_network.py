@@ -420,6 +420,24 @@ def test_a_node_in_use_takes_no_further_link() -> None:
         network.add_link(b, c, [rate])
 
 
+def test_networks_have_no_host_and_no_node_in_common() -> None:
+    delay = Delay(0.1)
+    one, other = Pair([delay]), Pair([])
+    with pytest.raises(SimulationError, match="not part of this network"):
+        one.network.add_link(one.host_a, other.host_b)
+    with pytest.raises(SimulationError, match="not part of this network"):
+        one.network.add_link(other.host_a, one.host_b)
+    with pytest.raises(SimulationError, match="part of another network"):
+        other.network.add_link(other.host_a, other.host_b, [Loss(0.1), delay])
+
+
+@pytest.mark.parametrize("thing", [0.1, Delay, None])
+def test_what_is_no_node_is_refused(thing: Node) -> None:
+    pair = Pair([])
+    with pytest.raises(SimulationError, match="is no node"):
+        pair.network.add_link(pair.host_a, pair.host_b, [thing])
+
+
 def test_a_new_link_replaces_the_old_and_what_is_under_way_arrives() -> None:
     pair = Pair([Delay(1.0)])
     pair.send_at(0.0, b"slow")

@@ -135,12 +135,15 @@ class Network:
 
         A node given to several links is shared by them, as a bottleneck is; such links must all be added
         before packets pass one of them. `tap(time, datagram)` sees each packet as it leaves `source`. A
-        second link between the same hosts replaces the first; what is on its way still arrives.
+        second link between the same hosts replaces the first; what is on its way still arrives. Raises SimulationError
+        for hosts and nodes of another network, and for what is no node.
         """
         chain = [Tap(tap), *nodes] if tap is not None else list(nodes)
+        for host in (source, destination):
+            if self._owners.get(host.address) is not host:
+                raise SimulationError(f"{host!r} is not part of this network")
         for node in chain:
-            if node.in_use:
-                raise SimulationError(f"{node!r} is in use: add all links that share it before packets pass it")
+            self._check(node)
         for node in chain:
             self._attach(node, source)
         route = Route(self._wiring, chain, destination.inbox)
@@ -224,6 +227,15 @@ class Network:
 
     def _random(self, name: str) -> Random:
         return Random(f"{self.seed}/{name}")
+
+    def _check(self, node: Node) -> None:
+        """Raise SimulationError if it can't become part of a link."""
+        if not isinstance(node, Node):
+            raise SimulationError(f"{node!r} is no node: a link is made of objects as Delay(0.01)")
+        if node.in_use:
+            raise SimulationError(f"{node!r} is in use: add all links that share it before packets pass it")
+        if node.routes and node not in self._nodes:
+            raise SimulationError(f"{node!r} is part of another network")
 
     def _attach(self, node: Node, source: Host) -> None:
         if node.routes == 0:
