@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from math import nan
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rudp.errors import ConfigurationError
 from rudp.sim import (
     Batch,
     BurstLoss,
@@ -429,6 +431,17 @@ def test_networks_have_no_host_and_no_node_in_common() -> None:
         one.network.add_link(other.host_a, one.host_b)
     with pytest.raises(SimulationError, match="part of another network"):
         other.network.add_link(other.host_a, other.host_b, [Loss(0.1), delay])
+
+
+@pytest.mark.parametrize("setting", [{"merging": 7.0}, {"merging": -1.0}, {"window": -1.0}, {"window": nan}])
+def test_a_host_s_settings_out_of_bounds_are_refused(setting: dict[str, float]) -> None:
+    network = Network()
+    with pytest.raises(ConfigurationError, match="must be from"):
+        network.add_host(A, Fake(), **setting)
+    with pytest.raises(ConfigurationError, match="must be from"):
+        network.add_machine("machine", **setting)
+    network.add_host(A, Fake())
+    network.add_machine("machine")
 
 
 @pytest.mark.parametrize("thing", [0.1, Delay, None])

@@ -148,6 +148,11 @@ def test_gilbert_elliott_keeps_mean_and_burst(loss: float, burst: float) -> None
     assert abs(mean - burst) < 0.15 * burst
 
 
+@given(st.floats(1.0, 1e6))
+def test_gilbert_elliott_may_lose_all_that_its_bursts_can(burst: float) -> None:
+    GilbertElliott.from_mean(burst / (burst + 1), burst)
+
+
 def test_gilbert_elliott_loses_in_both_states() -> None:
     node = attached(GilbertElliott(0.1, 0.1, loss_good=0.1, loss_bad=0.5))
     through(node, COUNT)
@@ -371,6 +376,11 @@ def test_tap_sees_every_packet() -> None:
         lambda: Outage(2, 1),
         lambda: Outage(1, 3, every=1),
         lambda: Nat([C], timeout=-1),
+        lambda: Nat([C], rebinds=[nan]),
+        lambda: Rebind(nan, C),
+        lambda: Rate(1, overhead=-1),
+        lambda: Freeze(1, 2, overhead=-1),
+        lambda: Mtu(20, overhead=-1),
     ],
 )
 def test_settings_out_of_bounds_are_refused(make: type[Node]) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 
 from rudp.sim.clock import Clock, SimulationError, Stalled
 from rudp.sim.gro import Received, merge, split
-from rudp.sim.node import Batch
+from rudp.sim.node import Batch, in_bounds
 from rudp.sim.route import Inbox, Route
 from rudp.train import Address, Train
 
@@ -101,8 +101,8 @@ class Host:
         self.endpoint = endpoint
         self.events: list[tuple[Any, Any]] = []
         self.on_event = self._keep if on_event is None else on_event
-        self.merging = merging
-        self.inbox = Inbox(clock, self._receive, window)
+        self.merging = None if merging is None else in_bounds("merging", merging, 0.0, 1.0)
+        self.inbox = Inbox(clock, self._receive, in_bounds("window", window, 0.0, 1e9))
         self.routes: dict[Address, Route] = {}
         self.trains_sent = self.datagrams_sent = self.bytes_sent = self.unroutable = 0
         self.buffers_received = self.datagrams_received = self.bytes_received = 0

@@ -49,7 +49,7 @@ class Rate(Node):
         self.bytes_per_second = in_bounds("bytes_per_second", bytes_per_second, 1e-3, _FASTEST)
         self.queue_bytes = in_bounds("queue_bytes", inf if queue_bytes is None else queue_bytes, 0, inf)
         self.queue_packets = in_bounds("queue_packets", inf if queue_packets is None else queue_packets, 1, inf)
-        self.overhead = overhead
+        self.overhead = int(in_bounds("overhead", overhead, 0, 65_535))
         self.keeps_time = False
         self.passed_bytes = 0
         self.largest_queue_bytes = 0
@@ -199,7 +199,7 @@ class Freeze(Node):
         self.windows = Windows(start, stop, every, times, latest_stop=1e9)
         self.queue_bytes = in_bounds("queue_bytes", inf if queue_bytes is None else queue_bytes, 0, inf)
         self.queue_packets = in_bounds("queue_packets", inf if queue_packets is None else queue_packets, 0, inf)
-        self.overhead = overhead
+        self.overhead = int(in_bounds("overhead", overhead, 0, 65_535))
         self.keeps_time = False
         self.held = 0
         self._until = -inf

@@ -103,7 +103,8 @@ class GilbertElliott(Node):
         """The model with the mean loss `loss` (0..1) and a mean burst of `burst` packets (1 or more)."""
         in_bounds("burst", burst, 1.0, 1e9)
         in_bounds("loss", loss, 0.0, burst / (burst + 1))
-        return cls(loss / (burst * (1 - loss)), 1 / burst)
+        # Of the largest mean loss, rounding could make more than 1.
+        return cls(min(loss / (burst * (1 - loss)), 1.0), 1 / burst)
 
     def attach(self, random: Random) -> None:
         super().attach(random)
@@ -146,6 +147,7 @@ class Mtu(Node):
 
     def __init__(self, size: int, *, start: float = -inf, stop: float = inf, overhead: int = IP_UDP_OVERHEAD) -> None:
         super().__init__()
+        overhead = int(in_bounds("overhead", overhead, 0, 65_535))
         self.size = int(in_bounds("size", size, overhead, 65_535))
         self.start = start
         self.stop = in_bounds("stop", stop, start, inf)

@@ -30,7 +30,7 @@ class Rebind(Node):
 
     def __init__(self, at: float, address: Address) -> None:
         super().__init__()
-        self.at = at
+        self.at = in_bounds("at", at, -inf, inf)
         self.address = address
         self.addresses = (address,)
         self.inside: Address | None = None
@@ -98,6 +98,8 @@ class Nat(Node):
         super().__init__()
         if not addresses:
             raise ConfigurationError("a Nat needs at least one outside address")
+        for at in rebinds:
+            in_bounds("rebinds", at, -inf, inf)
         if sorted(rebinds) != list(rebinds):
             raise ConfigurationError(f"rebinds must ascend: {list(rebinds)}")
         self.addresses = tuple(addresses)
