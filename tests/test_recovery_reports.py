@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
+from rudp import recovery
 from rudp.shatter import Shatter
 from tests.sender import MAX_ACK_DELAY, RTT, SIZE, Sender, settled_sender
 
@@ -189,3 +192,68 @@ def test_a_peer_that_shatters_it_is_sent_no_faster_than_it_may_and_no_faster_tha
     sender.recovery._shatter.limit = packets_a_second
     bounds = [rate, packets_a_second and packets_a_second * SIZE]
     assert sender.recovery._pacing_rate() == min((bound for bound in bounds if bound is not None), default=None)
+
+
+class Judge(Shatter):
+    """Writes down how it was made, and what the timer told it."""
+
+    made: ClassVar[list[tuple[int, ...]]] = []
+    timed: ClassVar[list[int]] = []
+
+    def __init__(self, *told: int) -> None:
+        super().__init__(*told)
+        self.made.append(told)
+
+    def on_lost(self, packets: int) -> None:
+        super().on_lost(packets)
+        self.timed.append(packets)
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> type[Judge]:
+    monkeypatch.setattr(recovery, "Shatter", Judge)
+    Judge.made.clear()
+    Judge.timed.clear()
+    return Judge
+
+
+def test_before_the_first_cut_all_was_acknowledged_whole(sender: Sender, judged: type[Judge]) -> None:
+    sender.send(20)
+    sender.send(30)
+    sender.ack((0, 21))
+    sender.want_acked((1, 21))
+    assert judged.made == []
+    sender.ack((0, 46))
+    sender.want_acked((21, 46))
+    assert judged.made == [(21, 25)], "of so many before, by ACKs that are about as many as this one"
+
+
+def test_the_first_ack_may_cut(judged: type[Judge]) -> None:
+    sender = Sender()
+    sender.send(30)
+    sender.ack((0, 25))
+    sender.want_acked((0, 25))
+    assert judged.made == [(0, 25)]
+
+
+def test_what_a_timer_declares_lost_counts_against_cuts_once_there_were_any(
+    sender: Sender, judged: type[Judge]
+) -> None:
+    sender.send(1)
+    sender.send(1)
+    sender.advance(0.001)
+    sender.ack((2, 3), (0, 1))
+    sender.want_acked((2, 3))
+    sender.advance(1.0)
+    sender.want_lost((1, 2))
+    assert (judged.made, judged.timed) == ([], []), "no train was cut"
+    sender.send(2)
+    sender.send(2)
+    sender.advance(0.001)
+    sender.ack((5, 6), (2, 3), (0, 1))
+    sender.want_acked((5, 6))
+    assert len(judged.made) == 1
+    sender.advance(1.0)
+    sender.want_lost((3, 5))
+    assert judged.timed == [2]
+    sender.events.clear()

@@ -220,6 +220,26 @@ def test_drop_oldest() -> None:
     assert sent.bytes_in_flight == 0
 
 
+@pytest.mark.parametrize(
+    ("packets", "found"),
+    [(0, []), (1, [(2, 3)]), (3, [(2, 5)]), (4, [(2, 5), (6, 7)]), (8, [(2, 5), (6, 11)]), (99, [(2, 5), (6, 11)])],
+)
+def test_what_probes_may_repeat_is_the_oldest_that_asks_and_is_no_probe_of_the_mtu(
+    packets: int, found: list[tuple[int, int]]
+) -> None:
+    sent = SentPackets()
+    sent.add(stream_train(0, 2, ack_eliciting=False))
+    sent.add(stream_train(2, 3, offset=100))
+    sent.add(stream_train(5, 1, mtu_probe=True))
+    sent.add(stream_train(6, 5, offset=9000, last=7, fin=True))
+    pieces = sent.oldest_unacknowledged(packets)
+    assert numbers(pieces) == found
+    for piece in pieces:
+        assert piece.offset == (100 if piece.first == 2 else 9000)
+        assert piece.fin == (piece.stop == 11)
+    assert numbers(sent) == [(0, 2), (2, 5), (5, 6), (6, 11)], "all stay"
+
+
 class AgainstSinglePackets(RuleBasedStateMachine):
     """Whatever is added and taken, trains tell the same as a dict with one entry a packet."""
 
