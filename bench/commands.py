@@ -12,6 +12,7 @@ measured until then is shown and written, too.
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
@@ -22,7 +23,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from rudp.cli.common import INTERRUPTED, counted, reason, warn
+from rudp.cli.common import INTERRUPTED, FloatRange, counted, reason, warn
 
 from . import cells, fairness, loss, report, sweep, tables, windows
 
@@ -105,14 +106,16 @@ BENCHMARKS: Final = {
 }
 
 
-def numbers(low: float, high: float) -> Callable[[str], tuple[float, ...]]:
-    """Numbers separated by commas, `10,50` as (10.0, 50.0)."""
+def numbers(low: float, high: float, *, may_be_none: bool) -> Callable[[str], tuple[float, ...]]:
+    """Numbers separated by commas, `10,50` as (10.0, 50.0). `may_be_none`: an empty text is an answer, too."""
 
     def convert(text: str) -> tuple[float, ...]:
         try:
             found = tuple(float(part) for part in text.split(",") if part.strip())
         except ValueError:
-            raise click.BadParameter(f"{text!r} are no numbers; write them as in 10 or 10,50") from None
+            found = ()
+        if not found and (text or not may_be_none):
+            raise click.BadParameter(f"{text!r} are no numbers; write them as in 10 or 10,50")
         if not all(low <= one <= high for one in found):
             raise click.BadParameter(f"{text!r} must be from {low:g} to {high:g}")
         return found
@@ -123,6 +126,24 @@ def numbers(low: float, high: float) -> Callable[[str], tuple[float, ...]]:
 def names(text: str) -> tuple[str, ...]:
     """Names separated by commas, `cubic,model` as ("cubic", "model")."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+class Target(click.Path):
+    """A file or folder that will be written when all is measured: what forbids it is said before."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path."""
+        path = Path(super().convert(value, param, ctx))
+        if str(path) == "-":
+            return path
+        above = path.parent
+        if self.dir_okay:  # folders are made
+            above = next(one for one in (path, *path.absolute().parents) if one.exists())
+        if not above.is_dir():
+            self.fail(f"{path} can't be written: there is no folder {above}", param, ctx)
+        if not os.access(above, os.W_OK):
+            self.fail(f"{path} can't be written: {above} is not writable", param, ctx)
+        return path
 
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -153,14 +174,14 @@ output_options = _together(
         "--json",
         "json_path",
         metavar="FILE",
-        type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+        type=Target(dir_okay=False, writable=True, allow_dash=True),
         help="Write all figures there; - writes them to standard output instead of the tables.",
     ),
     click.option(
         "--plot",
         "plot_folder",
         metavar="FOLDER",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=Target(file_okay=False, writable=True),
         help="Draw PNG files in that folder. Needs rudp-transport[plot].",
     ),
 )
@@ -183,10 +204,9 @@ common_options = _together(
 
 
 def _number_option(flag: str, name: str, low: float, high: float) -> Callable[[str, str], Decorator]:
-    kind = numbers(low, high)
-
     def make(default: str, text: str) -> Decorator:
         shown = bool(default)
+        kind = numbers(low, high, may_be_none=not shown)
         return click.option(flag, name, metavar="NUMBERS", type=kind, default=default, show_default=shown, help=text)
 
     return make
@@ -215,7 +235,7 @@ def _list(values: Iterable[float]) -> str:
 @_filters(_list(loss.RATES), _list(loss.RTTS), _list(loss.LOSSES), _list(loss.QUEUES))
 @click.option("--both", is_flag=True, help="Lose as many packets in the ACKs' direction.")
 @click.option(
-    "--seconds", type=click.FloatRange(1, 3600), help="Simulated for each cell; steady is from 10 s on, or half of it."
+    "--seconds", type=FloatRange(1, 3600), help="Simulated for each cell; steady is from 10 s on, or half of it."
 )
 @check_option
 @common_options
@@ -286,7 +306,7 @@ def fairness_command(  # noqa: PLR0917
 
 @click.command("windows")
 @_filters("100", "50", _list(windows.LOSSES), "1")
-@click.option("--seconds", type=click.FloatRange(1, 3600), default=30.0, show_default=True, help="Simulated.")
+@click.option("--seconds", type=FloatRange(1, 3600), default=30.0, show_default=True, help="Simulated.")
 @common_options
 def windows_command(  # noqa: PLR0917
     rates: Sequence[float], rtts: Sequence[float], losses: Sequence[float], queues: Sequence[float],
@@ -304,7 +324,7 @@ def windows_command(  # noqa: PLR0917
 
 @click.command("show", short_help="Show, draw or check again what --json has written.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--plot", "plot_folder", metavar="FOLDER", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--plot", "plot_folder", metavar="FOLDER", type=Target(file_okay=False, writable=True))
 @check_option
 def show_command(file: Path, plot_folder: Path | None, check: bool) -> None:
     """Show, draw or check again what --json of loss, fairness, windows, costs or peers has written.

@@ -137,6 +137,28 @@ def test_without_matplotlib_nothing_is_measured_and_it_says_what_to_install(
 # The commands.
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--seconds", "nan"), "nan is no number"),
+        (("--rate", ""), "are no numbers"),
+        (("--queue", ","), "are no numbers"),
+        (("--json", "{}/none/loss.json"), "there is no folder {}/none"),
+        (("--json", "{}"), "is a directory"),
+        (("--plot", "{}/file/plots"), "there is no folder {}/file"),
+        (("--plot", "{}/file"), "is a file"),
+    ],
+)
+def test_what_can_not_be_measured_or_written_is_told_before_anything_is_measured(
+    options: tuple[str, str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sweep, "run", lambda *_, **__: pytest.fail("measured first"))
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    result = bench("loss", *SMALL, *(option.format(tmp_path) for option in options))
+    assert result.exit_code == 2, result.output
+    assert said.format(tmp_path) in " ".join(result.stderr.split())
+
+
 def test_the_module_is_the_same_as_the_command() -> None:
     command = bench("loss", *SMALL, "--json", "-", "--jobs", "1")
     assert command.exit_code == 0, command.output

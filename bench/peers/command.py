@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
-from rudp.cli.common import INTERRUPTED, reason, warn
+from rudp.cli.common import INTERRUPTED, FloatRange, reason, warn
 
 from ..commands import check_option, names, output_options
 from ..sweep import MissingExtra
@@ -75,7 +75,7 @@ def _known(chosen: Sequence[str], known: Sequence[str], what: str) -> tuple[str,
     help="Bytes of UDP payload, where they can be chosen.",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(0.05, 600), default=DEFAULT.seconds, show_default=True,
+    "--seconds", type=FloatRange(0.05, 600), default=DEFAULT.seconds, show_default=True,
     help="Of each measurement of requests or handshakes.",
 )
 @click.option(
@@ -85,7 +85,7 @@ def _known(chosen: Sequence[str], known: Sequence[str], what: str) -> tuple[str,
     "--idle", type=_whole_numbers, metavar="NUMBERS", default="1000,10000", show_default=True, help="Idle connections."
 )
 @click.option(
-    "--limit", type=click.FloatRange(1, 3600), default=DEFAULT.limit, show_default=True,
+    "--limit", type=FloatRange(1, 3600), default=DEFAULT.limit, show_default=True,
     help="Seconds that a run may take, twice as long with many connections.",
 )
 @click.option("--smoke", is_flag=True, help="Little of everything, once: does it all work?")

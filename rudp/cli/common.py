@@ -13,6 +13,7 @@ import re
 import socket
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from math import isnan
 from typing import Any, NoReturn
 
 import click
@@ -24,6 +25,7 @@ __all__ = [
     "INTERRUPTED",
     "PORT",
     "Failure",
+    "FloatRange",
     "address_text",
     "any_host",
     "counted",
@@ -57,6 +59,17 @@ _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]|)bit(?:/s|ps)?", re.IGNORECASE)
 
 class Failure(Exception):
     """Something the user should read as one line."""
+
+
+class FloatRange(click.FloatRange):
+    """click's, which lets nan pass: it is neither below the least nor above the most."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        number: float = super().convert(value, param, ctx)
+        if isnan(number):
+            self.fail("nan is no number that anything could take.", param, ctx)
+        return number
 
 
 def run(work: Coroutine[Any, Any, int], *, interrupted: int = INTERRUPTED) -> NoReturn:

@@ -21,6 +21,7 @@ import rudp
 from rudp import protection
 from rudp.cli.bare import BareResult, send_bare
 from rudp.cli.common import (
+    FloatRange,
     counted,
     explained,
     probability,
@@ -316,7 +317,7 @@ _option = partial(click.option, show_default=True)
 
 @click.command()
 @_option("--loss", type=probability, metavar="P", default=0.1, help="Packets lost, each way.")
-@_option("--delay", type=click.FloatRange(0, 2), default=0.02, help="Seconds, each way.")
+@_option("--delay", type=FloatRange(0, 2), default=0.02, help="Seconds, each way.")
 @_option("--reorder", type=probability, metavar="P", default=0.02, help="Packets that others overtake.")
 @_option("--duplicate", type=probability, metavar="P", default=0.01, help="Packets that come twice.")
 @_option("--size", type=size_value, metavar="SIZE", default="20MB", help="How much to transfer, 1 MB or more.")
@@ -327,7 +328,7 @@ _option = partial(click.option, show_default=True)
     help="Rate of the link; chosen to suit the size, 16Mbit at least.",
 )
 @_option("--seed", type=int, default=1, help="Draws what befalls the packets.")
-@_option("--time-limit", type=click.FloatRange(2), default=40.0, help="Seconds for everything.")
+@_option("--time-limit", type=FloatRange(2), default=40.0, help="Seconds for everything.")
 @_option("--protection", type=click.Choice(protection.names()), default="crc32", help="Packet trailer.")
 def demo(
     *,

@@ -22,6 +22,7 @@ from rudp.cli.common import (
     DEFAULT_PORT,
     PORT,
     Failure,
+    FloatRange,
     address_text,
     counted,
     explained,
@@ -258,7 +259,7 @@ def echo_server(host: str, port: int, transport: str, workers: int | None) -> No
 @click.argument("text", nargs=-1)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where the server is.")
 @click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True)
-@click.option("--timeout", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds.")
+@click.option("--timeout", type=FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds.")
 @_transport_option
 def echo(*, text: tuple[str, ...], host: str, port: int, timeout: float, transport: str) -> None:
     """Send text and print what comes back.

@@ -17,6 +17,7 @@ import click
 import rudp
 from rudp.cli.common import (
     Failure,
+    FloatRange,
     address_text,
     explained,
     host_and_port,
@@ -200,7 +201,7 @@ async def send_source(source: Source, host: str, port: int, timeout: float) -> i
 @click.argument("to", metavar="HOST:PORT", type=host_and_port)
 @click.option("--name", help="The name to save it under, instead of the file's own.")
 @click.option(
-    "--timeout", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds to connect."
+    "--timeout", type=FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds to connect."
 )
 def send(*, file: str, to: tuple[str, int], name: str | None, timeout: float) -> None:
     """Send a file to a `rudp receive`.
