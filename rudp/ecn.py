@@ -149,6 +149,11 @@ class EcnValidation:
             self._enter(_CAPABLE)
         return new_ce if self.state is _CAPABLE else 0
 
+    def on_ack_elsewhere(self, counts: tuple[int, int, int] | None) -> None:
+        """An ACK that raises the largest acknowledged is about another path: what it counts isn't of this one."""
+        if counts is not None:
+            self._ect0, _, self._ce = counts
+
     def _enter(self, state: EcnState) -> None:
         self.state = state
         marks = state is _TESTING or state is _CAPABLE

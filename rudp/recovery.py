@@ -205,13 +205,12 @@ class Recovery:
         over = self.winding_up and not sent.bytes_in_flight
         flying = [] if over else list(filter(_IN_FLIGHT, acked))
         if flying:
-            ecn_ce = self.ecn.on_ack(ack.ecn, flying, raises_largest)
-            if ecn_ce and self._known_episode().on_marked(flying[-1].time_sent, now):
-                self._detection.on_recovery()
             sample = self._ack_sample(
-                flying, acked_bytes, lost_bytes, prior_in_flight, has_rtt_sample, ecn_ce, ack.ack_delay, now
+                ack, flying, acked_bytes, lost_bytes, prior_in_flight, has_rtt_sample, raises_largest, now
             )
             self.congestion.on_ack(sample)
+        elif raises_largest and acked and acked[-1].first < self._path_first:
+            self.ecn.on_ack_elsewhere(ack.ecn)
         self._on_resolved(prior_in_flight, now)
         if self._unresolved.remembers:
             self._unresolved.forget(now, self.rtt.probe_timeout(), self.largest_acknowledged)
@@ -373,16 +372,19 @@ class Recovery:
 
     def _ack_sample(  # noqa: PLR0917
         self,
+        ack: Ack,
         flying: list[SentTrain],
         acked_bytes: int,
         lost_bytes: int,
         prior_in_flight: int,
         has_rtt_sample: bool,
-        ecn_ce: int,
-        ack_delay: float,
+        raises_largest: bool,
         now: float,
     ) -> AckSample:
-        oldest, newest = flying[0], flying[-1]
+        oldest, newest, ack_delay = flying[0], flying[-1], ack.ack_delay
+        ecn_ce = self.ecn.on_ack(ack.ecn, flying, raises_largest)
+        if ecn_ce and self._known_episode().on_marked(newest.time_sent, now):
+            self._detection.on_recovery()
         rate, rtt, sent = self._rate, self.rtt, newest.path_state
         rate.on_delivered(acked_bytes, now)
         sample: AckSample = _new_sample((

@@ -249,3 +249,45 @@ def test_what_was_marked_on_the_old_path_is_not_held_against_the_new_one(marker:
     marker.ack((0, 8), ecn=(3, 0, 0))
     marker.want_acked((1, 8))
     assert state(marker) is EcnState.CAPABLE
+
+
+@pytest.fixture
+def moved() -> Sender:
+    """Five marked packets are outstanding on the old path, the sender is on another."""
+    sender = Sender(ecn=True)
+    sender.send(5)
+    sender.recovery.on_path_changed(sender.now, reset=True)
+    sender.advance(0.01)
+    return sender
+
+
+def test_marks_on_the_old_path_say_nothing_of_the_new(moved: Sender) -> None:
+    moved.ack((0, 5), ecn=(2, 0, 3))
+    moved.want_acked((0, 5))
+    moved.send(5)
+    moved.advance(0.01)
+    moved.ack((0, 10), ecn=(7, 0, 3))
+    moved.want_acked((5, 10))
+    assert state(moved) is EcnState.CAPABLE
+    assert [sample.ecn_ce for sample in moved.recorder.samples] == [0]
+
+
+@pytest.mark.parametrize("counts", [(5, 0, 0), None])
+def test_nor_do_its_counts_vouch_for_it(moved: Sender, counts: tuple[int, int, int] | None) -> None:
+    moved.ack((0, 5), ecn=(5, 0, 0))
+    moved.want_acked((0, 5))
+    moved.send(5)
+    moved.advance(0.01)
+    moved.ack((0, 10), ecn=counts)
+    moved.want_acked((5, 10))
+    assert state(moved) is EcnState.FAILED, "the new path takes the marks away"
+
+
+def test_an_ack_of_the_old_path_without_counts_changes_nothing(moved: Sender) -> None:
+    moved.ack((0, 5))
+    moved.want_acked((0, 5))
+    moved.send(5)
+    moved.advance(0.01)
+    moved.ack((0, 10), ecn=(5, 0, 0))
+    moved.want_acked((5, 10))
+    assert state(moved) is EcnState.CAPABLE
