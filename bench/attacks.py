@@ -34,6 +34,7 @@ from typing import Any, Final
 from rudp.config import Config
 from rudp.train import Address
 
+from .arguments import target, whole
 from .attack_list import ATTACKS, FULL, RATE, Attack, Datagram, honest_data
 from .hostile import GENEROUS, PEER, Peer, forged_syn, spoofed
 
@@ -269,9 +270,9 @@ def written(page: str, figures: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="What attacks cost beside honest load.")
-    parser.add_argument("--datagrams", type=int, default=1_500, help="of each attack and round (1500)")
-    parser.add_argument("--rounds", type=int, default=3, help="the least of so many counts (3)")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--datagrams", type=whole(1), default=1_500, help="of each attack and round (1500)")
+    parser.add_argument("--rounds", type=whole(1), default=3, help="the least of so many counts (3)")
+    parser.add_argument("--json", type=target, help="write all figures to this file")
     parser.add_argument("--write", action="store_true", help="only put the kept results into docs/SECURITY.md")
     parser.add_argument("--only", default="", help="attacks whose name contains this")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a bound does not hold")
@@ -281,6 +282,8 @@ def main() -> int:
         PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), figures), encoding="utf-8")
         return 0
     chosen = [attack for attack in ATTACKS if arguments.only in attack.name]
+    if not chosen:
+        parser.error(f"no attack's name contains {arguments.only!r}")
     figures = measure(arguments.datagrams, arguments.rounds, chosen)
     print(summary(figures))
     print(f"{'attack':46}{'us':>8}{'CPU':>7}{'memory':>8}{'flood us':>10}{'core':>7}{'1 Gbit/s':>10}")

@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Any, Final
 
 import rudp
+from bench.arguments import whole
 from bench.wakeups import PARTS
 
 __all__ = ["measure", "part_of"]
@@ -155,7 +156,7 @@ def measure(size: int, found: bool = False) -> dict[str, dict[str, float]]:
 def main() -> None:
     """Print both sides' budgets."""
     parser = argparse.ArgumentParser(prog="python -m bench.budget", description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--size", type=int, default=2_000, help="megabytes")
+    parser.add_argument("--size", type=whole(1), default=2_000, help="megabytes")
     parser.add_argument("--found", action="store_true", help="packets of the size that path MTU discovery finds")
     arguments = parser.parse_args()
     for side, parts in measure(arguments.size * 1_000_000, arguments.found).items():

@@ -27,6 +27,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from bench.arguments import whole
 from rudp import protection, wire
 from rudp.config import Config
 from rudp.connection import Connection
@@ -294,8 +295,8 @@ def show(figures: dict[str, Any]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Memory of the sans-IO core.")
-    parser.add_argument("--connections", type=int, default=1_000, help="idle connections (1000)")
-    parser.add_argument("--datagrams", type=int, default=1_000_000, help="junk datagrams (1000000)")
+    parser.add_argument("--connections", type=whole(1), default=1_000, help="idle connections (1000)")
+    parser.add_argument("--datagrams", type=whole(1), default=1_000_000, help="junk datagrams (1000000)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     figures = {

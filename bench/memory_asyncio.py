@@ -22,6 +22,7 @@ from random import Random
 from typing import Any
 
 import rudp
+from bench.arguments import whole
 from bench.memory import junk, resident
 
 HOST = "127.0.0.1"
@@ -163,8 +164,8 @@ async def measure(pipe: Pipe, connections: int, datagrams: int) -> dict[str, Any
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.memory_asyncio", description="memory of a server process")
-    parser.add_argument("--connections", type=int, default=1000)
-    parser.add_argument("--datagrams", type=int, default=1_000_000)
+    parser.add_argument("--connections", type=whole(1), default=1000)
+    parser.add_argument("--datagrams", type=whole(1), default=1_000_000)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if resident() is None:

@@ -25,6 +25,7 @@ from functools import partial
 from typing import NamedTuple
 
 from bench import paths
+from bench.arguments import whole
 from bench.simulated import Outcome, Pair
 from rudp.config import Config
 from rudp.sim import BurstLoss, Corrupt, Delay, Loss, Node, Outage, Rate
@@ -268,17 +269,20 @@ def replay(name: str, seed: int) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Transfers, openings and closes over bad simulated networks.")
-    parser.add_argument("--seeds", type=int, default=200, help="seeds for each scenario (200)")
+    parser.add_argument("--seeds", type=whole(1), default=200, help="seeds for each scenario (200)")
     parser.add_argument("--only", metavar="NAME", choices=BY_NAME, help=f"one of {', '.join(BY_NAME)}")
     parser.add_argument("--seed", type=int, help="replay this seed alone")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (all cores)")
+    parser.add_argument("--workers", type=whole(1, 1024), default=os.cpu_count() or 1, help="processes (all cores)")
     parser.add_argument("--json", action="store_true", help="print one JSON list instead of the table")
     arguments = parser.parse_args()
     chosen = [BY_NAME[arguments.only]] if arguments.only else list(SCENARIOS)
     if arguments.seed is not None:
         good = [replay(scenario.name, arguments.seed) for scenario in chosen]
         return 0 if all(good) else 1
-    first = int(os.environ.get("RUDP_SEED", "0"))
+    try:
+        first = int(os.environ.get("RUDP_SEED", "0"))
+    except ValueError:
+        parser.error("RUDP_SEED must be a whole number here: the first of the seeds")
     seeds = range(first, first + arguments.seeds)
     rows = []
     if not arguments.json:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from bench.arguments import amount
 from rudp.sim import CoDel, Corrupt, Delay, Duplicate, Host, Jitter, Loss, Network, Node, Rate, Reorder
 from rudp.train import Address, Train
 
@@ -181,7 +182,7 @@ def run(scenario: Scenario, megabytes: float) -> Result:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Speed of the simulator.")
-    parser.add_argument("--megabytes", type=float, default=20.0, help="payload to move in each scenario")
+    parser.add_argument("--megabytes", type=amount(0.1, 1e6), default=20.0, help="payload to move in each scenario")
     parser.add_argument("--json", action="store_true", help="print one JSON list instead of the table")
     arguments = parser.parse_args()
     results = [run(scenario, arguments.megabytes) for scenario in SCENARIOS]

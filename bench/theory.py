@@ -37,6 +37,7 @@ from random import Random
 from statistics import mean, stdev
 from typing import Final, Literal
 
+from bench.arguments import whole
 from bench.flows import Flow, run
 from rudp.config import Config
 from rudp.congestion import CongestionController, RandomBits
@@ -251,8 +252,8 @@ def cells(packets: int) -> list[Cell]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Average window over loss rate, against RFC 9438 and the square root.")
-    parser.add_argument("--packets", type=int, default=PACKETS, help=f"packets a cell may take ({PACKETS})")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one for each core)")
+    parser.add_argument("--packets", type=whole(10_000, 10**10), default=PACKETS, help=f"packets a cell ({PACKETS})")
+    parser.add_argument("--jobs", type=whole(1, 1024), default=os.cpu_count() or 1, help="processes (one a core)")
     parser.add_argument("--write", action="store_true", help="keep table and figures in bench/results")
     arguments = parser.parse_args()
     rows = []

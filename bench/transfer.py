@@ -36,6 +36,7 @@ from typing import Any, Final, NamedTuple
 import rudp
 from rudp.udp import UdpSocket
 
+from .arguments import whole
 from .load import Meter, Span, block, chunks
 from .machine import machine
 
@@ -376,14 +377,17 @@ def show(report: dict[str, Any]) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.transfer", description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--size", type=int, default=512, help="megabytes per transfer (default 512)")
-    parser.add_argument("--rounds", type=int, default=5, help="transfers of each (default 5)")
-    parser.add_argument("--datagram", type=int, default=1400, help="UDP payload bytes (default 1400)")
+    parser.add_argument("--size", type=whole(1), default=512, help="megabytes per transfer (default 512)")
+    parser.add_argument("--rounds", type=whole(1), default=5, help="transfers of each (default 5)")
+    parser.add_argument("--datagram", type=whole(1_200, 65_507), default=1400, help="UDP payload bytes (default 1400)")
     parser.add_argument("--only", help="names, comma-separated: " + ", ".join(contenders(0)))
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--smoke", action="store_true", help="8 MB of each, once")
     options = parser.parse_args()
-    names = options.only.split(",") if options.only else list(contenders(options.datagram))
+    known = list(contenders(options.datagram))
+    names = options.only.split(",") if options.only else known
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"no contender {', '.join(unknown)}; there are {', '.join(known)}")
     size, rounds = (8, 1) if options.smoke else (options.size, options.rounds)
     report = run(names, size * MEGABYTE, rounds, options.datagram)
     if options.json:

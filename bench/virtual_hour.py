@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import rudp
+from bench.arguments import amount
 from rudp.sim import Delay, Loss, Machine, Network, Node, Rate, run
 
 PORT = 4433
@@ -80,8 +81,8 @@ def measure(name: str, program: Program, seconds: float, nodes: Callable[[], Seq
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="What an hour in virtual time costs.")
-    parser.add_argument("--seconds", type=float, default=3600.0, help="virtual time of the first two programs")
-    parser.add_argument("--bulk-seconds", type=float, default=20.0, help="virtual time of the third")
+    parser.add_argument("--seconds", type=amount(1, 1e8), default=3600.0, help="virtual time of the first two programs")
+    parser.add_argument("--bulk-seconds", type=amount(1, 1e6), default=20.0, help="virtual time of the third")
     chosen = parser.parse_args(arguments)
     print(f"{'program':24}{'seconds':>10}{'CPU s':>8}{'x real time':>14}{'events':>9}{'turns':>9}{'packets':>9}")
     measure("idle, keepalive 10 s", idle, chosen.seconds, list)

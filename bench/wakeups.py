@@ -35,6 +35,7 @@ from types import FrameType
 from typing import Final, NamedTuple, TypeAlias
 
 import rudp
+from bench.arguments import amount, whole
 from bench.flows import CARD, Flow, run
 from rudp.config import Config
 from rudp.connection import Connection
@@ -329,11 +330,12 @@ def _part(module: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="CPU of the core per packet, request and handshake.")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each workload, of which the best counts")
+    parser.add_argument("--repeats", type=whole(1), default=3, help="runs of each workload, of which the best counts")
     parser.add_argument("--workload", choices=[*WORKLOADS], help="only this one")
-    parser.add_argument("--rtt", type=float, default=RTT * 1e3, help="milliseconds, of the paced flows (default: 50)")
-    parser.add_argument("--card", type=float, default=CARD * 1e3, help="milliseconds, of the paced flows (default: 1)")
-    parser.add_argument("--datagram", type=int, default=DATAGRAM, help=f"bytes, of `fixed` (default: {DATAGRAM})")
+    parser.add_argument("--rtt", type=amount(0.1, 1e4), default=RTT * 1e3, help="ms, of the paced flows (default: 50)")
+    parser.add_argument("--card", type=amount(0, 1e3), default=CARD * 1e3, help="ms, of the paced flows (default: 1)")
+    size = whole(1_200, 65_507)
+    parser.add_argument("--datagram", type=size, default=DATAGRAM, help=f"bytes, of `fixed` (default: {DATAGRAM})")
     parser.add_argument("--no-split", action="store_true", help="totals only")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     arguments = parser.parse_args()

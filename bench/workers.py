@@ -23,6 +23,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import re
 import statistics
 import time
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ from typing import Any, Final, NamedTuple
 import rudp
 from rudp.cli.common import counted
 
+from .arguments import amount, target, whole
 from .machine import machine
 
 HOST: Final = "127.0.0.1"
@@ -219,9 +221,9 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     works = {"openings": options.seconds, "bulk": options.size * MEGABYTE}
     samples: dict[tuple[str, str], list[Sample]] = {(work, name): [] for work in works for name in servers}
     for round_ in range(options.rounds + 1):
-        for work, amount in works.items():
+        for work, much in works.items():
             for name, server in servers.items():
-                sample = await _sample(server, clients, work, amount)
+                sample = await _sample(server, clients, work, much)
                 if round_:  # the first is to warm up
                     samples[work, name].append(sample)
     clients.end()
@@ -270,12 +272,14 @@ def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description="One worker against two on one port.")
     parser.add_argument("--workers", default="1,2", help="numbers of workers, separated by commas")
-    parser.add_argument("--clients", type=int, default=2, help="client processes")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of openings, each round")
-    parser.add_argument("--size", type=int, default=200, help="MB a client sends, each round")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--clients", type=whole(1, 1024), default=2, help="client processes")
+    parser.add_argument("--rounds", type=whole(1), default=5)
+    parser.add_argument("--seconds", type=amount(0.1, 3600), default=2.0, help="of openings, each round")
+    parser.add_argument("--size", type=whole(1), default=200, help="MB a client sends, each round")
+    parser.add_argument("--json", type=target, help="write all figures to this file")
     options = parser.parse_args()
+    if not re.fullmatch(r"[1-9]\d{0,2}(,[1-9]\d{0,2})*", options.workers):
+        parser.error("--workers takes whole numbers from 1 to 999, as in 1,2")
     report = asyncio.run(measure(options))
     print(table(report))
     if options.json is not None:

@@ -22,10 +22,12 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
+from ..arguments import target
 from .contenders import missing
 from .link import LinkSpec
 from .namespace import available
@@ -44,7 +46,7 @@ def _cells(text: str) -> tuple[LinkSpec, ...]:
     for part in text.split(","):
         try:
             rate, rtt, loss = map(float, part.split("/"))
-            if rate <= 0 or rtt <= 0 or not 0 <= loss < 100:
+            if not (0 < rate < inf and 0 < rtt < inf and 0 <= loss < 100):
                 raise ValueError
         except ValueError:
             raise argparse.ArgumentTypeError(f"{part!r}: Mbit/s / ms of RTT / % of loss, such as 100/50/0.1") from None
@@ -65,9 +67,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each (default 3)")
     parser.add_argument("--seconds", type=float, default=15.0, help="length of a flow (default 15)")
     parser.add_argument("--seed", default="0", help="of the losses (default 0)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
-    parser.add_argument("--text", type=Path, metavar="FILE", help="write the table there too")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a picture (needs matplotlib)")
+    parser.add_argument("--json", type=target, metavar="FILE", help="write everything there")
+    parser.add_argument("--text", type=target, metavar="FILE", help="write the table there too")
+    parser.add_argument("--plot", type=target, metavar="FILE", help="draw a picture (needs matplotlib)")
     parser.add_argument("--docs", type=Path, metavar="FILE", help="put the table into a page, between its marks")
     parser.add_argument("--redraw", type=Path, metavar="FILE", help="measure nothing: show what --json wrote earlier")
     parser.add_argument("--validate", action="store_true", help="measure the emulator and nothing else")
