@@ -39,6 +39,9 @@ class SocketLoop(Protocol):
     def call_soon(self, callback: Any, *args: Any) -> asyncio.Handle:
         """As asyncio's."""
 
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """As asyncio's."""
+
     async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, type: int = 0, flags: int = 0) -> list[Any]:  # noqa: A002
         """As asyncio's."""
 
@@ -55,12 +58,13 @@ class DatagramTransport(asyncio.DatagramTransport):
         self._closing = False
         if remote is not None:
             sock.connect(remote)
-        protocol.connection_made(self)
+        self._tell(protocol.connection_made, self)
         loop.add_reader(sock.fileno(), self._on_readable)
 
     def __del__(self) -> None:
         if not self._closing:
             warnings.warn(f"unclosed transport of {self._sock!r}", ResourceWarning, source=self, stacklevel=2)
+            self._sock.close()
 
     def sendto(self, data: Any, addr: Any = None) -> None:
         """Send one datagram to `addr`, a numeric address; to the endpoint's remote one without."""
@@ -83,11 +87,20 @@ class DatagramTransport(asyncio.DatagramTransport):
                 break
             data, step = bytes(received.data), max(1, received.segment_size)
             for start in range(0, len(data) or 1, step):
-                self._protocol.datagram_received(data[start : start + step], received.remote)
+                if not self._closing:
+                    self._tell(self._protocol.datagram_received, data[start : start + step], received.remote)
         for _, error in () if self._closing else self._sock.read_errors():
             # As Linux, which tells unconnected sockets nothing of the network's errors.
             if self._remote is not None or error.errno != errno.ECONNREFUSED:
                 self._protocol.error_received(error)
+
+    def _tell(self, method: Callable[..., object], *arguments: object) -> None:
+        """Call a method of the protocol as a callback of its own: what it raises goes to the loop's handler."""
+        try:
+            method(*arguments)
+        except Exception as error:
+            context = {"message": f"Exception in {method!r}", "exception": error, "transport": self}
+            self._loop.call_exception_handler(context)
 
     def is_closing(self) -> bool:
         """Whether close or abort was called."""
@@ -133,5 +146,9 @@ async def open_endpoint(
     else:
         local = (ANY_IPV6 if remote is not None and is_ipv6(remote[0]) else ANY_IPV4, 0)
     sock = loop.open_socket(local, family=family, buffer_size=DEFAULT_BUFFER_SIZE)
-    protocol = protocol_factory()
-    return DatagramTransport(loop, sock, protocol, remote), protocol
+    try:
+        protocol = protocol_factory()
+        return DatagramTransport(loop, sock, protocol, remote), protocol
+    except BaseException:
+        sock.close()
+        raise
