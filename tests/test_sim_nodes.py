@@ -378,7 +378,7 @@ def test_tap_sees_every_packet() -> None:
         lambda: Nat([C], timeout=-1),
         lambda: Nat([C], rebinds=[nan]),
         lambda: Rebind(nan, C),
-        lambda: Rate(1, overhead=-1),
+        lambda: Rate(1, overhead=-21),
         lambda: Freeze(1, 2, overhead=-1),
         lambda: Mtu(20, overhead=-1),
     ],

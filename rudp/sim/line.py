@@ -21,14 +21,16 @@ from rudp.sim.node import IP_UDP_OVERHEAD, Batch, Node, Windows, in_bounds
 __all__ = ["Freeze", "Rate"]
 
 _FASTEST: Final = 1e15
+# Bytes that every packet has which a line is given with more than what it sends (`overhead` below 0): a device's own.
+LEAST_PACKET: Final = 20
 
 
 class Rate(Node):
     """A line of `bytes_per_second` behind a finite first-in, first-out queue that drops what doesn't fit.
 
-    Sizes are those of IP packets: payload plus `overhead`. The queue holds at most `queue_bytes` and
-    `queue_packets` (None: no such limit), the packet on the line included until its last bit has left;
-    a packet that finds the queue empty is always taken.
+    Sizes are those of IP packets: payload plus `overhead` (below 0 if packets come with what isn't sent, 20 bytes at
+    most). The queue holds at most `queue_bytes` and `queue_packets` (None: no such limit), the packet on the line
+    included until its last bit has left; a packet that finds the queue empty is always taken.
 
     `changes` are pairs of a time (seconds on the virtual clock, ascending) and the rate from then on, 0 for a
     line that stands still; the last may not be 0. What of a packet has not left yet goes on at the new rate.
@@ -49,7 +51,7 @@ class Rate(Node):
         self.bytes_per_second = in_bounds("bytes_per_second", bytes_per_second, 1e-3, _FASTEST)
         self.queue_bytes = in_bounds("queue_bytes", inf if queue_bytes is None else queue_bytes, 0, inf)
         self.queue_packets = in_bounds("queue_packets", inf if queue_packets is None else queue_packets, 1, inf)
-        self.overhead = int(in_bounds("overhead", overhead, 0, 65_535))
+        self.overhead = int(in_bounds("overhead", overhead, -LEAST_PACKET, 65_535))
         self.keeps_time = False
         self.passed_bytes = 0
         self.largest_queue_bytes = 0
