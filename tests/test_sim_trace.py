@@ -130,13 +130,29 @@ def test_a_trace_is_written_to_a_file_and_complete_without_being_closed(tmp_path
     assert len(list(trace.read(kept.getvalue().splitlines()))) == 2
 
 
+def test_a_trace_that_is_closed_early_tells_of_nothing_that_was_yet_to_come() -> None:
+    pair = Pair([Rate(12_800, queue_bytes=256), Delay(0.5)])
+    file = io.StringIO()
+    with pair.network.trace(file):
+        pair.send_at(0.0, bytes(300), segment_size=100)
+        pair.send_at(1.0, b"x")
+        pair.network.run(until=1.25)
+    events = list(trace.read(file.getvalue().splitlines()))
+    assert max(event.time for event in events) <= pair.network.now == 1.25
+    told = Counter(event.name for event in events)
+    assert (told[trace.PACKET_SENT], told[trace.PACKET_DROPPED], told[trace.PACKET_RECEIVED]) == (4, 1, 2)
+
+
 def test_a_seed_comes_from_the_environment_or_the_caller_or_is_drawn_and_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RUDP_SEED", "42")
     assert (sim.seed(), sim.seed(7), Network(None).seed, Network(7).seed) == (42, 42, 42, 7)
-    monkeypatch.setenv("RUDP_SEED", "autumn")
-    assert sim.seed() == "autumn"
+    for text in ("autumn", "--5", "-", "5-"):
+        monkeypatch.setenv("RUDP_SEED", text)
+        assert sim.seed() == text
+    monkeypatch.setenv("RUDP_SEED", "-5")
+    assert sim.seed() == -5
     monkeypatch.delenv("RUDP_SEED")
     assert (sim.seed(7), Network().seed) == (7, 0)
     assert capsys.readouterr().err == ""

@@ -23,7 +23,7 @@ def seed(default: int | str | None = None) -> int | str:
     """
     value = os.environ.get(VARIABLE)
     if value:
-        return int(value) if value.lstrip("-").isdecimal() else value
+        return int(value) if value.removeprefix("-").isdecimal() else value
     if default is not None:
         return default
     drawn = _draw()

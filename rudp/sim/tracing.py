@@ -42,7 +42,7 @@ _ECN: Final = ("Not-ECT", "ECT(1)", "ECT(0)", "CE")
 
 
 class Trace:
-    """Made by `Network.trace`. Writes what is due as the run goes on, the rest when it is closed."""
+    """Made by `Network.trace`. Writes what is due as the run goes on; what is yet to come at its end is not told."""
 
     __slots__ = ("_armed", "_clock", "_close", "_hosts", "_interval", "_last", "_names", "_nodes", "_open", "_packets",
                  "_pending", "_sequence", "_writer")  # fmt: skip
@@ -70,7 +70,7 @@ class Trace:
         """Take a last sample, write what is left and close the file, if the network opened it."""
         if self._open:
             self._sample(self._clock.now)
-            self.flush(inf)
+            self.flush(self._clock.now)
             self._open = False
             self._close()
 
