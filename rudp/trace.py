@@ -128,12 +128,19 @@ def series(
 ) -> tuple[list[float], list[Any]]:
     """Two columns to plot: times in seconds, and what `field` of the data was in events of a `name` that have it.
 
-    `group_id` takes events of that group, or of all groups that begin with it, only.
+    `group_id` takes events of that group only, or of all groups that begin with it as a word: those of 10.0.0.1 are
+    not those of 10.0.0.10.
     """
     times: list[float] = []
     values: list[Any] = []
     for event in events:
-        if event.name == name and field in event.data and event.group_id.startswith(group_id or ""):
+        if event.name == name and field in event.data and _begins(event.group_id, group_id or ""):
             times.append(event.time)
             values.append(event.data[field])
     return times, values
+
+
+def _begins(group_id: str, word: str) -> bool:
+    """Whether it begins with `word`, and the word ends there."""
+    after = group_id[len(word) : len(word) + 1]
+    return group_id.startswith(word) and not (word[-1:].isalnum() and after.isalnum())

@@ -79,3 +79,23 @@ def test_a_series_is_two_columns() -> None:
     ]
     assert trace.series(events, trace.METRICS_UPDATED, "congestion_window", "a:1") == ([0.5, 0.9], [10, 11])
     assert trace.series(events, trace.METRICS_UPDATED, "congestion_window")[1] == [10, 12, 11]
+
+
+@pytest.mark.parametrize(
+    ("group_id", "found"),
+    [
+        ("10.0.0.1", [1, 2]),
+        ("10.0.0.1:50", [1]),
+        ("10.0.0.1:50 0a", [1]),
+        ("10.0.0.", [1, 2, 3]),
+        ("10.0.0.11", [3]),
+        ("Rate 1", [4]),
+        ("[::1]", [6]),
+        ("", [1, 2, 3, 4, 5, 6]),
+        ("10.0.0.2", []),
+    ],
+)
+def test_a_series_is_of_a_group_not_of_those_whose_names_only_begin_like_it(group_id: str, found: list[int]) -> None:
+    groups = ("10.0.0.1:50 0a", "10.0.0.1:5000", "10.0.0.11:50", "Rate 1", "Rate 12", "[::1]:5")
+    events = [trace.Event(0.0, "x", {"n": number}, group) for number, group in enumerate(groups, 1)]
+    assert trace.series(events, "x", "n", group_id)[1] == found
