@@ -40,6 +40,7 @@ COMMANDS: Final = {
 }
 """Command: module of this package, name in it."""
 
+NO_GOALS: Final = "nothing to check: goals are for queues of one BDP, and no cell has one"
 SHOWN_ELSEWHERE: Final = {"costs": "costs_command", "peers": "peers.command"}
 """Benchmark: module of this package whose `show_again` shows its files, and ends the command."""
 
@@ -387,6 +388,8 @@ def _run(
     benchmark = BENCHMARKS[name]
     if not chosen:
         raise click.UsageError("no cell is left; with less than 8 packets of BDP a flow there is nothing to share")
+    if check and not any(_has_goals(benchmark, cell) for cell in chosen):
+        raise click.UsageError(NO_GOALS)
     try:
         if plot_folder is not None:
             import_module(f"{__package__}.plots").require()
@@ -460,13 +463,20 @@ def _tell(
 def _check(benchmark: Benchmark, rows: list[Any]) -> int:
     if benchmark.goals_missed is None:
         return 0
-    judged = [row for row in rows if benchmark.name != "loss" or row.cell.queue == 1]
+    judged = [row for row in rows if _has_goals(benchmark, row.cell)]
+    if rows and not judged:
+        warn(NO_GOALS)
+        return 1
     missed = [(row.cell, text) for row in judged for text in benchmark.goals_missed(row)]
     for cell, text in missed:
         click.echo(f"{_cell_text(cell)}: {text}")
     found = len({cell for cell, _ in missed})
     click.echo(f"{counted(len(missed), 'goal')} missed in {found} of {counted(len(judged), 'cell')}")
     return 1 if missed else 0
+
+
+def _has_goals(benchmark: Benchmark, cell: Any) -> bool:
+    return benchmark.name != "loss" or cell.queue == 1
 
 
 def _cell_text(cell: Any) -> str:

@@ -141,6 +141,7 @@ def test_without_matplotlib_nothing_is_measured_and_it_says_what_to_install(
     ("options", "said"),
     [
         (("--seconds", "nan"), "nan is no number"),
+        (("--queue", "0.5", "--check"), "nothing to check"),
         (("--rate", ""), "are no numbers"),
         (("--queue", ","), "are no numbers"),
         (("--json", "{}/none/loss.json"), "there is no folder {}/none"),
@@ -150,7 +151,7 @@ def test_without_matplotlib_nothing_is_measured_and_it_says_what_to_install(
     ],
 )
 def test_what_can_not_be_measured_or_written_is_told_before_anything_is_measured(
-    options: tuple[str, str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    options: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sweep, "run", lambda *_, **__: pytest.fail("measured first"))
     (tmp_path / "file").write_text("", encoding="utf-8")
@@ -200,6 +201,16 @@ def test_what_was_written_is_shown_and_checked_again(tmp_path: Path) -> None:
     checked = bench("show", str(file), "--check")
     assert checked.exit_code == 1
     assert "goodput 50.0% of (1 - p) C, not 95%" in checked.stdout
+
+
+def test_a_check_of_cells_for_which_no_goal_is_set_is_no_success(tmp_path: Path) -> None:
+    content = report.read(RESULTS / "loss.json")
+    content["rows"] = [row for row in content["rows"] if row["queue"] != 1][:1]
+    file = tmp_path / "loss.json"
+    file.write_text(report.text(content), encoding="utf-8")
+    checked = bench("show", str(file), "--check")
+    assert checked.exit_code == 1
+    assert "nothing to check" in checked.stderr
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"rows": []}', '{"benchmark": "loss", "rows": [{"share": 1}]}'])
