@@ -468,6 +468,10 @@ def test_addresses_have_one_owner() -> None:
         network.add_host(A, Fake())
     with pytest.raises(SimulationError, match="belongs to"):
         network.add_link(host, other, [Rebind(1.0, B)])
+    nat = Nat([C])
+    network.add_link(host, other, [nat])
+    with pytest.raises(SimulationError, match="each need one of their own"):
+        network.add_link(other, host, [nat])
 
 
 def test_a_network_without_digest_says_so() -> None:

@@ -82,9 +82,9 @@ class _Mapping(NamedTuple):
 class Nat(Node):
     """A NAT whose mappings end: at the times in `rebinds`, and when `timeout` seconds pass without a packet out.
 
-    Each address inside (a host may have many ports) appears under one of `addresses`, whomever it sends to; when
-    its mapping has ended the next packet out makes another, of the next address in turn that is not in use
-    (RFC 4787: endpoint-independent mapping, refreshed by packets out only). If none is left packets out are
+    It is one host's. Each address inside (a host may have many ports) appears under one of `addresses`, whomever it
+    sends to; when its mapping has ended the next packet out makes another, of the next address in turn that is not in
+    use (RFC 4787: endpoint-independent mapping, refreshed by packets out only). If none is left packets out are
     dropped; what comes in to an address without a mapping is dropped by `reverse`. `rebinds` are in seconds on
     the virtual clock, ascending.
     """

@@ -247,7 +247,7 @@ class Network:
         for address in node.addresses:
             owner = self._owners.setdefault(address, source)
             if owner is not source:
-                raise SimulationError(f"{address} belongs to {owner!r}")
+                raise SimulationError(f"{address} belongs to {owner!r}: hosts behind a NAT each need one of their own")
             for host in self.hosts:
                 if source.address in host.routes:
                     host.routes[address] = host.routes[source.address]
