@@ -177,6 +177,25 @@ def test_a_stage_without_an_event_begins_at_its_plateau() -> None:
         assert window == pytest.approx(max(start + C * t**3, start + t / RTT), abs=4)
 
 
+@pytest.mark.parametrize("top", [20, 1_000])
+def test_after_a_pause_slow_start_ends_in_another_stage(top: int) -> None:
+    """Not in the one before, whose window was another: it would be there at one stroke."""
+    life = Life()
+    life.slow_start(top)
+    life.event()
+    life.live(2.0)
+    before = life.packets
+    life.steps.ack(life.steps.in_flight, life.now, life.now - RTT)
+    life.now += 20.0
+    life.steps.controller.on_idle_restart(20.0, life.now)
+    assert life.packets == 10
+    life.slow_start(life.steps.controller.ssthresh / SIZE)
+    for _ in range(TICKS // 2):
+        window = life.packets
+        assert life.live(RTT / TICKS) <= window * (1 + 0.5 / TICKS) + 1, "half a window a round trip at most"
+    assert life.packets < 0.95 * before
+
+
 def test_growth_is_half_a_window_a_round_trip_at_most() -> None:
     """Section 4.2: target is at most 1.5 windows, however long ago the event."""
     life = Life()

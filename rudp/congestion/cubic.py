@@ -15,7 +15,7 @@ of the last event, flat there, fast beyond. Where a Reno of the same average wou
 - After CE marks the window stays above two packets as after losses (RFC 9002 section 7.2); section 4.6 would go to one.
 - W_max of a stage of congestion avoidance that didn't begin with a congestion event (the first one after HyStart++,
   after persistent congestion) is the window it begins with, and K is 0 (sections 4.8 and 4.10). So it is whenever
-  W_max is below that window.
+  W_max is below that window. One after a pause that took the window back goes on towards the W_max that was.
 """
 
 from __future__ import annotations
@@ -94,6 +94,13 @@ class Cubic(LossBased):
         super().on_sent(sent_bytes, bytes_in_flight, now)
         if not bytes_in_flight:
             self._updated = now
+
+    def on_idle_restart(self, idle_seconds: float, now: float) -> None:
+        """After a pause that took the window back another stage begins, when slow start has come to its end."""
+        window = self.congestion_window
+        super().on_idle_restart(idle_seconds, now)
+        if self.congestion_window < window:
+            self._elapsed = None
 
     @property
     def _in_first_slow_start(self) -> bool:
