@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from rudp.sim import Network, Stalled, TooManyEvents, run
+import rudp
+from rudp.sim import Datagram, Delay, Network, Stalled, Tap, TooManyEvents, run
 
 
 async def clean_up(done: list[str], seconds: float) -> None:
@@ -62,3 +63,21 @@ def test_a_clean_up_without_end_is_stopped_too():
 
     with pytest.raises(Stalled, match="time stands still"):
         run(outer())
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_a_node_raises_ends_the_run_wherever_it_is_on_the_way(first: bool):
+    def fail(time: float, datagram: Datagram) -> None:
+        raise ZeroDivisionError(f"{time:.2f} s, {len(datagram.data)} bytes")
+
+    network = Network(7)
+    client, server = network.add_machine("client"), network.add_machine("server")
+    network.add_link(client, server, [Tap(fail), Delay(0.25)] if first else [Delay(0.25), Tap(fail)])
+
+    async def main() -> None:
+        await asyncio.sleep(1)
+        await rudp.connect("server", 4433)
+
+    with pytest.raises(ZeroDivisionError, match="1.00 s" if first else "1.25 s") as caught:
+        run(main(), network=network, on=client)
+    assert len(caught.value.__notes__) == 1

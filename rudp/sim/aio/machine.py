@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from rudp.sim.aio.sockets import Sockets, at_port, is_ipv6
 from rudp.sim.host import Host
@@ -107,13 +108,21 @@ class Machine(Host):
 
     def carry(self, train: Train) -> bool:
         """Send a train whose `local` is set; False: no link leads to its `remote`."""
-        lost = self.unroutable
-        self._send(train, self._clock.now)
+        lost, now = self.unroutable, self._clock.now
+        try:
+            self._send(train, now)
+        except Exception as error:
+            # A node's function failed: that is the run's end, not a matter of the program that happened to send.
+            self._clock.call_at(now, partial(_fail, error))
         return self.unroutable == lost
 
     def random(self, label: str) -> Random:
         """A random source drawn from the network's seed, the machine's name and `label` alone."""
         return self._draw(f"machine {self.name}, {label}")
+
+
+def _fail(error: Exception, now: float) -> NoReturn:  # noqa: ARG001 (an event is told the time)
+    raise error
 
 
 async def _awaited(program: Awaitable[T]) -> T:
