@@ -43,6 +43,7 @@ from rudp.state import OPEN_STATES, WRITABLE_STATES, Input, State
 from rudp.stats import Counters, Stats, gather
 from rudp.streams import Streams
 from rudp.train import Address, Source, Train
+from rudp.wire import CANONICAL
 
 __all__ = ["Connection"]
 
@@ -330,13 +331,13 @@ class Connection:
         source: Source, now: float,
     ) -> None:
         """A run of `count` DATA packets; `ranges` of truncated numbers, `source` is (remote, local, ECN mark)."""
-        life, inbound, received = self._life, self._inbound, self._received
+        life, inbound, closing, paths = self._life, self._inbound, self._closing, self._paths
         self._now, state = now, life.state
         if state not in OPEN_STATES and state is not _SYN_RECEIVED:
             return
         if self._outbound.unaccounted is not None:
             self._outbound.account()
-        largest, size, closing, paths = received.largest, 0, self._closing, self._paths
+        largest, size = self._received.largest, 0
         parts = inbound.fresh(view, segment_size, kind, ranges, count)
         if state is _SYN_RECEIVED and parts:
             self._opening.on_first_data(now)
@@ -350,18 +351,17 @@ class Connection:
         except ProtocolError as error:
             life.on_violation(error)
         if size:
-            counters, liveness, path = self._counters, self._liveness, paths.active
+            counters, liveness = self._counters, self._liveness
             counters.packets_received += count if size == len(view) else -(-size // segment_size)
             counters.bytes_received += size
             liveness.last_received, liveness.sent_since = now, None
-            if source[0] != path.remote or source[1] != path.local or paths.candidate is not None or not path.validated:
-                paths.on_received(source[0], source[1], size, received.largest > largest, now)
+            if source != paths.usual:
+                paths.on_received(source, size, self._received.largest > largest, now)
         # Plain data only puts off what is due, unless it makes something else due; an ACK is `end_of_buffer`'s.
         if (
-            kind is not wire.CANONICAL or life.state is not state or state is _SYN_RECEIVED or closing.begun
-            # Frames, now or in time; an address to be validated or answered.
-            or self._control.pending is not None or self._streams.limits.due is not None
-            or paths.candidate is not None or paths.response is not None
+            kind is not CANONICAL or life.state is not state or closing.begun
+            # An address to be validated; frames, now or in time.
+            or paths.usual is None or self._control.pending is not None or self._streams.limits.due is not None
         ):
             self._wake()
 

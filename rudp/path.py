@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from rudp.never import NEVER_YET
 from rudp.path_mtu import PathMtu
-from rudp.train import Address
+from rudp.train import Address, Source
 
 __all__ = ["Path", "Paths", "RandomSource"]
 
@@ -111,28 +111,33 @@ class Path:
 class Paths:
     """The path in use and the one that would replace it."""
 
-    __slots__ = ("_moves_at", "_random", "active", "candidate", "mtu", "response")
+    __slots__ = ("_moves_at", "_random", "active", "candidate", "mtu", "response", "usual")
+
+    usual: Source | None
+    """What comes from there (remote, local, ECN mark) changes nothing about paths, so nobody need be told of it. None
+    while there is a candidate, or nothing came yet over a validated path."""
 
     def __init__(self, active: Path, random: RandomSource, mtu: PathMtu) -> None:
         self._random = random
         self.active = active
         self.mtu = mtu
         self.candidate: Path | None = None
+        self.usual = None
         # When the next move to another host may begin.
         self._moves_at = NEVER_YET
         # The newest challenge to answer, and where it came from.
         self.response: tuple[Address, Address | None, bytes] | None = None
 
-    def on_received(self, remote: Address, local: Address | None, size: int, newest: bool, now: float) -> None:
-        """Accepted packets of `size` bytes in all came from an address; `newest`: the highest-numbered so far.
-
-        While there is no candidate, what comes over the path in use, if that is validated, changes nothing.
+    def on_received(self, source: Source, size: int, newest: bool, now: float) -> None:
+        """Accepted packets of `size` bytes in all came from a source; `newest`: the highest-numbered so far.
 
         If those came from a new address it is validated. When they came from the path in use, a candidate was a
         passing thing (RFC 9000 section 9.3.3) and is dropped.
         """
+        remote, local, _ = source
         path = self.active
         candidate = self.candidate
+        self.usual = None
         if remote != path.remote:
             if candidate is None or remote != candidate.remote:
                 if newest and (now >= self._moves_at or remote[0] == path.remote[0]):
@@ -141,8 +146,9 @@ class Paths:
                     candidate.begin_validation(self._random.randbytes(8), now)
                 return
             path = candidate
-        elif newest:
+        elif newest or candidate is None:
             self.candidate = None
+            self.usual = source if path.validated else None
         path.bytes_received += size
         if local is not None:
             path.local = local

@@ -207,7 +207,7 @@ def test_the_budget_of_an_unvalidated_path() -> None:
 
 def test_challenges_back_off_and_end() -> None:
     paths = Paths(Path(CLIENT, None, validated=True), Numbers(), MTU)
-    paths.on_received(NEW_HOST, None, 1200, True, 5.0)
+    paths.on_received((NEW_HOST, None, 0), 1200, True, 5.0)
     candidate = paths.candidate
     assert candidate is not None
     times = []
@@ -229,13 +229,37 @@ def test_a_challenge_is_drawn_once_for_each_candidate() -> None:
     random = Numbers()
     paths = Paths(Path(CLIENT, None, validated=True), random, MTU)
     for _ in range(5):
-        paths.on_received(NEW_HOST, None, 100, True, 1.0)
+        paths.on_received((NEW_HOST, None, 0), 100, True, 1.0)
         assert paths.candidate is not None
     assert random.drawn == 1
-    paths.on_received(NEW_HOST, None, 100, False, 1.0)
+    paths.on_received((NEW_HOST, None, 0), 100, False, 1.0)
     assert paths.candidate.bytes_received == 600
-    paths.on_received(CLIENT, None, 100, False, 1.0)
+    paths.on_received((CLIENT, None, 0), 100, False, 1.0)
     assert paths.candidate is not None, "an old packet from the path in use says nothing"
-    paths.on_received(CLIENT, None, 100, True, 1.0)
+    paths.on_received((CLIENT, None, 0), 100, True, 1.0)
     assert paths.candidate is None
     assert random.drawn == 1
+
+
+def test_nobody_need_be_told_of_what_comes_over_the_path_in_use() -> None:
+    paths = Paths(Path(CLIENT, None), Numbers(), MTU)
+    here = (CLIENT, None, 0)
+    paths.on_received(here, 100, True, 1.0)
+    assert paths.usual is None, "who isn't validated has a budget that grows by what comes"
+    paths.active.validated = True
+    paths.on_received(here, 100, True, 1.0)
+    assert paths.usual == here
+    paths.on_received((NEW_HOST, None, 0), 100, True, 1.0)
+    assert paths.usual is None, "while another path may replace it, what comes over this one decides about that"
+    paths.on_received(here, 100, False, 1.0)
+    assert paths.usual is None
+    paths.on_received(here, 100, True, 1.0)
+    assert paths.usual == here
+    paths.on_received((NEW_HOST, None, 0), 100, True, 1.0)
+    new = paths.candidate
+    assert new is not None
+    assert new.challenge is not None
+    assert paths.on_response(new.challenge) is new
+    assert paths.usual is None
+    paths.on_received((NEW_HOST, None, 0), 100, True, 1.0)
+    assert paths.usual == (NEW_HOST, None, 0)
