@@ -30,7 +30,7 @@ from rudp.sent_packets import SentTrain
 from rudp.stats import Counters
 from rudp.streams import Streams
 from rudp.train import Address
-from rudp.wire import CANONICAL, read_canonical
+from rudp.wire import CANONICAL, read_apart, read_joined
 
 __all__ = ["Inbound"]
 
@@ -161,12 +161,11 @@ class Inbound:
         self._now = now
         try:
             if kind is CANONICAL:
-                frames = read_canonical(view, segment_size, self._overhead)
-                stream_id, offset, data, fin = frames[0]
-                if len(frames) == 1 and not fin:
-                    self._streams.on_stream_data(stream_id, offset, data, False)
+                frame = read_joined(view, segment_size, self._overhead)
+                if frame is None or frame[3]:
+                    self._take_parts(read_apart(view, segment_size, self._overhead) if frame is None else [frame])
                 else:
-                    self._take_parts(frames)
+                    self._streams.on_stream_data(frame[0], frame[1], frame[2], False)
                 if len(numbers) == 1:
                     first, stop = numbers[0]
                     self._received.on_received(first, stop, now, True, source[2])

@@ -17,7 +17,7 @@ from operator import sub
 from typing import Final, TypeAlias
 
 from rudp import wire
-from rudp.wire import read_header
+from rudp.wire import DATA_HEADER_SIZE, read_header
 
 __all__ = ["MAX_SPREAD", "Run", "read_runs", "split_runs"]
 
@@ -32,7 +32,7 @@ Run: TypeAlias = tuple[int, int, int, int, tuple[tuple[int, int], ...]]
 
 def read_runs(view: memoryview, segment_size: int) -> tuple[int, Sequence[Run]]:
     """How many packets a received buffer has, and the runs. Raises DecodeError if a packet is shorter than a header."""
-    if len(view) <= segment_size:
+    if DATA_HEADER_SIZE <= len(view) <= segment_size:
         kind, destination_id, first = read_header(view)
         return 1, ((kind, destination_id, 0, 1, ((first, first + 1),)),)
     if (train := wire.read_train(view, segment_size)) is not None:

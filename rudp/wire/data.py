@@ -6,7 +6,9 @@ Refuses to know: other packets and frames, connections, recovery of truncated pa
     read_train        a buffer that is one train, or several   O(packets) in C: its headers grow evenly, as one number
     read_numbers      packets of one connection, with gaps     O(packets) in C
     read_headers      one sweep over any received buffer       O(packets) in C
-    read_canonical    payloads of a run, neighbours merged     O(packets) in C, O(runs) in Python
+    read_joined       payload of a run without gaps            O(packets) in C
+    read_apart        payloads of any other, neighbours merged O(packets) in C, O(runs) in Python
+    read_canonical    those of either
     canonical_headers headers of a train                       O(packets) in C: they are one long number, and a sum
     scattered_headers the same of what is sent again           O(packets): their offsets follow no rule
 """
@@ -44,11 +46,12 @@ DATA_CANONICAL: Final = _DATA_BYTES[DataType(False, 0, True)]
 # What nearly all packets are: to be known by identity, as a named tuple's fields are slow to ask for.
 CANONICAL: Final = DATA_TYPES[DATA_CANONICAL]
 _data_header: Final = Packer(struct_format(DATA_HEADER))
+# Type, destination id and truncated packet number of one packet of DATA_HEADER_SIZE bytes at least.
+read_header: Final[Callable[[memoryview], tuple[Any, ...]]] = _data_header.unpack_from
 _canonical_header: Final = Packer(struct_format(DATA_HEADER) + struct_format(STREAM_TO_END)[1:])
 _pack_canonical: Final = _canonical_header.pack
 _from_bytes: Final = int.from_bytes
 _stream_to_end: Final = Packer(struct_format(STREAM_TO_END))
-_unpack_header: Final = _data_header.unpack_from
 _unpack_stream: Final = _stream_to_end.unpack_from
 _HEADER_CODES: Final = struct_format(DATA_HEADER)[1:]
 _CANONICAL_CODES: Final = f"{DATA_HEADER_SIZE}x{struct_format(STREAM_TO_END)[1:]}"
@@ -202,14 +205,6 @@ def _split(view: memoryview, segment_size: int, least: int) -> tuple[int, int]:
     return count, rest
 
 
-def read_header(view: memoryview) -> tuple[int, int, int]:
-    """Type, destination id and truncated packet number of one packet. Raises DecodeError if it is shorter than that."""
-    if len(view) < DATA_HEADER_SIZE:
-        raise DecodeError(f"a packet of {len(view)} bytes where {DATA_HEADER_SIZE} are the least")
-    header: tuple[int, int, int] = _unpack_header(view)
-    return header
-
-
 def read_headers(
     view: memoryview, segment_size: int
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -307,22 +302,16 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
     Packets are `segment_size` bytes but a shorter last one. Neighbours come merged when the next continues
     the stream where the last one ended without fin. Raises DecodeError if one packet is malformed.
     """
+    joined = read_joined(view, segment_size, overhead)
+    return read_apart(view, segment_size, overhead) if joined is None else [joined]
+
+
+def read_apart(view: memoryview, segment_size: int, overhead: int) -> list[StreamFields]:
+    """`read_canonical` of a run that isn't one frame."""
     least = CANONICAL_HEADER_SIZE + overhead
     size = len(view)
-    if least <= size <= segment_size:
-        kind, stream_id, offset = _unpack_stream(view, DATA_HEADER_SIZE)
-        payload = view[CANONICAL_HEADER_SIZE : size - overhead].tobytes()
-        if kind in _STREAM_KINDS and offset + len(payload) < POSITION_LIMIT:
-            return [(stream_id, offset, payload, kind == _STREAM_FIN)]
-        return _merge((kind,), (stream_id,), (offset,), (payload,))
-    if size and segment_size >= least and not size % segment_size:
-        count, rest = size // segment_size, 0
-    else:
-        count, rest = _split(view, segment_size, least)
+    count, rest = _split(view, segment_size, least)
     stride = segment_size - least
-    joined = _read_joined(view, segment_size, overhead, count, rest)
-    if joined is not None:
-        return [joined]
     payloads = cut(view, segment_size, CANONICAL_HEADER_SIZE, segment_size - overhead, count)
     kind, stream_id, _ = _stream_to_end.unpack_from(view, DATA_HEADER_SIZE)
     if kind == _STREAM and stride and not rest:
@@ -338,9 +327,18 @@ def read_canonical(view: memoryview, segment_size: int, overhead: int) -> list[S
     return _merge(found[0::3], found[1::3], found[2::3], payloads)
 
 
-def _read_joined(view: memoryview, segment_size: int, overhead: int, count: int, rest: int) -> StreamFields | None:
-    """The packets of a run, `count` of full size and maybe a shorter one, as one frame if they follow one another."""
+def read_joined(view: memoryview, segment_size: int, overhead: int) -> StreamFields | None:
+    """A run of canonical packets as one frame, if they are sound and follow one another in a stream; else None."""
     size, least = len(view), CANONICAL_HEADER_SIZE + overhead
+    if least <= size <= segment_size:
+        kind, stream_id, offset = _unpack_stream(view, DATA_HEADER_SIZE)
+        payload = view[CANONICAL_HEADER_SIZE : size - overhead].tobytes()
+        if kind not in _STREAM_KINDS or offset + len(payload) >= POSITION_LIMIT:
+            return None
+        return stream_id, offset, payload, kind == _STREAM_FIN
+    if segment_size < least or size <= segment_size or 0 < (rest := size % segment_size) < least:
+        return None
+    count = size // segment_size
     stride, last_size = segment_size - least, rest or segment_size
     others = count - 1 + (rest > 0)
     kind, stream_id, offset = _stream_to_end.unpack_from(view, DATA_HEADER_SIZE)
