@@ -232,14 +232,14 @@ class ReceiveBuffer:
         A chunk of 16 KiB or more that fits comes as the object that arrived, smaller ones come joined.
         """
         assert max_bytes > 0, "a read asks for at least one byte"
-        ready, head = self._ready, self._ready_head
-        if len(ready) == 1 and not self._skip and len(ready[0]) <= max_bytes:
+        ready = self._ready
+        if len(ready) == 1 and not self._skip and (size := len(data := ready[0])) <= max_bytes:
             # A single chunk that fits, as who reads all that comes has it.
-            data = ready[0]
-            self.read_offset += len(data)
+            self.read_offset += size
             self._ready = _NOTHING
             self._tiny_run = 0
             return data
+        head = self._ready_head
         if head == len(ready):
             return b""
         data = ready[head]

@@ -104,6 +104,7 @@ class ReceivedPackets:
         "_last_sent",
         "_latest_told",
         "_lowest_new",
+        "_next",
         "_patient",
         "_pause",
         "_reordering_threshold",
@@ -128,6 +129,8 @@ class ReceivedPackets:
         # Of those, what acknowledged ACKs told of, once that isn't all there was.
         self._told: RangeSet | None = None
         self.floor = 0
+        # The number that comes next if none is missing; -1 when some are, as far as known, or nothing came yet.
+        self._next = -1
         self.largest = -1
         self.largest_time = 0.0
         self._largest_acked = -1
@@ -165,38 +168,32 @@ class ReceivedPackets:
     def on_received(self, first: int, stop: int, now: float, ack_eliciting: bool, ecn: int) -> None:
         """Note that packets [first, stop), all new, were accepted with the ECN mark `ecn` (0 to 3)."""
         assert first < stop
-        ranges = self.ranges
-        stops = ranges.stops
-        if stops and stops[-1] == first:
-            # Nearly always they follow the last.
-            stops[-1] = stop
-            count = stop - first
-            if len(stops) == 1 and (ecn == ECT0 or not ecn) and ranges.starts[0] <= self.floor:
-                # Nor is there a gap, or a mark, so there is nothing but to count.
-                self.largest = stop - 1
-                self.largest_time = now
-                self._changed = True
-                if ecn:
-                    self._ect0 += count
-                if ack_eliciting:
-                    self._waiting = waiting = self._waiting + count
-                    if self._settled and waiting < self._ack_eliciting_threshold:
-                        if now > self._last_buffer:
-                            self._pause, self._last_buffer = now - self._last_buffer, now
-                        return
-                self.undecided = True
-                return
-            self._note(count, stop, False, now, ack_eliciting, ecn)
-        else:
-            # Frames of these very packets may have raised the floor since `filter_new`.
-            if first < self.floor:
-                first = self.floor
-                if first >= stop:
+        if first == self._next and (ecn == ECT0 or not ecn):
+            # As nearly always, so there is nothing but to count.
+            self.ranges.stops[-1] = self._next = stop
+            self.largest = stop - 1
+            self.largest_time = now
+            self._changed = True
+            if ecn:
+                self._ect0 += stop - first
+            if ack_eliciting:
+                self._waiting = waiting = self._waiting + stop - first
+                if self._settled and waiting < self._ack_eliciting_threshold:
+                    if now > self._last_buffer:
+                        self._pause, self._last_buffer = now - self._last_buffer, now
                     return
-            late = first < self.largest
+            self.undecided = True
+            return
+        # Frames of these very packets may have raised the floor since `filter_new`.
+        if first < self.floor:
+            first = self.floor
+            if first >= stop:
+                return
+        late = first < self.largest
+        if first != self.largest + 1:
             self._lowest_new = min(self._lowest_new, first)
-            self.ranges.add(first, stop)
-            self._note(stop - first, stop, late, now, ack_eliciting, ecn)
+        self.ranges.add(first, stop)
+        self._note(stop - first, stop, late, now, ack_eliciting, ecn)
 
     def on_received_with_gaps(self, numbers: Sequence[tuple[int, int]], now: float, ecn: int) -> None:
         """The same of ack-eliciting packets in ascending ranges, all above `largest`."""
@@ -209,6 +206,7 @@ class ReceivedPackets:
         starts = self.ranges.starts
         if len(starts) > MAX_RANGES:
             self._forget_lowest()
+        self._next = self.largest + 1 if len(starts) == 1 and starts[0] <= self.floor else -1
         self._changed = self.undecided = True
         if ecn == ECT0:
             self._ect0 += count
