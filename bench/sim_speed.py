@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ class Sender:
         self.due: float | None = 0.0
         self.payload = bytes(PACKET * TRAIN)
         self.pending = 0
+        self.events: deque[tuple[object, object]] = deque()
 
     def datagrams_to_send(self, now: float) -> Iterator[Train]:
         for _ in range(self.pending):
@@ -53,15 +55,13 @@ class Sender:
     def receive(self, data: memoryview, segment_size: int, remote: Address, *_: object) -> None:
         raise AssertionError("nobody answers")
 
-    def next_event(self) -> None:
-        return None
-
 
 class Receiver:
     """Counts what comes."""
 
     def __init__(self) -> None:
         self.bytes = 0
+        self.events: deque[tuple[object, object]] = deque()
 
     def datagrams_to_send(self, now: float) -> tuple[Train, ...]:
         return ()
@@ -74,9 +74,6 @@ class Receiver:
 
     def receive(self, data: memoryview, segment_size: int, remote: Address, *_: object) -> None:
         self.bytes += len(data)
-
-    def next_event(self) -> None:
-        return None
 
 
 class WindowedSender(Sender):

@@ -8,6 +8,7 @@ Refuses to know: how plans are drawn, how many are run.
 from __future__ import annotations
 
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -95,8 +96,9 @@ class Clocked:
         self.endpoint.handle_timeout(self.here(now))
         self._look()
 
-    def next_event(self) -> tuple[Connection, events.Event] | None:
-        return self.endpoint.next_event()
+    @property
+    def events(self) -> deque[tuple[Connection, events.Event]]:
+        return self.endpoint.events
 
     @property
     def connections(self) -> Any:

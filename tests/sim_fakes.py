@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from math import inf
 from typing import NamedTuple
@@ -39,7 +40,7 @@ class Fake:
     def __init__(self) -> None:
         self.arrivals: list[Arrival] = []
         self.outgoing: list[Train] = []
-        self.events: list[tuple[object, object]] = []
+        self.events: deque[tuple[object, object]] = deque()
         self.timeout: float | None = None
         self.timeouts_handled: list[float] = []
 
@@ -69,9 +70,6 @@ class Fake:
     def handle_timeout(self, now: float) -> None:
         self.timeouts_handled.append(now)
         self.timeout = None
-
-    def next_event(self) -> tuple[object, object] | None:
-        return self.events.pop(0) if self.events else None
 
     @property
     def datagrams(self) -> list[bytes]:

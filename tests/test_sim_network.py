@@ -164,10 +164,10 @@ def test_events_are_kept_or_given_to_the_application_whose_packets_leave_at_once
     silent_host = network.add_host(A, silent)
     talking_host = network.add_host(B, talking, on_event=on_event)
     network.add_link(talking_host, silent_host, [Delay(1.0)])
-    silent.events = [("connection", "event")]
+    silent.events.append(("connection", "event"))
     silent_host.service()
     assert silent_host.events == [("connection", "event")]
-    talking.events = [("connection", 1), ("connection", 2)]
+    talking.events.extend([("connection", 1), ("connection", 2)])
     talking_host.service()
     network.run()
     assert seen == [("connection", 1, 0.0), ("connection", 2, 0.0)]
@@ -179,7 +179,7 @@ def test_an_application_that_answers_events_with_events_is_an_error() -> None:
         """Has one event after each round of sending."""
 
         def datagrams_to_send(self, now: float) -> Iterator[Train]:
-            self.events = [(0, 0)]
+            self.events.append((0, 0))
             return super().datagrams_to_send(now)
 
     network = Network()

@@ -86,9 +86,12 @@ class Clock:
         # A loop with its condition at its head has no unconditional jump back, which is what CPython 3.11 counts before
         # it specialises a function's code: as this one is called once, it would stay as slow as at its start.
         while True:
-            if not heap or heap[0][0] > limit:
+            if not heap:
                 break
-            time, _, callback = heappop(heap)
+            time, number, callback = heappop(heap)
+            if time > limit:
+                heappush(heap, (time, number, callback))  # for another run
+                break
             done = self.events + 1
             if time > now:
                 now = self.now = time
@@ -103,8 +106,7 @@ class Clock:
                 return True
         if stop is not None and not heap:
             raise Stalled(f"at {self.now:.6f} s no event is left, so the awaited condition will never be met")
-        if self.now < limit < inf:
-            self.now = limit
+        self.now = limit if self.now < limit < inf else self.now
         return stop is None
 
     def _stand_still(self, callback: Callable[[float], object]) -> NoReturn:

@@ -12,6 +12,7 @@ driver that reads into one buffer for ever; keeping a reference to it is an erro
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable
 from heapq import heappush
 from math import inf
@@ -31,7 +32,7 @@ OnEvent = Callable[[Any, Any], object]
 
 # Rounds of sending and events at one instant; an application that answers every event with another one is
 # stuck.
-MAX_ROUNDS: Final = 10_000
+ROUNDS: Final = range(10_000)
 _DELIVERY: Final = Struct(">dIIB")
 
 
@@ -48,7 +49,8 @@ class HostedEndpoint(Protocol):
 
     def handle_timeout(self, now: float, /) -> None: ...
 
-    def next_event(self) -> tuple[Any, Any] | None: ...
+    @property
+    def events(self) -> deque[tuple[Any, Any]]: ...
 
 
 class Host:
@@ -127,21 +129,18 @@ class Host:
     def _serve(self, now: float) -> None:
         self._in_service = True
         endpoint, on_event = self.endpoint, self.on_event
-        rounds = MAX_ROUNDS
+        events = endpoint.events
         try:
-            while True:
+            for _ in ROUNDS:
                 for train in endpoint.datagrams_to_send(now):
                     self._send(train, now)
-                item = endpoint.next_event()
-                if item is None:
+                if not events:
                     break
-                while item is not None:
-                    connection, event = item
+                while events:
+                    connection, event = events.popleft()
                     on_event(connection, event)
-                    item = endpoint.next_event()
-                rounds -= 1
-                if not rounds:
-                    raise Stalled(f"{self!r}: at {now!r} s every answer to an event causes another event")
+            else:
+                raise Stalled(f"{self!r}: at {now!r} s every answer to an event causes another event")
         finally:
             self._in_service = False
         due = endpoint.next_timeout()

@@ -249,10 +249,14 @@ class SimulatedSocket:
 class Sockets:
     """All sockets of a machine; to its host they are an endpoint (`rudp.sim.host.HostedEndpoint`)."""
 
-    __slots__ = ("_next_port", "_ports", "corrupted", "machine", "opened", "refused")
+    __slots__ = ("_next_port", "_ports", "corrupted", "events", "machine", "opened", "refused")
+
+    events: deque[tuple[Any, Any]]
+    """None."""
 
     def __init__(self, machine: Carrier) -> None:
         self.machine = machine
+        self.events = deque()
         self.opened = 0
         self.refused = 0  # received buffers for ports where nobody listens
         self.corrupted = 0  # refusals that say nothing
@@ -380,7 +384,3 @@ class Sockets:
 
     def handle_timeout(self, now: float, /) -> None:
         """Nothing."""
-
-    def next_event(self) -> tuple[Any, Any] | None:
-        """None."""
-        return None
