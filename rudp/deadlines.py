@@ -47,21 +47,21 @@ class Deadlines:
         """When something is due; None: never."""
         release = self._outbound.next_timeout(now)
         awaited = self._recovery.sent_packets.ack_eliciting_in_flight > 0
+        soonest = self.acts_at
         # What was sent since, and plain data that came, has only put off the others, unless it is the first to await an
-        # acknowledgement.
-        if release is not None and release <= self.acts_at and awaited == self._awaited:
+        # acknowledgement. So they are reckoned again when the clock is where they were.
+        if soonest <= now or awaited != self._awaited:
+            soonest = self._soonest()
+            self._awaited = awaited
+            # A candidate path is given up by a timeout that its next challenge would be sent at.
+            if self._paths.candidate is None:
+                self.acts_at = soonest
+        if release is not None and release < soonest:
             return release
-        soonest = self._soonest()
-        self._awaited = awaited
-        # A candidate path is given up by a timeout that its next challenge would be sent at.
-        if self._paths.candidate is None:
-            self.acts_at = NEVER if soonest is None else soonest
-        if release is not None and (soonest is None or release < soonest):
-            return release
-        return soonest
+        return None if soonest == NEVER else soonest
 
-    def _soonest(self) -> float | None:
-        """The soonest of what asks for more than the next train."""
+    def _soonest(self) -> float:
+        """The soonest of what asks for more than the next train; NEVER: nothing does."""
         recovery, streams = self._recovery, self._streams
         soonest = self._liveness.next_deadline(
             recovery.rtt.probe_timeout(), recovery.unacknowledged_since(), streams.turns.flow_blocked
@@ -70,4 +70,6 @@ class Deadlines:
         if due is not None and (soonest is None or due < soonest):
             soonest = due
         due = streams.limits.due
-        return due if due is not None and (soonest is None or due < soonest) else soonest
+        if due is not None and (soonest is None or due < soonest):
+            soonest = due
+        return NEVER if soonest is None else soonest
