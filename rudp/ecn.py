@@ -121,30 +121,27 @@ class EcnValidation:
             self._enter(self.state)
 
     def on_ack(
-        self, counts: tuple[int, int, int] | None, newly_acked: Sequence[SentTrain], raises_largest: bool
+        self, counts: tuple[int, int, int] | None, newly_acked: Sequence[SentTrain], most: int, raises_largest: bool
     ) -> int:
         """Return how many more packets are reported with CE, 0 when marks can't be trusted (section 13.4.2.1).
 
-        `newly_acked` are packets of this path. An ACK overtaken by a later one has older counts: only one that
-        raises the largest acknowledged has counts to judge by.
+        `newly_acked` are packets of this path, `most` of them or fewer. An ACK overtaken by a later one has older
+        counts: only one that raises the largest acknowledged has counts to judge by.
         """
-        needed = 0
-        for train in newly_acked:
-            if train.ecn:
-                needed += train.count
-        self._arrived = self._arrived or needed > 0
+        self._arrived = self._arrived or _marked(newly_acked) > 0
         if not raises_largest:
             return 0
         if counts is None:
-            if needed:
-                self._enter(EcnState.FAILED)
+            if self.state is not _FAILED and _marked(newly_acked):
+                self._enter(_FAILED)
             return 0
         ect0, ect1, ce = counts
         new_ect0, new_ce = ect0 - self._ect0, ce - self._ce
         self._ect0, self._ce = ect0, ce
         plausible = new_ect0 >= 0 and new_ce >= 0 and not ect1 and ect0 + ce <= self._marked
-        if not plausible or new_ect0 + new_ce < needed:
-            self._enter(EcnState.FAILED)
+        # What is told of all needs no look at how many of them were marked.
+        if not plausible or (new_ect0 + new_ce < most and new_ect0 + new_ce < _marked(newly_acked)):
+            self._enter(_FAILED)
         elif self._arrived and self.state is not _FAILED and self.state is not _CAPABLE:
             self._enter(_CAPABLE)
         return new_ce if self.state is _CAPABLE else 0
@@ -158,3 +155,8 @@ class EcnValidation:
         self.state = state
         marks = state is _TESTING or state is _CAPABLE
         self.codepoint = ECT0 if marks and not self._suspended else 0
+
+
+def _marked(trains: Sequence[SentTrain]) -> int:
+    """Packets that were sent marked."""
+    return sum([train.count for train in trains if train.ecn])

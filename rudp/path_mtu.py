@@ -5,7 +5,8 @@ Refuses to know: packets and their contents, windows, timers, sockets; a caller 
 
     open, on_path_changed      a path begins
     next_probe(now)            the size to probe now, 0 for none; O(1), and O(table) once a probe
-    on_probe_sent, on_acked, on_lost      O(1) a train
+    on_probe_sent, on_lost     O(1) a train
+    on_acked                   O(trains) in C, if nothing is suspected
     on_probe_timeout           O(trains outstanding), from the second probe timeout in a row on
     on_too_big                 this machine itself refused a datagram
 
@@ -31,9 +32,10 @@ Sources: RFC 8899 sections 3, 4.3 and 5; RFC 9000 section 14.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from math import ceil, log
+from operator import attrgetter
 from typing import Final
 
 from rudp.config import Config
@@ -73,6 +75,9 @@ LOOPBACK_MTU: Final = 65536
 COMMON_MTUS: Final = (
     1280, 1320, 1360, 1380, 1400, 1420, 1440, 1450, 1454, 1460, 1476, 1480, 1492, 1500, 4352, 9000, 16384, 32768, 65535
 )  # fmt: skip
+
+_COUNT: Final = attrgetter("count")
+_IS_PROBE: Final = attrgetter("mtu_probe")
 
 
 class SearchState(Enum):
@@ -200,31 +205,33 @@ class PathMtu:
         self._probing = size
         self.ready = False
 
-    def on_acked(self, trains: Iterable[SentTrain], now: float) -> None:
-        """Trains, or parts of them, were acknowledged."""
-        if self.state is SearchState.DISABLED:
+    def on_acked(self, trains: Sequence[SentTrain], now: float) -> None:
+        """Trains, or parts of them, were acknowledged; they ascend by number, and so by time."""
+        if not trains or self.state is SearchState.DISABLED:
             return
-        since, full, acked, newest = self._since, self.size, 0, -1
-        for train in trains:
-            if train.time_sent < since:
-                continue
-            if train.mtu_probe:
-                self._on_probe_acked(train.last_size, now)
-                full = self.size
-                continue
-            count = train.count
-            acked += count
-            size = train.packet_size if count > 1 else train.last_size
-            if size >= full:
-                newest = train.first + count - 1
-            if self._suspects and size >= self._suspect_size and train.first + count - 1 > self._suspect_number:
-                self._suspects = 0
-        self._acked += acked
-        if newest >= 0:
-            self._passed = newest if newest > self._passed else self._passed
-            self.ready = not self._probing
-            if self.state in _UNCONFIRMED:
-                self._go_on(now)
+        if trains[0].time_sent < self._since:
+            trains = [train for train in trains if train.time_sent >= self._since]
+        probe = next(filter(_IS_PROBE, trains), None)
+        if probe is not None:
+            # What was sent before it is judged by the size before it.
+            at = trains.index(probe)
+            self.on_acked(trains[:at], now)
+            self._on_probe_acked(probe.last_size, now)
+            self.on_acked(trains[at + 1 :], now)
+            return
+        self._acked += sum(map(_COUNT, trains))
+        if self._suspects and any(
+            _largest(train) >= self._suspect_size and train.stop - 1 > self._suspect_number for train in trains
+        ):
+            self._suspects = 0
+        for train in reversed(trains):
+            if (train.packet_size if train.count > 1 else train.last_size) >= self.size:
+                newest = train.first + train.count - 1
+                self._passed = newest if newest > self._passed else self._passed
+                self.ready = not self._probing
+                if self.state in _UNCONFIRMED:
+                    self._go_on(now)
+                break
 
     def on_lost(self, train: SentTrain, now: float) -> None:
         """A train, or part of one, was declared lost."""

@@ -200,13 +200,14 @@ class Recovery:
             self._on_spurious(spurious, now)
         lost = self._detection.detect(sent, self.largest_acknowledged, self.rtt, now)
         lost_bytes = self._on_lost(lost, prior_in_flight, now) if lost else 0
-        self._judge_cuts(prior_awaited - sent.ack_eliciting_in_flight)
+        resolved = prior_awaited - sent.ack_eliciting_in_flight
+        self._judge_cuts(resolved)
         # Once all has arrived and nothing follows, nobody will ask again how fast the path is.
         over = self.winding_up and not sent.bytes_in_flight
         flying = [] if over else list(filter(_IN_FLIGHT, acked))
         if flying:
             sample = self._ack_sample(
-                ack, flying, acked_bytes, lost_bytes, prior_in_flight, has_rtt_sample, raises_largest, now
+                ack, flying, resolved, acked_bytes, lost_bytes, prior_in_flight, has_rtt_sample, raises_largest, now
             )
             self.congestion.on_ack(sample)
         elif raises_largest and acked and acked[-1].first < self._path_first:
@@ -374,6 +375,7 @@ class Recovery:
         self,
         ack: Ack,
         flying: list[SentTrain],
+        resolved: int,
         acked_bytes: int,
         lost_bytes: int,
         prior_in_flight: int,
@@ -382,7 +384,7 @@ class Recovery:
         now: float,
     ) -> AckSample:
         oldest, newest, ack_delay = flying[0], flying[-1], ack.ack_delay
-        ecn_ce = self.ecn.on_ack(ack.ecn, flying, raises_largest)
+        ecn_ce = self.ecn.on_ack(ack.ecn, flying, resolved, raises_largest)
         if ecn_ce and self._known_episode().on_marked(newest.time_sent, now):
             self._detection.on_recovery()
         rate, rtt, sent = self._rate, self.rtt, newest.path_state

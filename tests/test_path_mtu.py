@@ -452,3 +452,27 @@ class TestPath:
         assert link.machine.size == BASE_PLPMTU
         link.machine.on_too_big(BASE_PLPMTU, link.now)
         assert link.machine.black_holes == 1
+
+
+@given(st.integers(0, 1 << 32))
+def test_an_ack_of_many_trains_is_as_one_of_each(seed: int) -> None:
+    """Also where a probe is among them, and what was sent before it had the size before it."""
+    random = Random(seed)
+    together, apart = Link(1500), Link(1500)
+    for _ in range(60):
+        size = together.machine.size - random.choice((0, 0, 1))
+        flights = [link.probe() + [link.packet(size) for _ in range(4)] for link in (together, apart)]
+        places = sorted(random.sample(range(len(flights[0])), random.randrange(len(flights[0]) + 1)))
+        for link, flight in zip((together, apart), flights, strict=True):
+            link.now += RTT
+            came = [flight[place] for place in places]
+            if link is together:
+                link.machine.on_acked(came, link.now)
+            else:
+                for train in came:
+                    link.machine.on_acked([train], link.now)
+            for train in flight:
+                if train not in came:
+                    link.machine.on_lost(train, link.now)
+        for name in PathMtu.__slots__:
+            assert getattr(together.machine, name) == getattr(apart.machine, name), name
