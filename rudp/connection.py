@@ -301,7 +301,6 @@ class Connection:
         """Close in good order: what was written still arrives, and nothing more is read.
 
         With a code or a reason the peer is told them by CLOSE once it has everything, and its side is not waited for.
-
         With data received and unread the peer can't be told that all is well: the connection is aborted with
         UNREAD_DATA (RFC 2525 section 2.17), now or when such data arrives.
         """
@@ -337,8 +336,7 @@ class Connection:
             return
         if self._outbound.unaccounted is not None:
             self._outbound.account()
-        largest, size = self._received.largest, 0
-        parts = inbound.fresh(view, segment_size, kind, ranges, count)
+        largest, size, parts = self._received.largest, 0, inbound.fresh(view, segment_size, kind, ranges, count)
         if state is _SYN_RECEIVED and parts:
             self._opening.on_first_data(now)
             life.connect(Input.FIRST_DATA)
@@ -365,14 +363,18 @@ class Connection:
         ):
             self._wake()
 
-    def end_of_buffer(self, now: float) -> None:
-        """A received buffer is finished: decide on acknowledging it."""
+    def end_of_buffer(self, now: float) -> bool:
+        """A received buffer is finished: decide on acknowledging it. Whether that brings `due` nearer."""
         received = self._received
         if received.undecided:
             received.end_of_buffer(now, self._counters.bytes_received - self._outbound.bytes_answered)
         deadline, due = received.deadline, self.due
-        if deadline is not None and (due is None or deadline < due or deadline <= now):
+        if deadline is not None and deadline <= now:
             self._ready[self.id] = self
+        elif deadline is not None and (due is None or deadline < due) and self.id not in self._ready:
+            self.due = deadline
+            return True
+        return False
 
     def accept(self, packet: wire.Syn, protocol: str | None) -> None:
         """Server: take what the client's SYN states, and the application protocol chosen for it."""
@@ -421,7 +423,8 @@ class Connection:
     def handle_timeout(self, now: float) -> None:
         """Act on what is due; harmless when called early."""
         self._now = now
-        self._settle()
+        if self._outbound.unaccounted is not None or self._inbound.held_ack is not None:
+            self._settle()
         if now < self._deadlines.acts_at:
             # An ACK, the pacer or a challenge is due, which the next train sees to.
             self._ready[self.id] = self

@@ -181,18 +181,11 @@ class Endpoint:
 
         Never raises for what a peer may have sent.
         """
-        if segment_size <= 0 or not data:
-            self._dropped += 1
-            return
         source = (remote, local, ecn)
         try:
             packets, runs = read_runs(data, segment_size)
         except DecodeError:
-            if len(data) > segment_size:
-                self._receive_singly(data, segment_size, source, now)
-            else:
-                self._received += 1
-                self._dropped += 1
+            self._receive_singly(data, segment_size, source, now)
             return
         self._received += packets
         last: Connection | None = None  # whose buffer ends where that of another begins
@@ -208,12 +201,14 @@ class Endpoint:
             if connection is None:
                 continue
             if last is not None and last is not connection:
-                last.end_of_buffer(now)
+                if last.end_of_buffer(now):
+                    self._timers.schedule(last)
                 self._collect(last)
             last = connection
             connection.receive_run(view, segment_size, kind, ranges, count, source, now)
         if last is not None:
-            last.end_of_buffer(now)
+            if last.end_of_buffer(now):
+                self._timers.schedule(last)
             if last.events:
                 self._collect(last)
 
@@ -226,7 +221,11 @@ class Endpoint:
         self._strays = strays
 
     def _receive_singly(self, data: memoryview, segment_size: int, source: Source, now: float) -> None:
-        """A buffer in which a datagram is shorter than any header: its datagrams one by one."""
+        """A buffer in which a datagram is shorter than any header, or of nothing: its datagrams one by one."""
+        if not 0 < segment_size < len(data):
+            self._received += segment_size > 0 and len(data) > 0
+            self._dropped += 1
+            return
         for at in range(0, len(data), segment_size):
             datagram = data[at : at + segment_size]
             self.receive(datagram, len(datagram), *source, now)
@@ -397,7 +396,7 @@ class Endpoint:
                 connection.handle_timeout(now)
                 if connection.events:
                     self._collect(connection)
-            elif due is not None and not ((entries := connection.timers) and due >= entries[-1]):
+            elif due is not None:
                 self._timers.schedule(connection)
         if self._half_open.clients:
             repeated, over = self._half_open.due(now)
@@ -441,7 +440,7 @@ class Endpoint:
             due = connection.due = connection.next_timeout()
             if due is None and connection.state in CLOSED_STATES:
                 self._retire(connection, now)
-            elif due is not None and not ((entries := connection.timers) and due >= entries[-1]):
+            elif due is not None:
                 self._timers.schedule(connection)
         while replies:
             yield replies.popleft()

@@ -17,6 +17,7 @@ from operator import sub
 from typing import Final, TypeAlias
 
 from rudp import wire
+from rudp.errors import DecodeError
 from rudp.wire import DATA_HEADER_SIZE, read_header
 
 __all__ = ["MAX_SPREAD", "Run", "read_runs", "split_runs"]
@@ -31,10 +32,14 @@ Run: TypeAlias = tuple[int, int, int, int, tuple[tuple[int, int], ...]]
 
 
 def read_runs(view: memoryview, segment_size: int) -> tuple[int, Sequence[Run]]:
-    """How many packets a received buffer has, and the runs. Raises DecodeError if a packet is shorter than a header."""
+    """How many packets a received buffer has, and the runs. Raises DecodeError if there is none, or one is shorter than
+    a header.
+    """
     if DATA_HEADER_SIZE <= len(view) <= segment_size:
         kind, destination_id, first = read_header(view)
         return 1, ((kind, destination_id, 0, 1, ((first, first + 1),)),)
+    if segment_size <= 0 or not view:
+        raise DecodeError("nothing is no packet")
     if (train := wire.read_train(view, segment_size)) is not None:
         kind, destination_id, first, count = train
         return count, ((kind, destination_id, 0, count, ((first, first + count),)),)

@@ -42,9 +42,11 @@ class Timers:
         return len(self.heap)
 
     def schedule(self, connection: Connection) -> None:
-        """Make an entry for `due`. Who calls has found none that is early enough and would serve, so few are made."""
+        """Make an entry for `due`, if none is early enough to serve; so few are made."""
         due, entries = connection.due, connection.timers
         assert due is not None
+        if entries and due >= entries[-1]:
+            return
         if len(entries) == MAX_TIMERS:
             self.drop(connection)
             entries = ()
