@@ -40,7 +40,7 @@ class Liveness:
     last_received: float
     """When an accepted packet came last; who notes that notes, too, that nothing was `sent_since`."""
     sent_since: float | None
-    """When something ack-eliciting was sent first after that; None: nothing was."""
+    """When something ack-eliciting was sent first after that; None: nothing was. Who sends notes it."""
 
     def __init__(self, config: Config, now: float) -> None:
         self._config = config
@@ -58,11 +58,6 @@ class Liveness:
     def on_received(self, now: float) -> None:
         """An accepted packet arrived."""
         self.last_received, self.sent_since = now, None
-
-    def on_sent(self, now: float) -> None:
-        """An ack-eliciting packet was sent."""
-        if self.sent_since is None:
-            self.sent_since = now
 
     def on_ping_sent(self, now: float) -> None:
         """A PING for keepalive was queued."""

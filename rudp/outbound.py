@@ -296,13 +296,13 @@ class Outbound:
             return
         records, number, size, ecn, path, now = self.unaccounted
         self.unaccounted = None
-        on_train_sent, counters = self._recovery.on_train_sent, self._counters
+        recovery, liveness, counters = self._recovery, self._liveness, self._counters
         for fields in records:
             record = SentTrain(*fields)
             record.ecn = ecn
-            on_train_sent(record, now)
-            if record.ack_eliciting:
-                self._liveness.on_sent(now)
+            recovery.on_train_sent(record, now)
+            if record.ack_eliciting and liveness.sent_since is None:
+                liveness.sent_since = now
         counters.packets_sent += number
         counters.bytes_sent += size
         path.bytes_sent += size
