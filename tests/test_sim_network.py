@@ -50,9 +50,9 @@ def test_a_train_crosses_and_keeps_bytes_addresses_size_and_mark() -> None:
     pair.network.run()
     (arrival,) = pair.b.arrivals
     assert arrival == (bytes(range(250)), 100, A, B, 2, 1.25)
-    assert (pair.host_a.trains_sent, pair.host_a.datagrams_sent, pair.host_a.bytes_sent) == (1, 3, 250)
+    assert pair.host_a.datagrams_sent == 3
     host = pair.host_b
-    assert (host.buffers_received, host.datagrams_received, host.bytes_received) == (1, 3, 250)
+    assert host.datagrams_received == 3
 
 
 def test_an_answer_leaves_at_the_instant_of_arrival() -> None:

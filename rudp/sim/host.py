@@ -72,9 +72,6 @@ class Host:
         "_random",
         "_wakeups",
         "address",
-        "buffers_received",
-        "bytes_received",
-        "bytes_sent",
         "datagrams_received",
         "datagrams_sent",
         "endpoint",
@@ -83,7 +80,6 @@ class Host:
         "merging",
         "on_event",
         "routes",
-        "trains_sent",
         "unroutable",
     )
 
@@ -106,8 +102,7 @@ class Host:
         self.merging = None if merging is None else in_bounds("merging", merging, 0.0, 1.0)
         self.inbox = Inbox(clock, self._receive, in_bounds("window", window, 0.0, 1e9))
         self.routes: dict[Address, Route] = {}
-        self.trains_sent = self.datagrams_sent = self.bytes_sent = self.unroutable = 0
-        self.buffers_received = self.datagrams_received = self.bytes_received = 0
+        self.datagrams_sent = self.datagrams_received = self.unroutable = 0
         self._clock = clock
         self._random = random
         self._digest = hashlib.sha256() if digest else None
@@ -168,9 +163,7 @@ class Host:
 
     def _send(self, train: Train, now: float) -> None:
         batch = split(train, self.address, now)
-        self.trains_sent += 1
         self.datagrams_sent += len(batch)
-        self.bytes_sent += train[2]
         remote = train[4]
         # A machine has every port and is known as its port 0.
         route = self.routes.get(remote) or self.routes.get((remote[0], 0, *remote[2:]))
@@ -192,8 +185,6 @@ class Host:
             probability = self._draw_merging() if count > 1 else 1.0
         endpoint = self.endpoint
         for data, segment_size, source, destination, ecn in merge(batch, probability, self._random):
-            self.buffers_received += 1
-            self.bytes_received += len(data)
             if self._digest is not None:
                 self._note((data, segment_size, source, destination, ecn), now)
             # Nobody here holds the view, so what is left of it when the endpoint is done is the endpoint's.
