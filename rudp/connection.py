@@ -349,9 +349,8 @@ class Connection:
         except ProtocolError as error:
             life.on_violation(error)
         if size:
-            counters, liveness = self._counters, self._liveness
-            counters.packets_received += count if size == len(view) else -(-size // segment_size)
-            counters.bytes_received += size
+            liveness = self._liveness
+            self._counters.bytes_received += size
             liveness.last_received, liveness.sent_since = now, None
             if source != paths.usual:
                 paths.on_received(source, size, self._received.largest > largest, now)

@@ -110,13 +110,15 @@ class Inbound:
             first, stop = ranges[0]
             bad = self._protection.open(view, segment_size, first) if self._overhead else ()
             if first > largest and not bad:
+                self._counters.packets_received += count
                 return ((ranges, view),)
             return list(self._fresh_of_range(view, segment_size, first, stop, bad))
-        return self._fresh_of_ranges(view, segment_size, ranges)
+        return self._fresh_of_ranges(view, segment_size, ranges, count)
 
-    def _fresh_of_ranges(self, view: memoryview, segment_size: int, ranges: Ranges) -> list[Part]:
+    def _fresh_of_ranges(self, view: memoryview, segment_size: int, ranges: Ranges, count: int) -> list[Part]:
         """The same of packets with gaps between their numbers."""
         if not self._protection.overhead and ranges[0][0] > self._received.largest:
+            self._counters.packets_received += count
             return [(ranges, view)]  # nothing tells whether a packet is damaged
         pieces: list[tuple[memoryview, tuple[int, ...]]] = []
         at = 0
@@ -124,6 +126,7 @@ class Inbound:
             piece = view[at : (at := at + (stop - first) * segment_size)]
             pieces.append((piece, self._protection.open(piece, segment_size, first)))
         if ranges[0][0] > self._received.largest and not any(bad for _, bad in pieces):
+            self._counters.packets_received += count
             return [(ranges, view)]
         parts: list[Part] = []
         for (first, stop), (piece, bad) in zip(ranges, pieces, strict=True):
@@ -139,7 +142,9 @@ class Inbound:
         for stop in [*(first + index for index in bad), end]:
             if start < stop:
                 new = self._received.filter_new(start, stop)
-                self._counters.packets_duplicate += stop - start - sum(b - a for a, b in new)
+                number = sum(b - a for a, b in new)
+                self._counters.packets_received += number
+                self._counters.packets_duplicate += stop - start - number
                 for a, b in new:
                     yield [(a, b)], view[(a - first) * segment_size : (b - first) * segment_size]
             start = stop + 1

@@ -158,7 +158,7 @@ class Streams:
             return
         before, highest = receive.contiguous, receive.highest
         stop, total = max(pieces[2]) if pieces else offset + len(data), self._sum_of_highest - highest
-        if stop > highest and (stop > window.max_data or total + stop > self.receive_window.max_data):
+        if stop > window.max_data or total + stop > self.receive_window.max_data:
             window.check(stop)
             self.receive_window.check(total + stop)
         try:

@@ -74,22 +74,23 @@ class Round:
         """Count one ACK with the RTT that it showed. Where the application held back, only a rate above `rate` is one
         of the path's.
         """
-        self.acked += sample.acked_bytes
-        self.at_once = max(self.at_once, sample.acked_bytes)
+        acked, told, limited = sample.acked_bytes, sample.delivery_rate, sample.is_app_limited
+        # Conditional expressions, as this is for each ACK.
+        self.acked += acked
+        self.at_once = acked if acked > self.at_once else self.at_once
         self.marked += sample.ecn_ce
-        self.is_app_limited = self.is_app_limited or sample.is_app_limited
-        told = sample.delivery_rate
-        if told is not None and (not sample.is_app_limited or told > rate):
-            self.rate = max(self.rate, told)
+        self.is_app_limited = self.is_app_limited or limited
+        if told is not None and told > self.rate and (not limited or told > rate):
+            self.rate = told
         if rtt is not None:
-            self.rtt_min = min(self.rtt_min, rtt)
-            self.rtt_max = max(self.rtt_max, rtt)
+            self.rtt_min = rtt if rtt < self.rtt_min else self.rtt_min
+            self.rtt_max = rtt if rtt > self.rtt_max else self.rtt_max
+            last, self._last = self._last, rtt
             # One in ten may come late, two in a row seldom do.
-            self._sum += min(rtt, self._last or rtt)
+            self._sum += last if 0.0 < last < rtt else rtt
             self._count += 1
-            if self._last:
-                self.jitter += (abs(rtt - self._last) - self.jitter) / MEMORY
-            self._last = rtt
+            if last:
+                self.jitter += (abs(rtt - last) - self.jitter) / MEMORY
 
     @property
     def rtt_mean(self) -> float:
