@@ -146,7 +146,8 @@ class Outbound:
             return self.made.popleft()
         deadline = self._received.deadline
         ack_due = deadline is not None and now >= deadline
-        if now < self.quiet_until and not (ack_due or self.ping or self.probes):
+        due = ack_due or self.ping or self.probes
+        if now < self.quiet_until and not due:
             return None
         paths, turns = self._paths, self._streams.turns
         elsewhere = paths.response is not None or paths.candidate is not None
@@ -164,7 +165,6 @@ class Outbound:
         if self._closing.finished:
             self._finish_when_sent()
         waiting = self._control.pending is not None or turns.ready is not None
-        due = ack_due or self.ping or self.probes
         if due or waiting:
             allowance = self._recovery.send_allowance(now)
             # Else window or pacer holds it back.

@@ -155,8 +155,11 @@ class Recovery:
             if not bytes_in_flight and self._idle_since is not None:
                 self._restart_if_idle(now - self._idle_since, now)
             shatter = self._shatter
-            half = bytes_in_flight * 2 < congestion.congestion_window
-            if half and shatter is not None and shatter.limit is not None:
+            if (
+                shatter is not None
+                and shatter.limit is not None
+                and bytes_in_flight * 2 < congestion.congestion_window
+            ):
                 # Neither path nor window holds it back: what is measured then says nothing of them.
                 self.on_app_limited(now)
             train.path_state = self._rate.on_sent(size, bytes_in_flight, now)

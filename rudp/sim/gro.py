@@ -48,8 +48,7 @@ def split(train: Train, source: Address, now: float) -> Batch:
     if total == stated and total <= size <= MAX_PAYLOAD:
         return [(now, _new_datagram((data, source, remote, ecn)))]
     # Datagrams of which no two fit into one call go by one each.
-    fits = total <= MAX_PAYLOAD or size * 2 > MAX_PAYLOAD >= size
-    if total != stated or not fits or total > MAX_SEGMENTS * size:
+    if total != stated or total > MAX_SEGMENTS * size or (total > MAX_PAYLOAD and not size * 2 > MAX_PAYLOAD >= size):
         raise SimulationError(
             f"no kernel sends this train: {total} bytes in {len(buffers)} buffers, stated size {stated}, "
             f"segment size {size} (at most {MAX_SEGMENTS} segments and {MAX_PAYLOAD} bytes)"
