@@ -248,6 +248,25 @@ def test_the_cells_of_the_table() -> None:
 # -- where it can't run -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--seconds nan", "--seconds must be more than 5"),
+        ("--rounds 0", "--rounds at least 1"),
+        ("--cells nan/50/0", "Mbit/s / ms of RTT / % of loss"),
+        ("--json {}/none/x.json", "there is no folder {}/none"),
+        ("--redraw {}/none", "can't be shown"),
+        ("--redraw {}/empty.json", "can't be shown"),
+    ],
+)
+def test_odd_options_are_refused(arguments: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        command.main(arguments.format(tmp_path).split())
+    assert ended.value.code == 2
+    assert said.format(tmp_path) in capsys.readouterr().err
+
+
 def test_says_why_it_can_not_run_and_ends_clean(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

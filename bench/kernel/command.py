@@ -117,11 +117,14 @@ def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
     parser = _parser(prog)
     options = parser.parse_args(arguments)
     if options.redraw:
-        data = json.loads(options.redraw.read_text())
-        found = [from_json(row) for row in data["rows"]]
-        checks = [Check(**check) for check in data["validation"]]
+        try:
+            data = json.loads(options.redraw.read_text())
+            found = [from_json(row) for row in data["rows"]]
+            checks = [Check(**check) for check in data["validation"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            parser.error(f"{options.redraw} can't be shown, as it is not what --json wrote: {error!r}")
         return _show(options, found, data["rounds"], data["seconds"], checks)
-    if options.seconds <= SETTLED or options.rounds < 1:
+    if not SETTLED < options.seconds < inf or options.rounds < 1:
         parser.error(f"--seconds must be more than {SETTLED:g}, --rounds at least 1")
     if why := available():
         print(f"bench.kernel can't run here: {why}")
