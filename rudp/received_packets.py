@@ -190,8 +190,7 @@ class ReceivedPackets:
             if first >= stop:
                 return
         late = first < self.largest
-        if first != self.largest + 1:
-            self._lowest_new = min(self._lowest_new, first)
+        self._lowest_new = min(self._lowest_new, first)
         self.ranges.add(first, stop)
         self._note(stop - first, stop, late, now, ack_eliciting, ecn)
 

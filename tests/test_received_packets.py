@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from random import Random
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -1168,3 +1168,37 @@ def test_an_ack_that_is_due_when_the_next_is_expected_is_wanted_before() -> None
     receiver.received.end_of_buffer(receiver.now, 100)
     assert receiver.received.deadline == receiver.now + 1 / 1024
     assert receiver.received.ack_wanted
+
+
+@given(st.integers(0, 1 << 32))
+def test_a_buffer_that_leaves_nothing_undecided_needs_no_decision(seed: int) -> None:
+    """Who asks at the end of each buffer is told the same as who asks where something is undecided."""
+    random = Random(seed)
+    rtt = RttEstimator()
+    rtt.update(random.choice((0.002, 0.05, 0.3)), 0.0, 0.0)
+    always, needed = ReceivedPackets(rtt, 0.025), ReceivedPackets(rtt, 0.025)
+    now, number, size = 1.0, 0, 0
+    for _ in range(80):
+        now += random.choice((0.0, 0.0001, 0.001, 0.02))
+        number += random.random() < 0.05
+        stop = number + random.randint(1, 3)
+        asks, ecn = random.random() < 0.9, random.choice((0, 2, 2, 2, 3)) if random.random() < 0.1 else 2
+        size += random.choice((100, 1_200)) * (stop - number)
+        for received in (always, needed):
+            received.on_received(number, stop, now, asks, ecn)
+        always.end_of_buffer(now, size)
+        if needed.undecided:
+            needed.end_of_buffer(now, size)
+        number = stop
+        if always.deadline is not None and now >= always.deadline and random.random() < 0.8:
+            assert always.build_ack(now) == needed.build_ack(now)
+            size = 0
+            for received in (always, needed):
+                received.on_ack_sent(now)
+        if random.random() < 0.1:
+            for received in (always, needed):
+                received.on_ack_acked(received.build_ack(now).ranges)
+        for name in ReceivedPackets.__slots__:
+            if name not in ("ranges", "_told", "undecided"):
+                assert getattr(always, name) == getattr(needed, name), name
+        assert list(always.ranges) == list(needed.ranges)
