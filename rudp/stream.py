@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from rudp.errors import StreamClosed, StreamReset
+from rudp.events import StreamReadable
 from rudp.flow_control import ReceiveWindow, SendWindow
 from rudp.receive_buffer import FragmentSpace, ReceiveBuffer
 from rudp.send_buffer import SendBuffer
@@ -48,6 +49,7 @@ class Stream:
         "id",
         "peer_reset_code",
         "queued",
+        "readable",
         "readable_armed",
         "receive",
         "receive_done",
@@ -80,6 +82,8 @@ class Stream:
         self.turn_left = 0
         # Nothing is there to read, and the application has seen it: what comes is an event, and its end or a reset too.
         self.readable_armed = receive_limits is not None
+        # The event that says so, the same each time.
+        self.readable: StreamReadable | None = None
         # Unsent bytes at which the application wants to hear that it may write on; None while it doesn't ask.
         self.writable_at: int | None = None
         self.discarding = False

@@ -176,7 +176,8 @@ class Streams:
             elif stream.readable_armed:
                 if contiguous != receive.read_offset or contiguous == receive.final_size:
                     stream.readable_armed = False
-                    self._events.append(_new_readable(stream_id))
+                    stream.readable = event = stream.readable or _new_readable(stream_id)
+                    self._events.append(event)
                 elif growth > 0:
                     self._on_ahead(stream_id, receive, window, growth)
 
@@ -253,9 +254,9 @@ class Streams:
             ahead, all_ahead = receive.highest - receive.contiguous, self._sum_of_highest - self._sum_of_contiguous
             total, all_total = window.consumed + size, whole.consumed + size
             least = rtt if rtt > LEAST_ROUND else LEAST_ROUND
-            quiet = total + ahead < window.quiet_up_to and all_total + all_ahead < whole.quiet_up_to
             if (
-                quiet and now - window.round_start < least and now - whole.round_start < least
+                total + ahead < window.quiet_up_to and all_total + all_ahead < whole.quiet_up_to
+                and now - window.round_start < least and now - whole.round_start < least
                 and self._control.pending is None
             ):
                 window.consumed, whole.consumed = total, all_total
