@@ -50,7 +50,7 @@ class Deadlines:
         soonest = self.acts_at
         # What was sent since, and plain data that came, has only put off the others, unless it is the first to await an
         # acknowledgement. So they are reckoned again when the clock is where they were.
-        if soonest <= now or awaited != self._awaited:
+        if soonest <= now or awaited is not self._awaited:
             soonest = self._soonest()
             self._awaited = awaited
             # A candidate path is given up by a timeout that its next challenge would be sent at.

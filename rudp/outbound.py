@@ -158,9 +158,12 @@ class Outbound:
             self.packetizer.resize(mtu.size)
             self._recovery.set_max_datagram_size(mtu.size, now)
         # Where only the opening has shown that packets pass, who has little to send isn't asked further.
-        larger = mtu.ready and mtu.size < mtu.bound
-        probes = larger and not (self.probes or (mtu.state is _BASE and turns.unsent < mtu.bound))
-        if probes and (train := self._mtu_probe(now)) is not None:
+        if (
+            mtu.ready
+            and mtu.size < mtu.bound
+            and not (self.probes or (mtu.state is _BASE and turns.unsent < mtu.bound))
+            and (train := self._mtu_probe(now)) is not None
+        ):
             return train
         if self._closing.finished:
             self._finish_when_sent()

@@ -155,23 +155,27 @@ class ReceiveBuffer:
                     self.contiguous = stop
                 else:
                     self._append(data)
-            elif data and offset > (offsets[-1] + len(self._fragments[-1]) if offsets else contiguous):
-                # Behind a gap, as it comes in order after a loss.
-                shared = self._shared
-                if shared.held >= FEW_FRAGMENTS:
-                    self._check_space(len(self._fragments) - self._fragments_head)
-                self._hold_last(offset, data)
-                shared.held += 1
             else:
-                held = len(self._fragments) - self._fragments_head
-                self._insert_out_of_order(offset, stop, data)
-                self._shared.held += len(self._fragments) - self._fragments_head - held
+                self._insert_ahead(offset, stop, data)
         if stop > self.highest:
             self.highest = stop
             if self.is_discarded:
                 self.contiguous = self.read_offset = stop
         if fin:
             self.final_size = stop
+
+    def _insert_ahead(self, offset: int, stop: int, data: bytes) -> None:
+        """Put in what isn't the next in order, or mends a gap."""
+        offsets, held = self._offsets, len(self._fragments) - self._fragments_head
+        if data and offset > (offsets[-1] + len(self._fragments[-1]) if offsets else self.contiguous):
+            # Behind a gap, as it comes in order after a loss.
+            if self._shared.held >= FEW_FRAGMENTS:
+                self._check_space(held)
+            self._hold_last(offset, data)
+            self._shared.held += 1
+        else:
+            self._insert_out_of_order(offset, stop, data)
+            self._shared.held += len(self._fragments) - self._fragments_head - held
 
     def insert_all(self, offsets: Sequence[int], pieces: Sequence[bytes], stops: Sequence[int]) -> None:
         """`insert` of several pieces without fin, each of which ends at its place in `stops`.

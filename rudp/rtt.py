@@ -73,7 +73,7 @@ class RttEstimator:
 
     def probe_timeout(self) -> float:
         """Seconds to wait for an acknowledgement before probing, without backoff (RFC 9002 section 6.2.1)."""
-        spread = 4 * self.rttvar
+        spread = 4.0 * self.rttvar
         return self.smoothed_rtt + (spread if spread > GRANULARITY else GRANULARITY) + self.max_ack_delay
 
     def loss_delay(self) -> float:

@@ -98,7 +98,11 @@ class Stream:
     def has_pending(self) -> bool:
         """Bytes or a fin wait to be handed out, whatever the credit."""
         send = self.send
-        return send is not None and (send.sent_up_to < send.written or send.lost > 0 or send.fin_pending)
+        if send is None:
+            return False
+        if send.sent_up_to < send.written:
+            return True
+        return send.lost > 0 or send.fin_pending
 
     def finish_sending(self) -> None:
         """The peer knows by the connection's FIN that the stream ends with what was written."""

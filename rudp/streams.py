@@ -262,7 +262,8 @@ class Streams:
                 window.consumed, whole.consumed = total, all_total
             else:
                 self._on_consumed(stream_id, receive, window, size, now, rtt)
-        if receive.read_offset == receive.final_size:
+        final_size = receive.final_size
+        if final_size is not None and receive.read_offset == final_size:
             stream.receive_done = True
             self._forget_if_done(stream)
         elif receive.read_offset == receive.contiguous:

@@ -335,7 +335,9 @@ def read_joined(view: memoryview, segment_size: int, overhead: int) -> StreamFie
         payload = view[CANONICAL_HEADER_SIZE : size - overhead].tobytes()
         if kind not in _STREAM_KINDS or offset + len(payload) >= POSITION_LIMIT:
             return None
-        return stream_id, offset, payload, kind == _STREAM_FIN
+        if kind == _STREAM:
+            return stream_id, offset, payload, False
+        return stream_id, offset, payload, True
     if segment_size < least or size <= segment_size or 0 < (rest := size % segment_size) < least:
         return None
     count = size // segment_size
