@@ -256,6 +256,17 @@ def test_flows_share_a_link(count: int) -> None:
     assert sum(shares) ** 2 / count / sum(share * share for share in shares) > even, told
 
 
+def test_who_has_a_fast_link_leaves_half_of_it_to_the_second() -> None:
+    """At 1 Gbit/s a queue by which rates are told apart is a fraction of a millisecond, as is what long trains make."""
+    path = link(1_000, 0.05)
+    world = World(path)
+    flows = [world.add(Model(PACKET, random.Random(seed)), seed, start=seed * 1.0) for seed in range(2)]
+    world.run(16.0)
+    shares = [goodput(flow, 8.0, 16.0) / path.rate for flow in flows]
+    assert sum(shares) > 0.95, f"{shares}"
+    assert min(shares) > 0.4, f"{shares}"
+
+
 def test_flows_in_a_short_buffer_do_not_talk_each_other_up() -> None:
     """Each sees the others' overflow; were it taken for the path's own loss, all would send ever more."""
     path = link(100, 0.05, 0.3)

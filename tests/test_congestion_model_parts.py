@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log
+from math import exp, log
 
 import pytest
 
@@ -112,9 +112,9 @@ def test_a_drain_is_due_each_interval_or_with_others_late_in_it() -> None:
 
 @pytest.mark.parametrize(
     ("rtt", "drains", "joins", "due"),
-    [(0.02, 0, 2.25, 3.0), (0.02, 1, 0.75, 3.0), (0.3, 3, 0.9, 3.6), (0.02, 4, 2.25, 3.0), (0.3, 4, 4.5, 6.0)],
+    [(0.02, 0, 2.25, 3.0), (0.02, 4, 2.25, 3.0), (0.3, 3, 2.7, 3.6), (0.3, 4, 4.5, 6.0)],
 )
-def test_a_young_flow_joins_in_sooner_and_on_long_paths_drains_more_often(
+def test_a_young_flow_drains_more_often_on_long_paths(
     rtt: float, drains: int, joins: float, due: float
 ) -> None:
     base = BaseRtt()
@@ -193,7 +193,7 @@ def settle(
     return windows, queues
 
 
-@pytest.mark.parametrize(("windows", "rounds"), [([1_900.0, 100.0], 65), ([1_000.0, 600.0, 300.0, 50.0], 50)])
+@pytest.mark.parametrize(("windows", "rounds"), [([1_900.0, 100.0], 60), ([1_000.0, 600.0, 300.0, 50.0], 48)])
 def test_windows_meet_within_a_hundred_round_trips(windows: list[float], rounds: int) -> None:
     """However short the queue: at 100 Mbit/s and 200 ms it is 4 ms, a fiftieth of the RTT."""
     found, _ = settle(windows, rounds)
@@ -202,10 +202,17 @@ def test_windows_meet_within_a_hundred_round_trips(windows: list[float], rounds:
     assert 2_000.0 <= sum(found) <= 2_200.0, found
 
 
-def test_windows_as_start_ups_leave_them_meet_within_forty_round_trips() -> None:
+def test_windows_as_start_ups_leave_them_meet_within_fifty_round_trips() -> None:
     """At 100 Mbit/s and 200 ms the second of two flows that start half a second apart comes to a fifth of the link."""
-    found, _ = settle([1_650.0, 400.0], 40)
+    found, _ = settle([1_650.0, 400.0], 48)
     assert sum(found) ** 2 / 2 / sum(window * window for window in found) > 0.95, found
+
+
+@pytest.mark.parametrize("rate", [100.0, 1_000.0, 10_000.0, 50_000.0])
+def test_a_rate_an_e_fold_off_shows_as_more_than_what_base_rtts_differ_by(rate: float) -> None:
+    """Wherever it is: flows of one host pair differ by some tenths of a millisecond about the RTT without a queue."""
+    law = DelayLaw()
+    assert law.target(rate / exp(0.5), 0.05) - law.target(rate * exp(0.5), 0.05) >= 0.0004
 
 
 def test_rounds_without_a_queue_are_not_what_is_usual() -> None:

@@ -12,8 +12,8 @@ made.
 
 Only when all who share a queue drain it at one time is it empty. Each drains at the end of its own interval, but joins
 in as soon as the queue falls by half late in that, as it does when others drain; so flows come to drain together, as
-oscillators do that push each other on (Mirollo and Strogatz 1990). Who is new joins in earlier and drains more often,
-or those who came while others' queue stood would keep that for the path's RTT, and others take it for a rival's.
+oscillators do that push each other on (Mirollo and Strogatz 1990). Who is new drains more often on a long path, or
+those who came while others' queue stood would keep that for the path's RTT, and others take it for a rival's.
 
 The lowest RTT is one packet's, often the first one's, that met nobody. Packets that go in trains never see it again,
 and of two flows the one that has it would see a queue longer by that and give way. So queues are told from a ground
@@ -42,11 +42,10 @@ EPOCH_IN_DOUBT: Final = 7.0
 """The same while others may fill the queue: it falls to the ground rarely."""
 JOIN: Final = 0.75
 """Part of the interval after which to join in."""
-JOIN_YOUNG: Final = 0.25
 YOUNG_DRAINS: Final = 4
 INTERVAL_ROUNDS_YOUNG: Final = 12
-"""The same from the first drain to the fourth, and RTTs between two until then: who comes to a queue doesn't know the
-RTT without it, and who came before takes what he holds for somebody's who fills it on purpose."""
+"""RTTs between two drains until the fourth: who comes to a queue doesn't know the RTT without it, and who came before
+takes what he holds for somebody's who fills it on purpose."""
 SOON: Final = 1.0
 """Seconds from a change to the drain it calls for: what a newcomer piled up has left by then."""
 
@@ -125,8 +124,7 @@ class BaseRtt:
 
         `drains`: how many of its own this flow has had.
         """
-        part = JOIN_YOUNG if 0 < drains < YOUNG_DRAINS else JOIN
-        if now - self._drained_at > part * self._interval(drains):
+        if now - self._drained_at > JOIN * self._interval(drains):
             self._wanted_at = now
 
     def _interval(self, drains: int) -> float:

@@ -32,20 +32,26 @@ Sources: FAST TCP (Wei, Jin, Low and Hegde 2006), Swift (SIGCOMM 2020: a target 
 
 from __future__ import annotations
 
-from math import exp, inf, log, sqrt
+from math import exp, inf, log
 from typing import Final
 
-TARGET: Final = 0.18
-TARGET_ROOT: Final = 0.4
+OWN_PACKETS: Final = 1.3
+FOLD: Final = 0.0005
+TOP: Final = 400_000.0
 NEAR: Final = 0.03
-"""The queue is TARGET times that power of base RTT and 30 ms over packets a second, on long paths a quarter more: 4.4
-ms at 10 Mbit/s and 50 ms, 0.7 at 1 Gbit/s. Flows come to rates as their RTTs and 30 ms are. Without the 30 ms, near
-hosts would aim at less queue than by what their base RTTs err."""
+USUAL: Final = 0.05
+BASE_ROOT: Final = 0.47
+"""The queue to hold on a path of 50 ms: the time of 1.3 packets of one's own, and half a millisecond more for each
+e-fold that the rate is below 400,000 packets a second: 4.2 ms at 10 Mbit/s, 2.1 at 100, 0.8 at 1 Gbit/s. So a rate that
+is an e-fold off shows as 0.4 to 1.8 ms wherever it is, which is more than by what flows' base RTTs differ. With the
+power 0.4 of the rate it was 0.2 ms at 1 Gbit/s, and of two flows one had nine tenths. Other paths: times the power
+0.47 of base RTT and 30 ms, so that near hosts don't aim at less than by what those differ, and far ones don't take all
+of what they share with near ones (with 0.6 these had a fifth of their share at RTTs of 1:4)."""
 FAST: Final = 0.5
 """Part of a surplus of queue that is put right in a round."""
 UNSEEN: Final = 0.75
 """Part of what the last step should do to the queue that is taken for done."""
-SLOW: Final = 0.06
+SLOW: Final = 0.05
 CLOSE: Final = 0.5
 FAR: Final = 8.0
 SHARE_MOST: Final = 0.08
@@ -54,7 +60,8 @@ times SLOW more for each e-fold that it isn't; but upwards no more than SHARE_MO
 the link for itself may be mistaken."""
 LONG: Final = 0.08
 LONG_MOST: Final = 1.6
-"""From so many seconds of base RTT on more of it, by the RTT, up to so many times, and of the queue the root of that: a
+LONG_ROOT: Final = 0.75
+"""From so many seconds of base RTT on more of it, by the RTT, up to so many times, and of the queue that power of it: a
 second has few rounds."""
 MEAN: Final = 1.75
 MEAN_MOST: Final = 0.1
@@ -93,6 +100,12 @@ def _hurry(base: float) -> float:
     return min(max(base / LONG, 1.0), LONG_MOST)
 
 
+def _elasticity(rate: float) -> float:
+    """By how many per cent the target falls where a rate is one per cent higher."""
+    own = OWN_PACKETS / rate
+    return (own + FOLD * TOP / (TOP + rate)) / (own + FOLD * log(1.0 + TOP / rate))
+
+
 class DelayLaw:
     """Times in seconds, windows in packets, rates in packets a second."""
 
@@ -113,7 +126,8 @@ class DelayLaw:
         """The queue a flow of that rate is to hold."""
         if not rate:
             return 0.0
-        return min(TARGET * sqrt(_hurry(base)) * float(((base + NEAR) / rate) ** TARGET_ROOT), self._bound)
+        scale = float(_hurry(base) ** LONG_ROOT * ((base + NEAR) / (USUAL + NEAR)) ** BASE_ROOT)
+        return min(scale * (OWN_PACKETS / rate + FOLD * log(1.0 + TOP / rate)), self._bound)
 
     def overflowed(self, queue: float) -> None:
         """Note that a queue of so many seconds was too long; one below 0 was never seen, and says nothing."""
@@ -143,7 +157,7 @@ class DelayLaw:
         ratio = max(wanted / mean, RATIO_LEAST)
         change = FAST * (mean - queue - UNSEEN * self._step * rtt) / rtt
         far = log(ratio)
-        share = _hurry(base) * SLOW / TARGET_ROOT * far * (CLOSE + FAR * abs(far))
+        share = _hurry(base) * SLOW * far / _elasticity(window / rtt) * (CLOSE + FAR * abs(far))
         share = min(max(share, -YIELD * queue / rtt), SHARE_MOST)
         if share > 0.0 or queue > SHORT * wanted:
             change += share

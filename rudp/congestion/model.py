@@ -302,7 +302,7 @@ class Model(CongestionController):
 
     def _note_queue(self, now: float) -> None:
         base, told = self._base, self._round
-        grain = round_trip_noise(told, base.value, self._window / self.max_datagram_size)
+        grain = round_trip_noise(told, base.value)
         queue = self._queue = max(told.rtt_mean - base.ground - grain, 0.0)
         self._deepest = max(self._deepest, told.rtt_max - base.value)
         if self._deep_queue_seen():

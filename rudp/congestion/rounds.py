@@ -16,10 +16,6 @@ LONG_RTT: Final = 0.1
 """Seconds of base RTT from which a path is a long one: a second has few rounds there."""
 GRAIN: Final = 0.001
 """Seconds of queue that count as none: a train of a millisecond's worth."""
-MANY_PACKETS: Final = 1_000
-MANY_GRAIN: Final = 0.001
-"""Seconds more for long trains, and for network cards that hand them over together: nothing up to such windows, all of
-it from four times as many packets on."""
 JITTER: Final = 3.0
 JITTER_LEAST: Final = 0.002
 JITTER_SHARE: Final = 1 / 20
@@ -130,11 +126,7 @@ def network_rtt(sample: AckSample) -> float | None:
     return None if rtt is None else max(rtt - sample.ack_delay, min(rtt, sample.min_rtt))
 
 
-def round_trip_noise(told: Round, base: float, packets: float) -> float:
-    """Seconds by which a round's mean RTT exceeds `base`, the RTT without a queue, without one; O(1).
-
-    `packets`: the window.
-    """
+def round_trip_noise(told: Round, base: float) -> float:
+    """Seconds by which a round's mean RTT exceeds `base`, the RTT without a queue, without one; O(1)."""
     jitter = told.jitter - max(JITTER_LEAST, JITTER_SHARE * base)
-    many = MANY_GRAIN * min(max(packets / MANY_PACKETS - 1.0, 0.0) / 3.0, 1.0)
-    return GRAIN + many + min(JITTER * max(jitter, 0.0), JITTER_MOST * base)
+    return GRAIN + min(JITTER * max(jitter, 0.0), JITTER_MOST * base)

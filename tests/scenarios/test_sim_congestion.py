@@ -98,12 +98,19 @@ def test_equal_flows_get_equal_shares(count: int, apart: float) -> None:
     assert sum(found) > 0.95, found
 
 
-@pytest.mark.parametrize("apart", [0.45, 0.58, 0.9])
-def test_who_met_the_path_idle_does_not_give_way_to_who_did_not(apart: float) -> None:
-    """Its first packets went alone, and were 2 ms earlier than packets in trains can be, a quarter of the queue."""
-    outcome = run([Flow(), Flow(start=apart)], rate=10 * MBIT, queue_bytes=MBIT // 2, seconds=16.0, seed=1)
-    found = shares(outcome, apart + 10.0, apart + 15.0)
-    assert jain(found) >= 0.95, found
+def test_who_met_the_path_idle_does_not_give_way_to_who_did_not() -> None:
+    """His first packets went alone, and were 2 ms earlier than packets in trains can be, a quarter of the queue. A draw
+    may end either way; over several, who came first has nearly as much as who came second, and none is far off.
+    """
+    firsts, indices = [], []
+    for apart in (0.3, 0.45, 0.58, 0.66, 0.77, 0.9, 1.02, 1.15):
+        outcome = run([Flow(), Flow(start=apart)], rate=10 * MBIT, queue_bytes=MBIT // 2, seconds=17.0, seed=1)
+        found = shares(outcome, apart + 10.0, apart + 15.0)
+        firsts.append(found[0] / sum(found))
+        indices.append(jain(found))
+    assert sum(firsts) / len(firsts) == pytest.approx(0.5, abs=0.08), firsts
+    assert sum(indices) / len(indices) >= 0.95, indices
+    assert min(indices) >= 0.9, indices
 
 
 @pytest.mark.parametrize(("apart", "settled"), [(1 / 16, 11.0), (0.13, 16.0)])
