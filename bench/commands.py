@@ -26,6 +26,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rudp.cli.common import INTERRUPTED, FloatRange, counted, reason, warn
 
 from . import cells, fairness, loss, report, sweep, tables, windows
+from .arguments import forbids
 
 __all__ = ["COMMANDS", "bench", "check_option", "fail", "main", "names", "output_options", "pool_options"]
 
@@ -140,10 +141,8 @@ class Target(click.Path):
         above = path.parent
         if self.dir_okay:  # folders are made
             above = next(one for one in (path, *path.absolute().parents) if one.exists())
-        if not above.is_dir():
-            self.fail(f"{path} can't be written: there is no folder {above}", param, ctx)
-        if not os.access(above, os.W_OK):
-            self.fail(f"{path} can't be written: {above} is not writable", param, ctx)
+        if obstacle := forbids(path, above):
+            self.fail(obstacle, param, ctx)
         return path
 
 

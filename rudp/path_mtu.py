@@ -225,7 +225,7 @@ class PathMtu:
         ):
             self._suspects = 0
         for train in reversed(trains):
-            if (train.packet_size if train.count > 1 else train.last_size) >= self.size:
+            if _largest(train) >= self.size:
                 newest = train.first + train.count - 1
                 self._passed = newest if newest > self._passed else self._passed
                 self.ready = not self._probing

@@ -261,33 +261,28 @@ def moved() -> Sender:
     return sender
 
 
-def test_marks_on_the_old_path_say_nothing_of_the_new(moved: Sender) -> None:
-    moved.ack((0, 5), ecn=(2, 0, 3))
+def tell(moved: Sender, old: tuple[int, int, int] | None, new: tuple[int, int, int] | None) -> None:
+    """An ACK of the five on the old path counts `old`, one of five more on the new path counts `new`."""
+    moved.ack((0, 5), ecn=old)
     moved.want_acked((0, 5))
     moved.send(5)
     moved.advance(0.01)
-    moved.ack((0, 10), ecn=(7, 0, 3))
+    moved.ack((0, 10), ecn=new)
     moved.want_acked((5, 10))
+
+
+def test_marks_on_the_old_path_say_nothing_of_the_new(moved: Sender) -> None:
+    tell(moved, (2, 0, 3), (7, 0, 3))
     assert state(moved) is EcnState.CAPABLE
     assert [sample.ecn_ce for sample in moved.recorder.samples] == [0]
 
 
 @pytest.mark.parametrize("counts", [(5, 0, 0), None])
 def test_nor_do_its_counts_vouch_for_it(moved: Sender, counts: tuple[int, int, int] | None) -> None:
-    moved.ack((0, 5), ecn=(5, 0, 0))
-    moved.want_acked((0, 5))
-    moved.send(5)
-    moved.advance(0.01)
-    moved.ack((0, 10), ecn=counts)
-    moved.want_acked((5, 10))
+    tell(moved, (5, 0, 0), counts)
     assert state(moved) is EcnState.FAILED, "the new path takes the marks away"
 
 
 def test_an_ack_of_the_old_path_without_counts_changes_nothing(moved: Sender) -> None:
-    moved.ack((0, 5))
-    moved.want_acked((0, 5))
-    moved.send(5)
-    moved.advance(0.01)
-    moved.ack((0, 10), ecn=(5, 0, 0))
-    moved.want_acked((5, 10))
+    tell(moved, None, (5, 0, 0))
     assert state(moved) is EcnState.CAPABLE

@@ -19,30 +19,25 @@ async def clean_up(done: list[str], seconds: float) -> None:
         done.append("clean")
 
 
+async def look_after(done: list[str], seconds: float, *, every: float) -> None:
+    """Look at that again and again until it has ended, as it never does."""
+    task = asyncio.create_task(clean_up(done, seconds))
+    while not task.done():
+        await asyncio.sleep(every)
+
+
 def test_tasks_are_cancelled_after_a_loop_that_lets_no_time_pass():
     done: list[str] = []
-
-    async def main():
-        task = asyncio.create_task(clean_up(done, 0.0))
-        while not task.done():
-            await asyncio.sleep(0)
-
     with pytest.raises(Stalled, match="time stands still") as caught:
-        run(main(), network=Network(7))
+        run(look_after(done, 0.0, every=0), network=Network(7))
     assert done == ["clean"]
     assert caught.value.__notes__ == ["in a simulation with seed 7, at 0.0 s"]
 
 
 def test_tasks_have_time_to_clean_up_after_too_many_events():
     done: list[str] = []
-
-    async def main():
-        task = asyncio.create_task(clean_up(done, 5.0))
-        while not task.done():
-            await asyncio.sleep(1)
-
     with pytest.raises(TooManyEvents) as caught:
-        run(main(), network=Network(7), max_events=1000)
+        run(look_after(done, 5.0, every=1), network=Network(7), max_events=1000)
     assert done == ["clean"]
     assert len(caught.value.__notes__) == 1
 

@@ -21,6 +21,10 @@ class Protocol(asyncio.DatagramProtocol):
     def __init__(self, then: Callable[[bytes], object] = len) -> None:
         self.got: list[bytes] = []
         self.then = then
+        self.transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         del addr
@@ -64,14 +68,8 @@ def test_what_a_protocol_raises_costs_it_no_other_datagram():
 
 def test_who_closes_gets_nothing_more():
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        protocol = Protocol(lambda data: data == b"2" and transport.close())
-        transport, _ = await loop.create_datagram_endpoint(lambda: protocol, HERE)
-        sender, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=HERE)
-        for data in FIVE:
-            sender.sendto(data)
-        await asyncio.sleep(1)
-        sender.close()
+        protocol = Protocol(lambda data: data == b"2" and protocol.transport.close())
+        await receive_five(protocol)
         assert protocol.got == FIVE[:3]
 
     run(main(), **merged())

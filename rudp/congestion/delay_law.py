@@ -100,10 +100,14 @@ def _hurry(base: float) -> float:
     return min(max(base / LONG, 1.0), LONG_MOST)
 
 
+def _usual(rate: float) -> float:
+    """The queue to hold at that rate on a path of USUAL."""
+    return OWN_PACKETS / rate + FOLD * log(1.0 + TOP / rate)
+
+
 def _elasticity(rate: float) -> float:
-    """By how many per cent the target falls where a rate is one per cent higher."""
-    own = OWN_PACKETS / rate
-    return (own + FOLD * TOP / (TOP + rate)) / (own + FOLD * log(1.0 + TOP / rate))
+    """By how many per cent that falls where a rate is one per cent higher."""
+    return (OWN_PACKETS / rate + FOLD * TOP / (TOP + rate)) / _usual(rate)
 
 
 class DelayLaw:
@@ -127,7 +131,7 @@ class DelayLaw:
         if not rate:
             return 0.0
         scale = float(_hurry(base) ** LONG_ROOT * ((base + NEAR) / (USUAL + NEAR)) ** BASE_ROOT)
-        return min(scale * (OWN_PACKETS / rate + FOLD * log(1.0 + TOP / rate)), self._bound)
+        return min(scale * _usual(rate), self._bound)
 
     def overflowed(self, queue: float) -> None:
         """Note that a queue of so many seconds was too long; one below 0 was never seen, and says nothing."""

@@ -121,7 +121,7 @@ class Machine(Host):
         return self._draw(f"machine {self.name}, {label}")
 
 
-def _fail(error: Exception, now: float) -> NoReturn:  # noqa: ARG001 (an event is told the time)
+def _fail(error: Exception, _now: float) -> NoReturn:
     raise error
 
 
