@@ -22,7 +22,7 @@ __all__ = ["Deadlines"]
 class Deadlines:
     """The soonest of all deadlines of an open connection."""
 
-    __slots__ = ("_awaited", "_liveness", "_outbound", "_paths", "_recovery", "_streams", "acts_at")
+    __slots__ = ("_awaited", "_blocked", "_liveness", "_outbound", "_paths", "_recovery", "_streams", "acts_at")
 
     acts_at: float
     """The soonest of all deadlines but those that only let the next train go, or earlier."""
@@ -36,8 +36,8 @@ class Deadlines:
         self._paths = paths
         self._outbound = outbound
         self.acts_at = UNKNOWN
-        # Whether an acknowledgement was awaited when that was reckoned.
-        self._awaited = False
+        # Whether an acknowledgement was awaited when that was reckoned, and if not, whether data waited for credit.
+        self._awaited = self._blocked = False
 
     def invalidate(self) -> None:
         """Something happened: what was computed before it proves nothing."""
@@ -47,12 +47,13 @@ class Deadlines:
         """When something is due; None: never."""
         release = self._outbound.next_timeout(now)
         awaited = self._recovery.sent_packets.ack_eliciting_in_flight > 0
+        blocked = not awaited and self._streams.turns.flow_blocked
         soonest = self.acts_at
         # What was sent since, and plain data that came, has only put off the others, unless it is the first to await an
-        # acknowledgement. So they are reckoned again when the clock is where they were.
-        if soonest <= now or awaited is not self._awaited:
-            soonest = self._soonest()
-            self._awaited = awaited
+        # acknowledgement, or what waits found no credit. So they are reckoned again when the clock is where they were.
+        if soonest <= now or awaited is not self._awaited or blocked is not self._blocked:
+            soonest = self._soonest(blocked)
+            self._awaited, self._blocked = awaited, blocked
             # A candidate path is given up by a timeout that its next challenge would be sent at.
             if self._paths.candidate is None:
                 self.acts_at = soonest
@@ -60,11 +61,11 @@ class Deadlines:
             return release
         return None if soonest == NEVER else soonest
 
-    def _soonest(self) -> float:
+    def _soonest(self, blocked: bool) -> float:
         """The soonest of what asks for more than the next train; NEVER: nothing does."""
         recovery, streams = self._recovery, self._streams
         soonest = self._liveness.next_deadline(
-            recovery.rtt.probe_timeout(), recovery.unacknowledged_since(), streams.turns.flow_blocked
+            recovery.rtt.probe_timeout(), recovery.unacknowledged_since(), blocked
         )
         due = recovery.next_timeout()
         if due is not None and (soonest is None or due < soonest):

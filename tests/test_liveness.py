@@ -73,6 +73,26 @@ def test_a_writer_held_back_by_credit_asks_for_signs_of_life() -> None:
     pair.until(lambda: len(pair.received["s", 0]) == 50_000)
 
 
+def test_a_writer_who_is_held_back_before_anything_leaves_asks_for_signs_of_life_too() -> None:
+    """Found by the swarm: the idle timeout was reckoned before there was a writer to wait for, and not again."""
+    pair = Pair(
+        config=Config(idle_timeout=6, receive_window=8192, initial_receive_window=8192, path_mtu_discovery=False)
+    )
+    pair.reading["s"] = False
+    fills, held_back, later = (pair.client.open_stream() for _ in range(3))
+    pair.client.send(fills, bytes(8192))
+    pair.client.send(held_back, bytes(100))
+    pair.run(1)
+    pair.client.reset_stream(held_back, 7)
+    pair.run(1)
+    pair.client.send(later, bytes(100))
+    pair.run(100)
+    assert not pair.ends("c") + pair.ends("s"), "a slow reader is no dead peer"
+    pair.reading["s"] = True
+    pair.read("s", pair.server, fills)
+    pair.until(lambda: pair.received.get(("s", later)) == bytes(100))
+
+
 def test_a_lost_window_update_is_made_good() -> None:
     pair = Pair(config=Config(receive_window=8192, initial_receive_window=8192))
     pair.drop(lambda p: p.has(wire.MaxData, wire.MaxStreamData), times=3)
