@@ -121,15 +121,21 @@ class EcnValidation:
             self._enter(self.state)
 
     def on_ack(
-        self, counts: tuple[int, int, int] | None, newly_acked: Sequence[SentTrain], most: int, raises_largest: bool
+        self,
+        counts: tuple[int, int, int] | None,
+        newly_acked: Sequence[SentTrain],
+        most: int,
+        largest: int,
+        prior_largest: int,
     ) -> int:
         """Return how many more packets are reported with CE, 0 when marks can't be trusted (section 13.4.2.1).
 
         `newly_acked` are packets of this path, `most` of them or fewer. An ACK overtaken by a later one has older
-        counts: only one that raises the largest acknowledged has counts to judge by.
+        counts: only one that raises the largest acknowledged has counts to judge by. What it tells of up to
+        `prior_largest` may have been counted before: an ACK counts what it has no room for, too.
         """
         self._arrived = self._arrived or _marked(newly_acked) > 0
-        if not raises_largest:
+        if largest <= prior_largest:
             return 0
         if counts is None:
             if self.state is not _FAILED and _marked(newly_acked):
@@ -140,7 +146,10 @@ class EcnValidation:
         self._ect0, self._ce = ect0, ce
         plausible = new_ect0 >= 0 and new_ce >= 0 and not ect1 and ect0 + ce <= self._marked
         # What is told of all needs no look at how many of them were marked.
-        if not plausible or (new_ect0 + new_ce < most and new_ect0 + new_ce < _marked(newly_acked)):
+        if not plausible or (
+            new_ect0 + new_ce < most
+            and new_ect0 + new_ce < _marked([train for train in newly_acked if train.first > prior_largest])
+        ):
             self._enter(_FAILED)
         elif self._arrived and self.state is not _FAILED and self.state is not _CAPABLE:
             self._enter(_CAPABLE)

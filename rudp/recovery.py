@@ -210,7 +210,7 @@ class Recovery:
         flying = [] if over else list(filter(_IN_FLIGHT, acked))
         if flying:
             sample = self._ack_sample(
-                ack, flying, resolved, acked_bytes, lost_bytes, prior_in_flight, has_rtt_sample, raises_largest, now
+                ack, flying, resolved, acked_bytes, lost_bytes, prior_in_flight, has_rtt_sample, prior_largest, now
             )
             self.congestion.on_ack(sample)
         elif raises_largest and acked and acked[-1].first < self._path_first:
@@ -383,11 +383,11 @@ class Recovery:
         lost_bytes: int,
         prior_in_flight: int,
         has_rtt_sample: bool,
-        raises_largest: bool,
+        prior_largest: int,
         now: float,
     ) -> AckSample:
         oldest, newest, ack_delay = flying[0], flying[-1], ack.ack_delay
-        ecn_ce = self.ecn.on_ack(ack.ecn, flying, resolved, raises_largest)
+        ecn_ce = self.ecn.on_ack(ack.ecn, flying, resolved, ack.largest_acknowledged, prior_largest)
         if ecn_ce and self._known_episode().on_marked(newest.time_sent, now):
             self._detection.on_recovery()
         rate, rtt, sent = self._rate, self.rtt, newest.path_state
