@@ -5,7 +5,7 @@ to know: packet numbers, and what a controller does about it. O(1), or O(trains)
 
 An event begins with a loss, or a CE mark, of a packet sent after the event before it began (RFC 9002 section 7.3.2),
 and lasts until the next one. When every packet lost during it has been acknowledged, none was lost: the event is
-undone (RFC 4015 and RFC 8985 section 3.3.2 have the reasons), unless a CE mark spoke for congestion meanwhile. A loss
+undone (RFC 4015 and RFC 9438 section 4.9.2 have the reasons), unless a CE mark spoke for congestion meanwhile. A loss
 that is no longer remembered can't be taken back, and nor can its event.
 """
 
