@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 import pytest
 
@@ -76,3 +77,27 @@ def test_what_a_node_raises_ends_the_run_wherever_it_is_on_the_way(first: bool):
     with pytest.raises(ZeroDivisionError, match="1.00 s" if first else "1.25 s") as caught:
         run(main(), network=network, on=client)
     assert len(caught.value.__notes__) == 1
+
+
+@pytest.mark.parametrize(("times", "goes_on"), [(1, True), (2, False)])
+def test_ctrl_c_in_what_a_thread_would_do_ends_the_run(
+    times: int, goes_on: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As asyncio.run has it: the first cancels the program while the thread goes on, the second ends all at once."""
+    done = []
+
+    def work() -> None:
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+        done.append("work")
+
+    async def main() -> None:
+        try:
+            await asyncio.to_thread(work)
+        finally:
+            done.append("clean")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main())
+    assert done == (["work", "clean"] if goes_on else ["clean"])
+    assert not caplog.messages

@@ -333,7 +333,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """As `call_soon`, from the loop's own thread. Raises NotSimulated in any other."""
-        if self.is_running() and events._get_running_loop() is not self:
+        if self.is_running() and events._get_running_loop() is not self and not _is_interrupt(callback):
             where = "a function run by run_in_executor" if self._in_executor else "another thread"
             raise NotSimulated(f"{where} can't call into the simulated loop: {_THREADS}")
         return self.call_soon(callback, *args, context=context)
@@ -357,12 +357,19 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            future.set_exception(error)
+            if not future.cancelled():
+                future.set_exception(error)
         else:
-            future.set_result(result)
+            if not future.cancelled():
+                future.set_result(result)
         finally:
             events._set_running_loop(self)
             self._in_executor = False
+
+
+def _is_interrupt(callback: Callable[..., object]) -> bool:
+    """Whether asyncio.Runner's handler of SIGINT asks for it, which interrupts what runs as in a thread."""
+    return getattr(callback, "__module__", None) == asyncio.Runner.__module__
 
 
 def _refusal(name: str, reason: str) -> Callable[..., Any]:
