@@ -22,6 +22,7 @@ from rudp.sim import (
     Datagram,
     Delay,
     Duplicate,
+    During,
     Filter,
     Freeze,
     Jitter,
@@ -431,6 +432,26 @@ def test_networks_have_no_host_and_no_node_in_common() -> None:
         one.network.add_link(other.host_a, one.host_b)
     with pytest.raises(SimulationError, match="part of another network"):
         other.network.add_link(other.host_a, other.host_b, [Loss(0.1), delay])
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_node_that_comes_and_goes_is_part_of_nothing_else(first: bool) -> None:
+    """It would draw anew for each, and count and keep order as if it were part of one."""
+    loss = Loss(0.5)
+    network = Network()
+    a, b = (network.add_host(address, Fake()) for address in (A, B))
+    if first:
+        network.add_link(a, b, [loss])
+        with pytest.raises(ConfigurationError, match="part of a link"):
+            During(loss, 1.0, 2.0)
+        return
+    during = During(loss, 1.0, 2.0)
+    with pytest.raises(ConfigurationError, match="comes and goes already"):
+        During(loss, 3.0, 4.0)
+    with pytest.raises(SimulationError, match="comes and goes"):
+        network.add_link(b, a, [loss])
+    network.add_link(a, b, [during])
+    network.add_link(b, a, [during])
 
 
 @pytest.mark.parametrize("setting", [{"merging": 7.0}, {"merging": -1.0}, {"window": -1.0}, {"window": nan}])

@@ -232,6 +232,8 @@ class Network:
         """Raise SimulationError if it can't become part of a link."""
         if not isinstance(node, Node):
             raise SimulationError(f"{node!r} is no node: a link is made of objects as Delay(0.01)")
+        if node.comes_and_goes:
+            raise SimulationError(f"{node!r} comes and goes by a During, which is to be part of the link in its place")
         if node.in_use:
             raise SimulationError(f"{node!r} is in use: add all links that share it before packets pass it")
         if node.routes and node not in self._nodes:

@@ -74,6 +74,7 @@ class Node(ABC):
         self.keeps_time = True  # packets leave at the instant they came
         self.routes = 0  # how often the node occurs in the routes of its network
         self.in_use = False  # packets have passed one of them
+        self.comes_and_goes = False  # it is met by what a `During` lets meet it, and part of no route itself
         self.received = 0
         self.dropped = 0
         self.duplicated = 0

@@ -150,7 +150,8 @@ class During(Node):
     """Let packets meet `node` that come from `start` up to, not including, `stop` (seconds on the virtual clock).
 
     All others pass. With `every` that happens again each so many seconds, `times` times in all (None: for ever).
-    The counters of `node` count what met it. A node that keeps packets (CoDel) can't be used so.
+    The counters of `node` count what met it. A node that keeps packets (CoDel) can't be used so, nor can one that is
+    part of a link, or of another During: ConfigurationError.
     """
 
     def __init__(
@@ -159,6 +160,11 @@ class During(Node):
         super().__init__()
         if isinstance(node, HoldingNode):
             raise ConfigurationError(f"{node!r} keeps packets and can't come and go")
+        if node.routes:
+            raise ConfigurationError(f"{node!r} is part of a link and can't come and go: give During one of its own")
+        if node.comes_and_goes:
+            raise ConfigurationError(f"{node!r} comes and goes already: share that During, or give this one its own")
+        node.comes_and_goes = True
         self.node = node
         self.windows = Windows(start, stop, every, times)
         self.needs_order, self.needs_clock = node.needs_order, node.needs_clock
