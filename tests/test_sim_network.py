@@ -39,6 +39,8 @@ from rudp.sim import (
     Stalled,
     Tap,
 )
+from rudp.sim.clock import Clock
+from rudp.sim.route import Inbox
 from rudp.train import Train
 from tests.sim_fakes import A, B, C, Echo, Fake, Pair
 
@@ -432,6 +434,36 @@ def test_networks_have_no_host_and_no_node_in_common() -> None:
         one.network.add_link(other.host_a, one.host_b)
     with pytest.raises(SimulationError, match="part of another network"):
         other.network.add_link(other.host_a, other.host_b, [Loss(0.1), delay])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.lists(st.integers(0, 9), min_size=1, max_size=6)), max_size=12),
+    st.sampled_from([0.0, 2.5]),
+)
+def test_packets_leave_an_inbox_in_order_of_time_and_of_arrival(arrivals: list[tuple[int, list[int]]], window: float):
+    """Each is (when, for how long each of a batch waits); those of one instant are handed over together."""
+    clock = Clock()
+    left: list[tuple[float, Datagram]] = []
+    times: list[float] = []
+
+    def receive(batch: Batch, now: float) -> None:
+        assert batch[0][0] + window == now
+        assert all(time <= now for time, _ in batch)
+        assert not times or times[-1] <= now
+        times.append(now)
+        left.extend(batch)
+
+    inbox = Inbox(clock, receive, window)
+    came: list[tuple[float, Datagram]] = []
+    for at, waits in sorted(arrivals, key=lambda item: item[0]):
+        clock.run(at)
+        first = len(came)
+        came += [(at + wait, Datagram(bytes([first + i]), A, B, 0)) for i, wait in enumerate(waits)]
+        accept = inbox.accept_in_order if waits == sorted(waits) else inbox.accept
+        accept(came[first:])
+        assert len(inbox) == len(came) - len(left)
+    clock.run()
+    assert left == sorted(came, key=lambda item: item[0])
 
 
 @pytest.mark.parametrize("first", [True, False])

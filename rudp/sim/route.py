@@ -14,16 +14,15 @@ bottleneck shared by flows of different delay gets one event per arriving train.
 A node that keeps packets until their fate is known (`node.HoldingNode`) has a `Gate`, one for all routes that share
 it, which asks it again when the clock is at the time that the node names.
 
-Cost: a batch in order is appended to the inbox at once; a packet out of order is inserted by bisection.
+Cost: a batch in order is appended to the inbox at once; a packet that overtakes others goes into a heap.
 """
 
 from __future__ import annotations
 
-from bisect import insort_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from heapq import heappush
+from heapq import heappop, heappush
 from itertools import groupby
 from math import inf
 from operator import itemgetter
@@ -45,7 +44,7 @@ class Inbox:
     at the end of the window.
     """
 
-    __slots__ = ("_armed", "_callback", "_clock", "_heap", "_pending", "_receive", "_sequence", "window")
+    __slots__ = ("_armed", "_callback", "_clock", "_early", "_heap", "_pending", "_receive", "_sequence", "window")
 
     def __init__(self, clock: Clock, receive: Callable[[Batch, float], None], window: float = 0.0) -> None:
         self.window = window
@@ -53,20 +52,23 @@ class Inbox:
         self._heap, self._sequence = clock.heap, clock.sequence
         self._receive = receive
         self._pending: deque[tuple[float, Datagram]] = deque()
+        # Those that come before the last of `_pending`, a heap by time and order of arrival. So while there is one,
+        # `_pending` isn't empty, and what has the same time there was there before.
+        self._early: list[tuple[float, int, tuple[float, Datagram]]] = []
         self._armed = inf
         self._callback = self._on_event
 
     def __len__(self) -> int:
-        return len(self._pending)
+        return len(self._pending) + len(self._early)
 
     def accept(self, batch: Batch) -> None:
-        """Take a batch (not empty) in any order: O(1) for a packet that comes after all that wait, else O(of them)."""
+        """Take a batch (not empty) in any order: O(1) for a packet that comes after all that wait, else O(log them)."""
         pending = self._pending
         for item in sorted(batch, key=_time) if len(batch) > 1 else batch:
             if not pending or item[0] >= pending[-1][0]:
                 pending.append(item)
             else:
-                insort_right(pending, item, key=_time)
+                heappush(self._early, (item[0], next(self._sequence), item))
         self._arm()
 
     def accept_in_order(self, batch: Batch) -> None:
@@ -82,7 +84,10 @@ class Inbox:
             pending += batch
 
     def _arm(self) -> None:
-        due = self._pending[0][0] + self.window
+        first = self._pending[0][0]
+        if self._early and self._early[0][0] < first:
+            first = self._early[0][0]
+        due = first + self.window
         if due < self._armed:
             self._armed = due
             self._clock.call_at(due, self._callback)
@@ -90,7 +95,14 @@ class Inbox:
     def _on_event(self, now: float) -> None:
         if now < self._armed:
             return  # the inbox was armed for an earlier time after this event was scheduled
-        pending = self._pending
+        receive, pending = self._receive, self._pending
+        if self._early:
+            batch = self._merge(now)
+            self._armed = inf
+            if pending:
+                self._arm()
+            receive(batch, now)
+            return
         batch = [pending.popleft()]
         while pending:
             first = pending[0][0]
@@ -103,8 +115,20 @@ class Inbox:
         else:
             self._armed = inf
         # Called as a local: as an attribute it would be looked up as a method, which costs several times as much.
-        receive = self._receive
         receive(batch, now)
+
+    def _merge(self, now: float) -> Batch:
+        """Take out what is due, where some of it came early."""
+        pending, early = self._pending, self._early
+        batch: Batch = []
+        while early and early[0][0] <= now:
+            time, _, item = heappop(early)
+            while pending[0][0] <= time:
+                batch.append(pending.popleft())
+            batch.append(item)
+        while pending and pending[0][0] <= now:
+            batch.append(pending.popleft())
+        return batch
 
 
 class Gate:
