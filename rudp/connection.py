@@ -473,8 +473,8 @@ class Connection:
             self._settle()
             state = self._life.state
         if state in OPEN_STATES:
-            if state is _FIN_WAIT_2:
-                self._life.bound_close(now)
+            if state is _FIN_WAIT_2 and self._life.bound_close(now):
+                self._deadlines.invalidate()
             return self._outbound.next_train(now)
         path, words = self._paths.active, self._life.last_words
         if words is not None and len(words) <= path.budget():

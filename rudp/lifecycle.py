@@ -109,10 +109,17 @@ class Lifecycle:
                 # Half-closed before: the peer has everything already.
                 self.end(Ending(farewell, None), Input.ABORT)
 
-    def bound_close(self, now: float) -> None:
-        """From the first look on at a fully closed connection whose peer has everything, its patience counts."""
-        if self.state is State.FIN_WAIT_2 and self._closing.receiving_ended and self._liveness.closing_since is None:
+    def bound_close(self, now: float) -> bool:
+        """From the first look on at a fully closed connection whose peer has everything, its patience counts.
+
+        Whether it begins to, as that is a deadline more.
+        """
+        if self.state is not State.FIN_WAIT_2 or not self._closing.receiving_ended:
+            return False
+        begins = self._liveness.closing_since is None
+        if begins:
             self._liveness.closing_since = now
+        return begins
 
     def advance(self, now: float) -> None:
         """Hold the totals of FINs against what arrived and what was acknowledged, once there are any.

@@ -511,6 +511,18 @@ def test_fin_wait_2_is_bounded_after_close(half_first: bool) -> None:
     assert server.state is State.DRAINING
 
 
+def test_who_asks_when_to_be_woken_before_a_close_has_gone_on_is_woken_in_time_all_the_same() -> None:
+    pair = Pair(config=Config(close_timeout=5.0, idle_timeout=0))
+    pair.client.send_eof()
+    pair.run(1)
+    assert pair.client.state is State.FIN_WAIT_2
+    pair.client.close()
+    assert pair.client.next_timeout() is None, "its patience doesn't count yet"
+    pair.run(6)
+    assert isinstance(pair.ends("c")[0], PeerUnresponsive)
+
+
+
 # -- the part itself --------------------------------------------------------------------------------------------
 
 
