@@ -70,6 +70,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "recovery": RECOVERY,
     "shatter": ("shatter",),
     "host_limit": ("host_limit",),
+    "congestion.delay_law": ("delay_law", "congestion_model_parts"),
+    "congestion.startup": ("startup",),
 }
 # No law is about these: text, types, and what is decided when a module is imported.
 UNTOUCHED = (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom, cst.FormattedString, cst.SimpleString)
@@ -329,7 +331,7 @@ def judge_table(module: str, mutant: Mutant) -> int:
 
 
 def chosen(module: str, only: set[str]) -> list[Mutant]:
-    mutants = mutants_of(ROOT / f"rudp/{module}.py")
+    mutants = mutants_of(ROOT / f"rudp/{module.replace('.', '/')}.py")
     return [mutant for mutant in mutants if not only or f"{module} {mutant.where} {mutant.change}" in only]
 
 

@@ -80,6 +80,66 @@ def settled() -> Receiver:
     return receiver
 
 
+@pytest.mark.parametrize("pause", [LONGEST_PAUSE / 2, LONGEST_PAUSE * 2])
+def test_what_comes_at_one_instant_is_no_pause_though_nothing_is_decided_on_it(settled: Receiver, pause: float) -> None:
+    """Of a bulk flow, and then a small packet: it waits for company only where packets come one upon another."""
+    received = settled.received
+    settled.receive(200, 202, size=2 * FEW_BYTES)
+    settled.now += pause
+    for number in (202, 203):
+        received.on_received(number, number + 1, settled.now, True, 0)
+        assert not received.undecided
+    settled.ack()
+    settled.receive(204, 205, size=100)
+    assert received.ack_wanted == (pause > LONGEST_PAUSE)
+
+
+def test_a_wish_for_more_acks_holds_for_what_waits_already(settled: Receiver) -> None:
+    settled.receive(200, 205)
+    assert not settled.is_due()
+    settled.received.on_ack_frequency(AckFrequency(0, 5, MAX_ACK_DELAY, 1))
+    assert settled.received.undecided
+    settled.received.end_of_buffer(settled.now, 100)
+    settled.want_due()
+
+
+def test_who_has_said_how_often_to_acknowledge_finds_an_ack_riding_along(settled: Receiver) -> None:
+    for number in (200, 201):
+        settled.now += LONGEST_PAUSE / 4
+        settled.receive(number, number + 1, size=100)
+    assert not settled.received.ack_wanted, "small packets, one upon another"
+    settled.received.on_ack_frequency(AckFrequency(0, 50, MAX_ACK_DELAY, 1))
+    assert settled.received.ack_wanted
+
+
+def test_an_old_ack_of_what_ends_at_the_floor_tells_nothing_of_what_is_above_it(receiver: Receiver) -> None:
+    received = receiver.received
+    receiver.receive(0, 5)
+    receiver.receive(7, 9)
+    old = receiver.ack()
+    receiver.receive(5, 6)
+    newer = receiver.ack()
+    receiver.receive(6, 7)
+    assert (old.ranges, newer.ranges) == (((7, 9), (0, 5)), ((7, 9), (0, 6)))
+    received.on_ack_acked(newer.ranges)
+    assert received.floor == 5
+    received.on_ack_acked(old.ranges)
+    assert received.floor == 5, "nobody was told of packet 6"
+    assert receiver.ack().ranges == ((5, 9),)
+
+
+def test_an_old_ack_of_a_range_that_is_forgotten_tells_of_the_others(receiver: Receiver) -> None:
+    received = receiver.received
+    for number in (0, 2, 4):
+        receiver.receive(number, number + 1)
+    old = receiver.ack()
+    for number in range(6, 2 * MAX_RANGES + 1, 2):
+        receiver.receive(number, number + 1)
+    assert (old.ranges, received.floor) == (((4, 5), (2, 3), (0, 1)), 1)
+    received.on_ack_acked(old.ranges)
+    assert received.floor == 4
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_an_ack_that_waits_on_waits_as_if_it_were_reckoned_anew(seed: int) -> None:
     random = Random(seed)
