@@ -328,15 +328,15 @@ class Connection:
     def receive_run(  # noqa: PLR0917
         self, view: memoryview, segment_size: int, kind: wire.DataType, ranges: tuple[tuple[int, int], ...], count: int,
         source: Source, now: float,
-    ) -> None:
-        """A run of `count` DATA packets; `ranges` of truncated numbers, `source` is (remote, local, ECN mark)."""
-        life, inbound, closing, paths = self._life, self._inbound, self._closing, self._paths
-        self._now, state = now, life.state
+    ) -> bool:
+        """`count` DATA packets, `ranges` of truncated numbers. Whether `end_of_buffer` has anything to decide."""
+        life, inbound, closing, paths, received = self._life, self._inbound, self._closing, self._paths, self._received
+        self._now, state, size = now, life.state, 0
         if state not in OPEN_STATES and state is not _SYN_RECEIVED:
-            return
+            return False
         if self._outbound.unaccounted is not None:
             self._outbound.account()
-        largest, size, parts = self._received.largest, 0, inbound.fresh(view, segment_size, kind, ranges, count)
+        largest, parts = received.largest, inbound.fresh(view, segment_size, kind, ranges, count)
         if state is _SYN_RECEIVED and parts:
             self._opening.on_first_data(now)
             life.connect(Input.FIRST_DATA)
@@ -353,7 +353,7 @@ class Connection:
             self._counters.bytes_received += size
             liveness.last_received, liveness.sent_since = now, None
             if source != paths.usual:
-                paths.on_received(source, size, self._received.largest > largest, now)
+                paths.on_received(source, size, received.largest > largest, now)
         # Plain data only puts off what is due, unless it makes something else due; an ACK is `end_of_buffer`'s.
         if (
             kind is not CANONICAL or life.state is not state or closing.begun
@@ -361,6 +361,7 @@ class Connection:
             or paths.usual is None or self._control.pending is not None or self._streams.limits.due is not None
         ):
             self._wake()
+        return received.undecided
 
     def end_of_buffer(self, now: float) -> bool:
         """A received buffer is finished: decide on acknowledging it. Whether that brings `due` nearer."""

@@ -177,10 +177,7 @@ class Endpoint:
     def receive(  # noqa: PLR0917
         self, data: memoryview, segment_size: int, remote: Address, local: Address | None, ecn: int, now: float
     ) -> None:
-        """Take a received buffer: datagrams of `segment_size` bytes, the last may be shorter.
-
-        Never raises for what a peer may have sent.
-        """
+        """Take datagrams of `segment_size` bytes, the last may be shorter. Never raises for what a peer may send."""
         source = (remote, local, ecn)
         try:
             packets, runs = read_runs(data, segment_size)
@@ -189,6 +186,7 @@ class Endpoint:
             return
         self._received += packets
         last: Connection | None = None  # whose buffer ends where that of another begins
+        undecided = False
         for type_byte, connection_id, start, count, ranges in runs:
             view = data if count == packets else data[start * segment_size : (start + count) * segment_size]
             kind = _DATA_TYPES.get(type_byte)
@@ -205,12 +203,14 @@ class Endpoint:
                     self._timers.schedule(last)
                 self._collect(last)
             last = connection
-            connection.receive_run(view, segment_size, kind, ranges, count, source, now)
+            undecided = connection.receive_run(view, segment_size, kind, ranges, count, source, now)
         if last is not None:
-            if last.end_of_buffer(now):
+            if undecided and last.end_of_buffer(now):
                 self._timers.schedule(last)
-            if last.events:
-                self._collect(last)
+            # As `_collect`, but that DATA changes no index.
+            for event in last.events:
+                self.events.append((last, event))
+            last.events.clear()
 
     def receive_forwarded(  # noqa: PLR0917
         self, data: memoryview, segment_size: int, remote: Address, local: Address | None, ecn: int, now: float

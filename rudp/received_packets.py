@@ -178,7 +178,11 @@ class ReceivedPackets:
                 self._ect0 += stop - first
             if ack_eliciting:
                 self._waiting = waiting = self._waiting + stop - first
-                if self._settled and waiting < self._ack_eliciting_threshold:
+                deadline = self.deadline
+                if (
+                    self._settled and waiting < self._ack_eliciting_threshold
+                    and deadline is not None and now < deadline
+                ):
                     if now > self._last_buffer:
                         self._pause, self._last_buffer = now - self._last_buffer, now
                     return

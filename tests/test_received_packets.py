@@ -1232,7 +1232,10 @@ def test_an_ack_that_is_due_when_the_next_is_expected_is_wanted_before() -> None
 
 @given(st.integers(0, 1 << 32))
 def test_a_buffer_that_leaves_nothing_undecided_needs_no_decision(seed: int) -> None:
-    """Who asks at the end of each buffer is told the same as who asks where something is undecided."""
+    """Who asks at the end of each buffer is told the same as who asks where something is undecided.
+
+    Elsewhere what was found before holds: no ACK is due, and none will be sooner.
+    """
     random = Random(seed)
     rtt = RttEstimator()
     rtt.update(random.choice((0.002, 0.05, 0.3)), 0.0, 0.0)
@@ -1244,11 +1247,15 @@ def test_a_buffer_that_leaves_nothing_undecided_needs_no_decision(seed: int) -> 
         stop = number + random.randint(1, 3)
         asks, ecn = random.random() < 0.9, random.choice((0, 2, 2, 2, 3)) if random.random() < 0.1 else 2
         size += random.choice((100, 1_200)) * (stop - number)
+        before = needed.deadline
         for received in (always, needed):
             received.on_received(number, stop, now, asks, ecn)
         always.end_of_buffer(now, size)
         if needed.undecided:
             needed.end_of_buffer(now, size)
+        else:
+            assert before is not None
+            assert now < before == needed.deadline
         number = stop
         if always.deadline is not None and now >= always.deadline and random.random() < 0.8:
             assert always.build_ack(now) == needed.build_ack(now)
