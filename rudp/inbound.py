@@ -394,7 +394,7 @@ class Inbound:
                 counters.mtu_probes_lost += train.count
                 continue
             counters.packets_lost += train.count
-            counters.bytes_lost += train.packet_size * (train.count - 1) + train.last_size
+            counters.bytes_lost += train.size
             if train.stream_id != stream_id and ranges:
                 self._streams.on_lost(stream_id, ranges)
                 ranges = []

@@ -69,9 +69,13 @@ _new_range: Final = partial(tuple.__new__, StreamRange)
 # into one call are one train, however many. `number` packets and `size` bytes are those of all together. A plain tuple,
 # as a named one takes four times as long to make, and this is for each train.
 Packets: TypeAlias = tuple[list[list[Buffer]], int, int, list[tuple[Any, ...]]]
-# Canonical packets of one range of a stream: how many, the last one's bytes, stream, offset, end and fin, offsets where
-# they don't follow one another, and the payloads.
-_Run: TypeAlias = tuple[int, int, int, int, int, bool, tuple[int, ...], Sequence[memoryview | bytes]]
+# Canonical packets, numbered: their headers and payloads, the fields of their records, how many they are, and their
+# bytes.
+_Runs: TypeAlias = tuple[list[bytes], list[Buffer], list[tuple[Any, ...]], int, int]
+
+
+def _no_runs() -> _Runs:
+    return [], [], [], 0, 0
 
 
 @lru_cache(maxsize=64)
@@ -144,7 +148,7 @@ class Packetizer:
             head.add(frame, wire.encode_frame(frame))
         assert head.room >= 0, "frames do not fit into one packet"
         head.ack_eliciting = head.ack_eliciting and in_flight
-        return self._finish(head, (), now)
+        return self._finish(head, _no_runs(), now)
 
     def sealed(self, frames: bytes) -> bytes:
         """One packet of these frames as a datagram that nobody keeps a record of: what is said last."""
@@ -158,7 +162,7 @@ class Packetizer:
         head = _Head(size - wire.DATA_HEADER_SIZE - self.protection.overhead)
         head.add(wire.Ping(), wire.encode_frame(wire.Ping()))
         head.parts.append(bytes(head.room))
-        packets = self._finish(head, (), now)
+        packets = self._finish(head, _no_runs(), now)
         fields = packets[3]
         fields[0] = (*fields[0], 0, True)  # the next are the ECN mark and `mtu_probe`
         return packets
@@ -177,7 +181,7 @@ class Packetizer:
         if ack is not None or urgent or self._control.pending:
             head = self._head_of(ack, urgent, more=packets > 0)
         if not packets:
-            return self._finish(head, (), now) if head is not None else None
+            return self._finish(head, _no_runs(), now) if head is not None else None
         most = self.packets_per_train
         if packets > most:
             packets = self._whole_trains(packets, most, skip_at)
@@ -189,14 +193,14 @@ class Packetizer:
             goes_on = self._fill_head(head) is not None
             self.packets_retransmitted += turns.retransmitted != before
             packets -= 1
-        runs = self._take_runs(packets) if goes_on else ()
-        if head is not None:
-            if not head.parts:
-                head = None
-            elif runs and head.room:
-                head.parts.append(bytes(head.room))
-        if head is None and not runs:
-            return None
+        if head is not None and not head.parts:
+            head = None
+        runs = self._take_runs(packets, self.next_packet_number + (head is not None), now) if goes_on else _no_runs()
+        if head is None:
+            if not runs[3]:
+                return None
+        elif runs[3] and head.room:
+            head.parts.append(bytes(head.room))
         return self._finish(head, runs, now)
 
     def _head_of(self, ack: Ack | None, urgent: Sequence[Frame], *, more: bool) -> _Head | None:
@@ -267,102 +271,85 @@ class Packetizer:
                 return stream
         return None
 
-    def _take_runs(self, packets: int) -> list[_Run]:
-        """Up to `packets` canonical packets of streams by turns: of each one run of all that is lost here and there,
-        and one for each further range.
+    def _take_runs(self, packets: int, number: int, now: float) -> _Runs:
+        """Up to `packets` canonical packets, numbered from `number` on, of streams by turns: of each one run of all
+        that is lost here and there, and one for each further range.
 
         Lost ranges come first, each a few packets long, then new data. Only the last packet of a train may be shorter
         than the others, so a range that ends in one ends the train. Further streams follow if each fills a train.
         """
-        runs: list[_Run] = []
-        turns, most, full = self._turns, self.packets_per_train, self.datagram_size
+        headers: list[bytes] = []
+        payloads: list[Buffer] = []
+        records: list[tuple[Any, ...]] = []
+        turns, most, full, stride = self._turns, self.packets_per_train, self.datagram_size, self._payload_size
+        first, last_size, to = number, full, self.destination_id
         while packets > 0 and (ready := turns.ready):
             stream = ready[0]
             # Trains go to one stream each where several wait; the first may have a packet of frames before it.
             share = left = packets if len(ready) == 1 else (packets - 1) % most + 1
             send = stream.send
             assert send is not None
-            if runs and send.pending < share * self._payload_size:
+            if records and send.pending < share * stride:
                 break
-            if send.lost and (run := self._take_scattered(stream, left)) is not None:
-                runs.append(run)
-                left -= run[0]
+            if send.lost and (offsets := turns.take_scattered(stream, stride, left)):
+                headers += wire.scattered_headers(to, number, stream.id, offsets)
+                payloads += send.payloads(offsets, stride)
+                records.append(self._scattered(stream, offsets, number, now))
+                number += len(offsets)
+                left -= len(offsets)
             # A stream that has nothing, as it was reset since it was given its turn, leaves the line by being asked.
-            while left > 0 and (run := self._take_run(stream, left)) is not None:
-                runs.append(run)
-                left -= run[0]
-                if run[1] < full:
+            retransmitted = turns.retransmitted
+            while left > 0 and (taken := turns.take(stream, left * stride)) is not None:
+                offset, length, fin = taken
+                run = send.slices(offset, length, stride)
+                count, last_size = len(run), len(run[-1]) + full - stride
+                if turns.retransmitted != retransmitted:
+                    retransmitted = turns.retransmitted
+                    self.packets_retransmitted += count
+                headers += wire.canonical_headers(to, number, count, stream.id, offset, stride, fin)
+                payloads += run
+                packet, size = full if count > 1 else last_size, full * count + last_size - full
+                records.append(
+                    (number, count, now, packet, size, True, True, stream.id, offset, stride, offset + length, fin)
+                )
+                number += count
+                left -= count
+                if last_size < full:
                     break
             if stream.queued:
                 turns.end_turn(stream)
             # Behind a short packet nothing follows, were it the last of a whole train: those before the last are full.
-            if runs and (left or runs[-1][1] < full):
+            if records and (left or last_size < full):
                 break
             packets -= share - left
-        return runs
+        count = number - first
+        return headers, payloads, records, count, full * count + last_size - full
 
-    def _take_scattered(self, stream: Stream, packets: int) -> _Run | None:
-        """Canonical packets of lost ranges of a stream, their numbers yet to be set; None where there is but one.
+    def _scattered(self, stream: Stream, offsets: list[int], number: int, now: float) -> tuple[Any, ...]:
+        """The record of canonical packets from `offsets` of a stream: lost ranges, of which there are several.
 
-        A record for each would cost as much as all else that a lost packet does.
+        One for each would cost as much as all else that a lost packet does.
         """
-        size = self._payload_size
-        offsets = self._turns.take_scattered(stream, size, packets)
-        if not offsets:
-            return None
-        assert stream.send is not None
-        count = len(offsets)
+        size, full, count = self._payload_size, self.datagram_size, len(offsets)
         self.packets_retransmitted += count
         first, stop = offsets[0], offsets[-1] + size
         apart = () if stop - first == count * size else tuple(offsets)
-        payloads = stream.send.payloads(offsets, size)
-        return count, self.datagram_size, stream.id, first, stop, False, apart, payloads
+        return number, count, now, full, full * count, True, True, stream.id, first, size, stop, False, apart
 
-    def _take_run(self, stream: Stream, packets: int) -> _Run | None:
-        """Canonical packets of one range of a stream, their numbers yet to be set; None when credit holds it."""
-        turns, payload_size = self._turns, self._payload_size
-        before = turns.retransmitted
-        taken = turns.take(stream, packets * payload_size)
-        if taken is None:
-            return None
-        offset, length, fin = taken
-        assert stream.send is not None
-        payloads = stream.send.slices(offset, length, payload_size)
-        count, last_size = len(payloads), len(payloads[-1]) + self.datagram_size - payload_size
-        if turns.retransmitted != before:
-            self.packets_retransmitted += count
-        return count, last_size, stream.id, offset, offset + length, fin, (), payloads
-
-    def _finish(self, head: _Head | None, runs: Sequence[_Run], now: float) -> Packets:
-        """Number, seal and record the packets."""
-        first = number = self.next_packet_number
-        to = self.destination_id
-        headers: list[bytes] = []
-        payloads: list[memoryview | bytes] = []
-        records: list[tuple[Any, ...]] = []
-        size, full, stride = 0, self.datagram_size, self._payload_size
+    def _finish(self, head: _Head | None, runs: _Runs, now: float) -> Packets:
+        """Number the first packet, if it has frames, and seal all."""
+        headers, payloads, records, count, size = runs
+        first = self.next_packet_number
         if head is not None:
-            headers.append(wire.data_header(_DATA, to, number))
+            headers.insert(0, wire.data_header(_DATA, self.destination_id, first))
             payload = b"".join(head.parts)
-            payloads.append(payload)
-            size = wire.DATA_HEADER_SIZE + len(payload) + self.protection.overhead
-            asks = head.ack_eliciting
-            records.append((number, 1, now, size, size, asks, asks, -1, 0, 0, 0, False, (), tuple(head.content)))
-            number += 1
-        for count, last_size, stream_id, offset, stop, fin, offsets, run_payloads in runs:
-            if offsets:
-                headers += wire.scattered_headers(to, number, stream_id, offsets)
-            else:
-                headers += wire.canonical_headers(to, number, count, stream_id, offset, stride, fin)
-            payloads += run_payloads
-            size += full * (count - 1) + last_size
-            packet = full if count > 1 else last_size
-            records.append(
-                (number, count, now, packet, last_size, True, True, stream_id, offset, stride, stop, fin, offsets)
-            )
-            number += count
-        self.next_packet_number = number
-        buffers, count = self.protection.seal(first, headers, payloads), number - first
+            payloads.insert(0, payload)
+            own, asks = wire.DATA_HEADER_SIZE + len(payload) + self.protection.overhead, head.ack_eliciting
+            records.insert(0, (first, 1, now, own, own, asks, asks, -1, 0, 0, 0, False, (), tuple(head.content)))
+            size += own
+            count += 1
+        self.next_packet_number = first + count
+        buffers = self.protection.seal(first, headers, payloads)
         most = self.packets_per_train
         if most == 1 or count <= most:
             return [buffers], count, size, records

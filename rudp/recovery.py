@@ -150,8 +150,7 @@ class Recovery:
         if train.ecn:
             self.ecn.on_sent(train)
         if train.in_flight:
-            # As train.size, but a call for each train.
-            bytes_in_flight, size = sent.bytes_in_flight, train.packet_size * (train.count - 1) + train.last_size
+            bytes_in_flight, size = sent.bytes_in_flight, train.size
             if not bytes_in_flight and self._idle_since is not None:
                 self._restart_if_idle(now - self._idle_since, now)
             shatter = self._shatter

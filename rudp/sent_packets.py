@@ -56,11 +56,11 @@ _UNKNOWN: Final = PathState(0, 0.0, 0.0, False, 0, 0)
 class SentTrain:
     """A run of consecutive packet numbers sent at one time, with what they carried.
 
-    Every packet has `packet_size` bytes of UDP payload, the last one `last_size`. `stream_id` is -1 when the
-    packets carried no run of one stream; then offset, payload_size, end_offset and fin mean nothing. `fin`
-    rides on the last packet. `offsets` are those of packets that don't follow one another in the stream: then all
-    are full, the lowest comes first, and none has the fin. `frames` is opaque here and belongs to a single packet.
-    `ecn` is the mark it was sent with. `mtu_probe` marks a probe of the path MTU, whose loss says nothing of
+    Every packet has `packet_size` bytes of UDP payload but the last one, which may have less; all have `size`.
+    `stream_id` is -1 when the packets carried no run of one stream; then offset, payload_size, end_offset and fin mean
+    nothing. `fin` rides on the last packet. `offsets` are those of packets that don't follow one another in the stream:
+    then all are full, the lowest comes first, and none has the fin. `frames` is opaque here and belongs to a single
+    packet. `ecn` is the mark it was sent with. `mtu_probe` marks a probe of the path MTU, whose loss says nothing of
     congestion (RFC 9000 section 14.4, RFC 8899 section 3).
     """
 
@@ -68,7 +68,7 @@ class SentTrain:
     count: int
     time_sent: float
     packet_size: int
-    last_size: int
+    size: int
     ack_eliciting: bool = True
     in_flight: bool = True
     stream_id: int = -1
@@ -90,14 +90,14 @@ class SentTrain:
         return self.first + self.count
 
     @property
-    def size(self) -> int:
-        """Bytes of UDP payload of all packets."""
-        return self.packet_size * (self.count - 1) + self.last_size
+    def last_size(self) -> int:
+        """Bytes of UDP payload of the last packet."""
+        return self.size - self.packet_size * (self.count - 1)
 
     def piece(self, first: int, stop: int) -> SentTrain:
         """Return packets [first, stop) of this train as a train of their own; O(1), O(packets) of scattered ones."""
         assert self.first <= first < stop <= self.stop, f"[{first}, {stop}) of [{self.first}, {self.stop})"
-        has_last = stop == self.stop
+        has_last, count = stop == self.stop, stop - first
         offsets = self.offsets
         if offsets:
             offsets = offsets[first - self.first : stop - self.first]
@@ -108,10 +108,10 @@ class SentTrain:
             end_offset = self.end_offset if has_last else self.offset + (stop - self.first) * self.payload_size
         return SentTrain(
             first,
-            stop - first,
+            count,
             self.time_sent,
             self.packet_size,
-            self.last_size if has_last else self.packet_size,
+            self.size - self.packet_size * (self.count - count) if has_last else self.packet_size * count,
             self.ack_eliciting,
             self.in_flight,
             self.stream_id,
@@ -132,7 +132,7 @@ class SentTrain:
         assert 0 < at - self.first < self.count, f"{at} does not cut [{self.first}, {self.stop})"
         rest = self.piece(at, self.first + self.count)
         kept = self.count = at - self.first
-        self.last_size = self.packet_size
+        self.size = self.packet_size * kept
         self.end_offset = rest.offset
         if self.offsets:
             self.end_offset = self.offsets[kept - 1] + self.payload_size
@@ -188,7 +188,7 @@ class SentPackets:
         else:
             self.trains = [train]
         if train.in_flight:
-            self.bytes_in_flight += train.packet_size * (count - 1) + train.last_size
+            self.bytes_in_flight += train.size
         if train.ack_eliciting:
             self.ack_eliciting_in_flight += count
         elif not train.in_flight:
@@ -330,11 +330,10 @@ class SentPackets:
     def _uncount(self, taken: list[SentTrain]) -> None:
         size = asking = quiet = 0
         for train in taken:
-            count = train.count
             if train.in_flight:
-                size += train.packet_size * (count - 1) + train.last_size
+                size += train.size
             if train.ack_eliciting:
-                asking += count
+                asking += train.count
             elif not train.in_flight:
                 quiet += 1
         self.bytes_in_flight -= size

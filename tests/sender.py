@@ -104,7 +104,7 @@ class Sender:
             count,
             self.now,
             SIZE,
-            SIZE,
+            SIZE * count,
             not quiet,
             not quiet,
             frames=frames,

@@ -44,7 +44,7 @@ def test_delivery_rate_does_not_believe_compressed_acks(sender: Sender) -> None:
 
 def test_no_delivery_rate_over_less_than_the_smallest_rtt() -> None:
     rate = DeliveryRate(0.0)
-    train = SentTrain(0, 10, 1.0, SIZE, SIZE)
+    train = SentTrain(0, 10, 1.0, SIZE, 10 * SIZE)
     train.path_state = rate.on_sent(train.size, 0, now=1.0)
     rate.on_delivered(train.size, now=1.05)
     assert rate.sample(train, 0.06, now=1.05) is None
@@ -54,7 +54,7 @@ def test_no_delivery_rate_over_less_than_the_smallest_rtt() -> None:
 
 def test_the_longer_of_sending_and_acknowledging_counts() -> None:
     rate = DeliveryRate(0.0)
-    trains = [SentTrain(number, 10, 1.0 + number, SIZE, SIZE) for number in range(3)]
+    trains = [SentTrain(number, 10, 1.0 + number, SIZE, 10 * SIZE) for number in range(3)]
     trains[0].path_state = rate.on_sent(trains[0].size, 0, now=1.0)
     trains[1].path_state = rate.on_sent(trains[1].size, 1, now=2.0)
     rate.on_delivered(trains[0].size, now=2.95)

@@ -193,7 +193,7 @@ def test_what_is_lost_is_always_the_front_of_what_is_outstanding() -> None:
         for step in range(40):
             sent = SentPackets()
             for index in range(10):
-                sent.add(SentTrain(index * 7, 7, index * 0.02, SIZE, SIZE))
+                sent.add(SentTrain(index * 7, 7, index * 0.02, SIZE, 7 * SIZE))
             sent.take(31, 40)
             detection = LossDetection()
             if reordering:
@@ -208,7 +208,7 @@ def test_the_first_packet_of_all_is_lost_by_no_number_once_packets_come_late() -
     rtt = RttEstimator()
     rtt.update(RTT, 0.0, 0.0)
     sent = SentPackets()
-    sent.add(SentTrain(0, 2, 1.0, SIZE, SIZE))
+    sent.add(SentTrain(0, 2, 1.0, SIZE, 2 * SIZE))
     detection = LossDetection()
     detection.on_reordered(0.0, rtt, RTT)
     assert detection.detect(sent, 50, rtt, 1.0) == []

@@ -355,7 +355,7 @@ class TestBlackHole:
 
     def test_the_short_last_packet_of_a_train_is_no_evidence(self) -> None:
         link = Link(1472).settled()
-        train = SentTrain(1000, 10, link.now, 1472, 300)
+        train = SentTrain(1000, 10, link.now, 1472, 9 * 1472 + 300)
         link.machine.on_probe_timeout(BLACK_HOLE_TIMEOUTS, [train.piece(1009, 1010)], link.now)
         assert not link.machine.black_holes
         link.machine.on_probe_timeout(BLACK_HOLE_TIMEOUTS, [train.piece(1008, 1010)], link.now)

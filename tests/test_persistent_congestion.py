@@ -27,7 +27,7 @@ LONGER = nextafter(DURATION, inf)
 
 
 def packet(first: int, time_sent: float, count: int = 1, **more: Any) -> SentTrain:
-    return SentTrain(first, count, time_sent, 1200, 1200, **more)
+    return SentTrain(first, count, time_sent, 1200, 1200 * count, **more)
 
 
 def watch(*lost: SentTrain, skipped: RangeSet = NOTHING, rtt: RttEstimator | None = None) -> bool:

@@ -24,7 +24,7 @@ def stream_train(first: int, count: int, *, offset: int = 0, last: int = PAYLOAD
         count,
         more.pop("time_sent", 1.0),
         PAYLOAD + OVERHEAD,
-        last + OVERHEAD,
+        (count - 1) * (PAYLOAD + OVERHEAD) + last + OVERHEAD,
         stream_id=4,
         offset=offset,
         payload_size=PAYLOAD,
@@ -193,7 +193,7 @@ def test_only_what_is_neither_in_flight_nor_asks_for_an_ack_is_forgotten() -> No
 
 
 def test_a_train_of_which_nothing_is_said_carries_no_run_of_a_stream_and_no_mark() -> None:
-    train = SentTrain(7, 2, 1.0, 1200, 40)
+    train = SentTrain(7, 2, 1.0, 1200, 1240)
     assert (train.stream_id, train.offset, train.payload_size, train.end_offset, train.fin) == (-1, 0, 0, 0, False)
     assert (train.frames, train.ecn, train.mtu_probe, train.time_lost) == ((), 0, False, 0.0)
     assert train.path_state == (0, 0.0, 0.0, False, 0, 0)
@@ -398,7 +398,7 @@ def test_a_cut_of_a_train_of_scattered_packets_leaves_each_what_it_carried(at: i
 
     def scattered() -> SentTrain:
         return SentTrain(
-            10, 6, 1.0, 1200, 1200, True, True,
+            10, 6, 1.0, 1200, 7200, True, True,
             stream_id=0, offset=1000, payload_size=1000, end_offset=13_000, offsets=offsets,
         )  # fmt: skip
 

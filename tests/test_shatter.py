@@ -26,7 +26,7 @@ FULL = 1472
 
 
 def train(first: int, count: int) -> SentTrain:
-    return SentTrain(first, count, 0.0, FULL, FULL, stream_id=0, payload_size=1450, end_offset=count * 1450)
+    return SentTrain(first, count, 0.0, FULL, FULL * count, stream_id=0, payload_size=1450, end_offset=count * 1450)
 
 
 def tell(shatter: Shatter, cuts: int, packets: int) -> None:

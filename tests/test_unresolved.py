@@ -33,7 +33,7 @@ class Bits:
 
 
 def train(first: int, count: int = 1, *, quiet: bool = False) -> SentTrain:
-    return SentTrain(first, count, 1.0, 1200, 1200, ack_eliciting=not quiet, in_flight=not quiet)
+    return SentTrain(first, count, 1.0, 1200, 1200 * count, ack_eliciting=not quiet, in_flight=not quiet)
 
 
 def sent(*trains: SentTrain) -> Unresolved:
