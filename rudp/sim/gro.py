@@ -63,11 +63,9 @@ def merge(batch: Batch, probability: float, random: Random) -> list[Received]:
     """Received buffers for the datagrams of a batch, in order.
 
     Where two neighbours may share a buffer they do with `probability`: 0 gives a buffer for each datagram, 1
-    the longest buffers possible, anything between draws where to cut.
+    the longest buffers possible, anything between draws where to cut. A datagram alone is a buffer: who has but one
+    needs no call.
     """
-    if len(batch) == 1:
-        [(_, (data, source, destination, ecn))] = batch
-        return [(bytearray(data), len(data), source, destination, ecn)]
     if probability <= 0.0:
         return [
             (bytearray(data), len(data), source, destination, ecn) for _, (data, source, destination, ecn) in batch

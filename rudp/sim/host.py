@@ -180,11 +180,14 @@ class Host:
     def _receive(self, batch: Batch, now: float) -> None:
         count = len(batch)
         self.datagrams_received += count
-        probability = self.merging
-        if probability is None:
-            probability = self._draw_merging() if count > 1 else 1.0
+        if count == 1:
+            [(_, (alone, source, destination, ecn))] = batch
+            buffers = [(bytearray(alone), len(alone), source, destination, ecn)]
+        else:
+            probability = self._draw_merging() if self.merging is None else self.merging
+            buffers = merge(batch, probability, self._random)
         endpoint = self.endpoint
-        for data, segment_size, source, destination, ecn in merge(batch, probability, self._random):
+        for data, segment_size, source, destination, ecn in buffers:
             if self._digest is not None:
                 self._note((data, segment_size, source, destination, ecn), now)
             # Nobody here holds the view, so what is left of it when the endpoint is done is the endpoint's.
