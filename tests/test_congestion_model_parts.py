@@ -148,6 +148,29 @@ def test_who_met_the_path_idle_comes_to_the_ground_of_those_who_never_did() -> N
     assert early.ground == INFINITY
 
 
+@pytest.mark.parametrize(("packet_time", "most"), [(0.0001, 0.00045), (0.0008, 0.0015), (0.002, 0.002)])
+def test_the_ground_is_no_further_above_the_lowest_rtt_than_packets_explain(packet_time: float, most: float) -> None:
+    base = BaseRtt()
+    for _ in range(10):
+        base.update(0.2)
+    for now in range(10):
+        base.drained(0.21, float(now), packet_time)
+        assert base.ground == pytest.approx(0.2 + most)
+    base.drained(0.2001, 10.0, packet_time)
+    assert base.value < base.ground < 0.2 + most
+
+
+def test_a_base_rtt_sinks_until_the_drain_after_it_was_found_lower() -> None:
+    base = BaseRtt()
+    told = []
+    for now, rtt in enumerate((0.3, 0.28, 0.28, 0.2795, 0.4, 0.2)):
+        for _ in range(40):
+            base.update(rtt)
+        told.append(base.sinks)
+        base.drained(rtt, 1.5 * now)
+    assert told == [True, True, False, False, False, True]
+
+
 def test_a_base_rtt_is_new_until_two_drains_agree_on_it() -> None:
     base = BaseRtt()
     told = []
@@ -308,16 +331,44 @@ def test_one_flow_comes_down_to_the_queue_it_is_to_hold(link: float) -> None:
 def test_a_queue_that_overflows_is_to_be_three_fifths_full_at_most() -> None:
     law = DelayLaw()
     usual = law.target(1_000.0, 0.05)
-    law.overflowed(0.005)
+    law.overflowed(0.005, 0.05)
     assert law.target(1_000.0, 0.05) == pytest.approx(0.003)
     for _ in range(200):
         law.step(50.0, 0.002, 0.052, 0.05)
     assert law.target(1_000.0, 0.05) == usual
 
 
-def drain(competition: Competition, left: float, window: float = 100.0) -> None:
+def test_what_overflowed_was_longer_by_what_the_base_rtt_is_found_lower() -> None:
+    """A flow that came to others' queue overflowed it, and held the four packets of that bound for a minute."""
+    known, learns = DelayLaw(), DelayLaw()
+    known.overflowed(0.18, 0.2)
+    learns.overflowed(0.01, 0.37)
+    assert learns.target(20.0, 0.2) < known.target(20.0, 0.2) / 10
+    for base in (0.37, 0.3, 0.2, 0.2):
+        for law in (known, learns):
+            law.step(5.0, 0.05, base + 0.05, base)
+    assert learns.target(20.0, 0.2) == pytest.approx(known.target(20.0, 0.2), rel=0.02)
+    before = learns.target(20.0, 0.2)
+    learns.step(5.0, 0.05, 0.3, 0.25)
+    assert learns.target(20.0, 0.2) == pytest.approx(before, rel=0.02), "one that is higher says nothing of it"
+
+
+def drain(competition: Competition, left: float, window: float = 100.0, *, sinks: bool = False) -> None:
     competition.queue_falls(0.03)
-    competition.drained(left, 0.03, window, base=0.05, now=0.0)
+    competition.drained(left, 0.03, window, base=0.05, now=0.0, sinks=sinks)
+
+
+def test_drains_that_find_the_base_rtt_lower_do_not_end_a_competition() -> None:
+    """CUBIC in a queue of one BDP never empties it: nothing is left above what a flow that came second takes for it."""
+    competition = Competition()
+    for left in (0.02, 0.02, 0.0, 0.0, 0.0):
+        drain(competition, left)
+    drain(competition, 0.0, sinks=True)
+    for _ in range(3):
+        drain(competition, 0.0)
+        assert competition.is_on
+    drain(competition, 0.0)
+    assert not competition.is_on
 
 
 def test_two_drains_that_leave_a_queue_begin_a_competition_and_four_that_do_not_end_it() -> None:
@@ -340,7 +391,7 @@ def test_on_a_long_path_it_takes_three_drains_to_begin_a_competition() -> None:
     """Sixteen of our own kind that come within seconds leave each other a queue at two of them."""
     competition = Competition()
     for left, begins in ((0.0, False), (0.08, False), (0.08, False), (0.08, True)):
-        competition.drained(left, 0.1, 100.0, base=0.2, now=0.0)
+        competition.drained(left, 0.1, 100.0, base=0.2, now=0.0, sinks=False)
         assert competition.is_on is begins
 
 

@@ -64,15 +64,15 @@ def test_who_sends_nothing_holds_no_queue() -> None:
 def test_a_queue_that_holds_nothing_is_not_to_be_filled() -> None:
     law = DelayLaw()
     before = law.target(100.0, 0.05)
-    law.overflowed(-0.001)
+    law.overflowed(-0.001, BASE)
     assert law.target(100.0, 0.05) == before, "it was never seen"
-    law.overflowed(0.0)
+    law.overflowed(0.0, BASE)
     assert 0.0 < law.target(100.0, 0.05) < before / 4
 
 
 def test_what_overflowed_is_forgotten_slowly() -> None:
     law = DelayLaw()
-    law.overflowed(wanted(law) / 2)
+    law.overflowed(wanted(law) / 2, BASE)
     bound = wanted(law)
     for _ in range(10):
         step(law, bound)

@@ -9,7 +9,9 @@ a flow that only losses stop leaves its queue standing. Refuses to know: the del
 
 Judged is the shortest queue since the drain before. Two drains in a row with a queue that never got short, on a long
 path three, make the path contested: the window is then CUBIC's (`loss_window`), beginning from the one before the
-doubts. Four with nearly none end that. Three may be chance: who has half of what is in flight takes most of the queue
+doubts. Four with nearly none end that, unless the RTT without a queue was found lower meanwhile: a CUBIC flow in a
+queue of one BDP never empties it, so who came second takes what it leaves for the path, sees nothing above that, and
+had a sixth of the link. Three may be chance: who has half of what is in flight takes most of the queue
 away by draining his own part, and all of it soon after others' cuts. For some drains more, one with a queue begins it
 again, where it ended.
 
@@ -78,15 +80,15 @@ class Competition:
         """Note the window that start-up came to."""
         self._fair = window
 
-    def drained(self, left: float, before: float, window: float, *, base: float, now: float) -> None:
+    def drained(self, left: float, before: float, window: float, *, base: float, now: float, sinks: bool) -> None:
         """Note that since the last drain at least `left` of the `before` seconds of queue stayed; `window` is ours.
 
-        `base` is the RTT without a queue.
+        `base` is the RTT without a queue; it `sinks` where it was found lower in that time.
         """
         left -= GRAIN
         needed = CONTESTED_DRAINS + (base >= LONG_RTT)
         if self.is_on:
-            nearly_empty = left <= UNCONTESTED_SHARE * self._highest
+            nearly_empty = left <= UNCONTESTED_SHARE * self._highest and not sinks
             self._doubts = self._doubts + 1 if nearly_empty else 0
             if self._doubts >= UNCONTESTED_DRAINS:
                 self.is_on = False

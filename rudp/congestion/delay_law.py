@@ -113,13 +113,13 @@ def _elasticity(rate: float) -> float:
 class DelayLaw:
     """Times in seconds, windows in packets, rates in packets a second."""
 
-    __slots__ = ("_bound", "_empty", "_late", "_mean", "_rounds", "_step")
+    __slots__ = ("_bound", "_bound_base", "_empty", "_late", "_mean", "_rounds", "_step")
 
     def __init__(self) -> None:
         self._mean = self._late = self._step = 0.0
         self._rounds = 0
         self._empty = 0
-        self._bound = inf
+        self._bound = self._bound_base = inf
 
     @property
     def mean(self) -> float:
@@ -133,10 +133,17 @@ class DelayLaw:
         scale = float(_hurry(base) ** LONG_ROOT * ((base + NEAR) / (USUAL + NEAR)) ** BASE_ROOT)
         return min(scale * _usual(rate), self._bound)
 
-    def overflowed(self, queue: float) -> None:
-        """Note that a queue of so many seconds was too long; one below 0 was never seen, and says nothing."""
+    def overflowed(self, queue: float, base: float) -> None:
+        """Note that so much queue above that base RTT was too much; one below 0 was never seen, and says nothing."""
         if queue >= 0.0:
-            self._bound = max(BOUND * queue, BOUND_LEAST)
+            self._bound, self._bound_base = max(BOUND * queue, BOUND_LEAST), base
+
+    def _loosen(self, base: float) -> None:
+        """Another round without an overflow. Where the base RTT was lower than was known then, the queue was longer."""
+        if base < self._bound_base:
+            self._bound += BOUND * (self._bound_base - base)
+            self._bound_base = base
+        self._bound *= BOUND_GROWTH
 
     def start(self) -> None:
         """Take the queue of late for the one to hold."""
@@ -156,7 +163,7 @@ class DelayLaw:
             return exp(STEP_MOST)  # a path without delay has no queue that could be told
         wanted = self.target(window / rtt, base)
         self._empty = self._empty + 1 if queue < EMPTY * wanted else 0
-        self._bound *= BOUND_GROWTH
+        self._loosen(base)
         mean = self._update_mean(queue, wanted, rtt)
         ratio = max(wanted / mean, RATIO_LEAST)
         change = FAST * (mean - queue - UNSEEN * self._step * rtt) / rtt

@@ -363,7 +363,7 @@ class Model(CongestionController):
             self._window, self._skip = max(told.rate * self._base.value, least, self.minimum_window), 2
         elif told.marked or self._exceeds(TOLERANCE):
             self._clean = 0
-            self._law.overflowed(told.rtt_max - self._base.value)
+            self._law.overflowed(told.rtt_max - self._base.value, self._base.value)
             # Of several cuts one after another the least lost counts, as some lose more by chance.
             lost = INFINITY if told.marked else told.lost / (told.acked + told.lost)
             self._cut_loss = lost if self.ceiling == INFINITY else min(self._cut_loss, lost)
@@ -459,13 +459,13 @@ class Model(CongestionController):
         competition, base, packet = self._competition, self._base, self.max_datagram_size
         competed, before, window = competition.is_on, base.value, self._window / packet
         left = self._drain_min - base.value
-        competition.drained(left, self._drain_queue, window, base=base.value, now=sample.now)
+        competition.drained(left, self._drain_queue, window, base=base.value, now=sample.now, sinks=base.sinks)
         if competition.is_on and not competed:
             self.ceiling = INFINITY
             self._window = competition.loss_window.window * packet
         elif competed > competition.is_on:
             self._window = min(self._window, self._full_window())  # the queue was ours
-        base.drained(self._drain_min, sample.now, in_doubt=competition.in_doubt)
+        base.drained(self._drain_min, sample.now, base.value / window, in_doubt=competition.in_doubt)
         if self._drains == 1 or competed > competition.is_on or base.value > before + GRAIN:
             self._law.start()  # what was queue was none, or somebody else's
         else:
