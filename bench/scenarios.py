@@ -128,7 +128,7 @@ SCENARIOS = (
     Scenario("close-together", "close together, 50 % loss", partial(bad_close, closing="together"), bad_close=True),
     Scenario("asymmetric", "10 MB, 10 Mbit/s to 100 kbit/s", paths.asymmetric),
     Scenario("satellite", "100 MB, 250 to 3 Mbit/s, 600 ms", paths.satellite),
-    Scenario("freezing", "30 MB, six freezes of 250 ms", paths.freezing, least_goodput=0.5),
+    Scenario("freezing", "30 MB, six freezes of 250 ms", paths.freezing, least_goodput=0.55),
     Scenario("half-lost", "30 MB, 50 % loss for 20 s", paths.half_lost),
     Scenario("a-tenth", "40 MB, a tenth of the rate for 3 s", paths.a_tenth),
     Scenario("jitter", "20 MB, 0 to 30 ms of jitter", paths.jittery, least_goodput=0.8, most_spurious=0.01),
