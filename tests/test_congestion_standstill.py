@@ -129,7 +129,7 @@ def test_after_a_pause_packets_are_spread_over_an_rtt_without_it() -> None:
 
 @pytest.mark.parametrize("seed", [0, 5])
 def test_a_link_that_freezes_is_filled_again_at_once(seed: int) -> None:
-    """1.5 s it stands still, and 2.6 s its 30 MB need. They took 6.0 s while a freeze was taken for a queue, and 5.3
+    """1.5 s it stands still, and 2.6 s its 30 MB need. They took 6.0 s while a freeze was taken for a queue, and 5.1
     while its packets were spread over an RTT with the freeze in it.
     """
     outcome, faults = measure("freezing", seed)
