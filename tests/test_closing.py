@@ -522,7 +522,6 @@ def test_who_asks_when_to_be_woken_before_a_close_has_gone_on_is_woken_in_time_a
     assert isinstance(pair.ends("c")[0], PeerUnresponsive)
 
 
-
 # -- the part itself --------------------------------------------------------------------------------------------
 
 

@@ -422,12 +422,32 @@ def test_goes_on_after_a_long_pause_in_any_round(rounds: int) -> None:
             delivered = before + window - left
             told = {"prior_delivered": before, "latest_rtt": rtt, "smoothed_rtt": rtt, "bytes_in_flight": left}
             model.on_ack(sample(now, window // 8, delivered, delivery_rate=window / rtt, **told))
-            assert 0 < model.congestion_window < 1 << 24
+            assert 0 < model.congestion_window < 1 << 28, "on a path that never shows a queue"
         steady += model.phase is Phase.STEADY
         if steady == rounds:
             steady += 100
             now += 11.0
             model.on_idle_restart(11.0, now)
+
+
+def test_what_a_drain_may_find_after_a_long_pause_is_of_the_path_as_it_is_then() -> None:
+    """The lowest RTT since the last drain was the old path's, and so was the RTT without a queue at the next one."""
+    model = Model(PACKET, random.Random(1))
+    now, delivered, window = 0.0, 0, 100 * PACKET
+    for number in range(400):
+        rtt = 0.02 if number < 200 else 0.1
+        if number == 200:
+            now += 15.0
+            model.on_idle_restart(15.0, now)
+        model.on_sent(window, 0, now)
+        now, before = now + rtt, delivered
+        for left in range(window - window // 8, -1, -window // 8):
+            delivered = before + window - left
+            told = {"prior_delivered": before, "latest_rtt": rtt, "smoothed_rtt": rtt, "bytes_in_flight": left}
+            model.on_ack(sample(now, window // 8, delivered, delivery_rate=window / rtt, **told))
+        if number > 201:
+            assert model.min_rtt == pytest.approx(0.1)
+    assert model._drains > 3
 
 
 def lose_at_the_start(packets: int, lost: int) -> Model:

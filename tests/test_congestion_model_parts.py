@@ -168,7 +168,10 @@ def test_a_base_rtt_sinks_until_the_drain_after_it_was_found_lower() -> None:
             base.update(rtt)
         told.append(base.sinks)
         base.drained(rtt, 1.5 * now)
-    assert told == [True, True, False, False, False, True]
+    assert told == [False, True, False, False, False, True]
+    base.forget()
+    base.update(0.1)
+    assert not base.sinks, "another path's RTT says nothing"
 
 
 def test_a_base_rtt_is_new_until_two_drains_agree_on_it() -> None:

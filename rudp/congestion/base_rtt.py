@@ -57,8 +57,8 @@ LEFT_PACKETS: Final = 1.5
 LEFT_MOST: Final = 0.002
 LEFT_WEIGHT: Final = 0.5
 """By what the ground may be above the lowest RTT: 0.3 ms and what 1.5 packets take at one's own rate, 2 ms at most; and
-weight of a drain in it. With 2 ms for all 29 of 36 starts at 100 Mbit/s shared evenly, now 34; with half a millisecond
-for all, two flows at 10 Mbit/s and 50 ms in 2 of 8 starts for 7."""
+weight of a drain in it. With 2 ms for all 29 of 36 starts at 100 Mbit/s shared evenly, now 34. With half a
+millisecond for all, two flows at 10 Mbit/s and 50 ms do so in 2 of 8 starts, where it is 7 now."""
 
 INFINITY: Final = float("inf")
 
@@ -106,8 +106,8 @@ class BaseRtt:
 
     @property
     def sinks(self) -> bool:
-        """Whether it was found lower since the last drain: what was queue and what path isn't known for sure."""
-        return self.value < self._last - CALM
+        """Whether it was found lower since the last drain: what was queue then and what path isn't known for sure."""
+        return self.value < self._last - CALM and self._last < INFINITY
 
     def update(self, rtt: float) -> float:
         """Take one sample; return it without the chance that it was early by."""
@@ -121,8 +121,8 @@ class BaseRtt:
     def drained(self, lowest: float, now: float, packet_time: float = INFINITY, *, in_doubt: bool = False) -> None:
         """Note the end of a drain that met `lowest`; begin the next epoch if this one was long enough.
 
-        `packet_time`: seconds that a packet takes at one's own rate. `in_doubt`: others may keep the queue filled, so
-        that what this epoch has seen may not be the path's.
+        `packet_time`: seconds that a packet takes at one's own rate, of an RTT without a queue. `in_doubt`: others may
+        keep the queue filled, so that what this epoch has seen may not be the path's.
         """
         if now - self._epoch_start >= (EPOCH_IN_DOUBT if in_doubt else EPOCH):
             self._before, self._now = self._now, lowest

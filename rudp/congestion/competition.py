@@ -11,9 +11,9 @@ Judged is the shortest queue since the drain before. Two drains in a row with a 
 path three, make the path contested: the window is then CUBIC's (`loss_window`), beginning from the one before the
 doubts. Four with nearly none end that, unless the RTT without a queue was found lower meanwhile: a CUBIC flow in a
 queue of one BDP never empties it, so who came second takes what it leaves for the path, sees nothing above that, and
-had a sixth of the link. Three may be chance: who has half of what is in flight takes most of the queue
-away by draining his own part, and all of it soon after others' cuts. For some drains more, one with a queue begins it
-again, where it ended.
+had a sixth of the link. Three may be chance: who has half of what is in flight takes most of the queue away by draining
+his own part, and all of it soon after others' cuts. For some drains more, one with a queue begins it again, where it
+ended.
 
 Source: Copa (Arun and Balakrishnan, NSDI 2018, section 2.2): compete while the queue doesn't get nearly empty. Own: to
 ask by drains of our own.

@@ -53,12 +53,12 @@ BACKGROUND_TRUSTED: Final = 0.4
 PACE: Final = 1.1
 STALE: Final = 1.25
 """The window is the control; the pacer only spreads it, over a round's mean RTT where the smoothed one is so many times
-as long: it knows of a queue that was drained, or of the time for which the path stood still."""
+as long: it knows of a queue that has gone, late packets, or the time for which the path stood still."""
 ACKED_AT_ONCE: Final = 2
 HELD_MOST: Final = 1 / 16
 HELD_MEMORY: Final = 0.75
-"""What an ACK tells of more than two packets counts as held at the peer, up to a 16th of the window, half of what there
-may be between two; the most of late counts, a quarter less each round. Where ACKs are lost that is what the next one
+"""What an ACK tells of more than two packets counts as held at the peer, up to a 16th of the window, half of what one
+may tell of; the most of late counts, a quarter less each round. Where ACKs are lost that is what the next one
 made up for: with an eighth it was a queue of 6 ms at 10 Mbit/s and 50 ms."""
 
 DRAIN_SHARE: Final = 0.8
@@ -217,22 +217,22 @@ class Model(CongestionController):
         if idle_seconds > IDLE_FORGETS:
             self._base.forget()
             self._round.clear()  # which can't be judged without
+            self._drain_min = self._pace_rtt = INFINITY
+            self._queue = 0.0
 
     def on_ack(self, sample: AckSample) -> None:
         """Take one ACK's sample, judge the round if this ends it, and set the rate and the window."""
         at_ease = self.phase is _STEADY or self.phase is _STARTUP
         if at_ease and self._round.passes_over(sample, self._base.value, self._rate, self.congestion_window):
             return
-        sample = self._standstill.without_pause(sample)
+        sample = self._without_pause(sample)
         rtt = network_rtt(sample)
         if rtt is None and self._base.value == INFINITY:
             return  # of a path whose RTT nobody knows nothing can be judged
         if sample.prior_delivered >= self._round_stop:
             self._end_round(sample)
         self._round.add(sample, rtt, self._rate)
-        if rtt is None:
-            self._pace_rtt = self._base.value + self._queue
-        else:
+        if rtt is not None:
             self._drain_min = min(self._drain_min, self._base.update(rtt))
         if self.phase is _STARTUP:
             self._start(sample, rtt)
@@ -247,6 +247,13 @@ class Model(CongestionController):
         elif self._base.is_due(sample.now, self._drains) and not self._round.is_app_limited:
             self._begin_drain()
         self._set_rate_and_window(sample.smoothed_rtt)
+
+    def _without_pause(self, sample: AckSample) -> AckSample:
+        """What an ACK shows beside a standstill; what follows that is spread over an RTT without it."""
+        shown = self._standstill.without_pause(sample)
+        if shown is not sample:
+            self._pace_rtt = self._base.value + self._queue
+        return shown
 
     # Starting
 
