@@ -42,6 +42,7 @@ from rudp.congestion.controller import MINIMUM_WINDOW_PACKETS as LEAST_WINDOW_PA
 from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits
 from rudp.congestion.delay_law import DelayLaw
 from rudp.congestion.rounds import GRAIN, INFINITY, LONG_RTT, Round, network_rtt, round_trip_noise
+from rudp.congestion.spread import Spread
 from rudp.congestion.standstill import Standstill
 from rudp.congestion.startup import StartUp
 
@@ -50,16 +51,6 @@ STEP_DOWN: Final = 0.5
 WINDOW_GAIN: Final = 2.0
 BACKGROUND_TRUSTED: Final = 0.4
 """No window is above twice what was delivered in an RTT and the background made up for, up to 40 % of it."""
-PACE: Final = 1.1
-STALE: Final = 1.25
-"""The window is the control; the pacer only spreads it, over a round's mean RTT where the smoothed one is so many times
-as long: it knows of a queue that has gone, late packets, or the time for which the path stood still."""
-ACKED_AT_ONCE: Final = 2
-HELD_MOST: Final = 1 / 16
-HELD_MEMORY: Final = 0.75
-"""What an ACK tells of more than two packets counts as held at the peer, up to a 16th of the window, half of what one
-may tell of; the most of late counts, a quarter less each round. Where ACKs are lost that is what the next one
-made up for: with an eighth it was a queue of 6 ms at 10 Mbit/s and 50 ms."""
 
 DRAIN_SHARE: Final = 0.8
 DRAIN_SHARE_LONG: Final = 0.9
@@ -126,10 +117,10 @@ class Model(CongestionController):
 
     # fmt: off
     __slots__ = (
-        "_at_once", "_background", "_base", "_clean", "_competition", "_cut_loss", "_cut_peak", "_cut_rate",
-        "_deepest", "_drain_min", "_drain_queue", "_drain_stop", "_drain_target", "_drained", "_drains", "_law",
-        "_pace_rtt", "_queue", "_rate", "_rate_before", "_round", "_round_peak", "_round_stop", "_rounds",
-        "_sent_peak", "_skip", "_standstill", "_startup", "_usual_queue", "_vain_from", "_window", "ceiling", "phase",
+        "_background", "_base", "_clean", "_competition", "_cut_loss", "_cut_peak", "_cut_rate", "_deepest",
+        "_drain_min", "_drain_stop", "_drain_target", "_drained", "_drains", "_law", "_queue", "_rate", "_rate_before",
+        "_round", "_round_peak", "_round_stop", "_rounds", "_sent_peak", "_skip", "_spread", "_standstill", "_startup",
+        "_usual_queue", "_vain_ceiling", "_vain_loss", "_window", "ceiling", "phase",
     )
     # fmt: on
 
@@ -153,17 +144,18 @@ class Model(CongestionController):
         self._competition = Competition()
         self._law = DelayLaw()
         self._round = Round()
+        self._spread = Spread()
         self._startup = StartUp()
         self._window = float(self.congestion_window)
-        self._rate = self._rate_before = self._at_once = 0.0
+        self._rate = self._rate_before = 0.0
         self._rounds = self._skip = self._drains = self._clean = 0
         self._sent_peak = self._round_peak = 0
         self._queue = self._usual_queue = self._deepest = 0.0
         self._drained = False
         self._cut_peak = self._cut_rate = self._cut_loss = 0.0
-        self._vain_from = 0.0, 0.0
-        self._drain_target = self._drain_queue = 0.0
-        self._pace_rtt = self._drain_stop = self._drain_min = INFINITY
+        self._vain_ceiling = self._vain_loss = 0.0
+        self._drain_target = 0.0
+        self._drain_stop = self._drain_min = INFINITY
 
     @property
     def delivery_rate(self) -> float:
@@ -217,8 +209,8 @@ class Model(CongestionController):
         if idle_seconds > IDLE_FORGETS:
             self._base.forget()
             self._round.clear()  # which can't be judged without
-            self._drain_min = self._pace_rtt = INFINITY
-            self._queue = 0.0
+            self._spread.forget()
+            self._drain_min, self._queue = INFINITY, 0.0
 
     def on_ack(self, sample: AckSample) -> None:
         """Take one ACK's sample, judge the round if this ends it, and set the rate and the window."""
@@ -252,7 +244,7 @@ class Model(CongestionController):
         """What an ACK shows beside a standstill; what follows that is spread over an RTT without it."""
         shown = self._standstill.without_pause(sample)
         if shown is not sample:
-            self._pace_rtt = self._base.value + self._queue
+            self._spread.over(self._base.value + self._queue)
         return shown
 
     # Starting
@@ -309,16 +301,8 @@ class Model(CongestionController):
                 self._move(sample.now)
         self._round_stop = sample.delivered
         self._round_peak, self._sent_peak = self._sent_peak, sample.bytes_in_flight
-        self._note_pace(sample)
-        self._at_once = max(told.at_once, HELD_MEMORY * self._at_once)
+        self._spread.end_round(told, sample.smoothed_rtt, restless=self._skip > 0 or self.phase is not _STEADY)
         told.clear()
-
-    def _note_pace(self, sample: AckSample) -> None:
-        """Pace by the smoothed RTT only where it knows the path as it is; rounds without one say nothing."""
-        mean = self._round.rtt_mean
-        if mean < INFINITY:
-            stale = self._skip or self.phase is not _STEADY or sample.smoothed_rtt > STALE * mean
-            self._pace_rtt = mean if stale else INFINITY
 
     def _note_queue(self, now: float) -> None:
         base, told = self._base, self._round
@@ -387,11 +371,11 @@ class Model(CongestionController):
             self._cut_loss = lost if self.ceiling == INFINITY else min(self._cut_loss, lost)
             self.ceiling = max(CEILING_CUT * min(self._window, self._round_peak, self.ceiling), self.minimum_window)
             self._window, self._skip = min(self._window, self.ceiling), 2
-            if told.marked or self.ceiling >= self._vain_from[0]:
-                self._vain_from = self.ceiling, lost
+            if told.marked or self.ceiling >= self._vain_ceiling:
+                self._vain_ceiling, self._vain_loss = self.ceiling, lost
             elif (
-                8 * self.minimum_window < self.ceiling < VAIN * self._vain_from[0]
-                and lost >= STILL * self._vain_from[1]
+                8 * self.minimum_window < self.ceiling < VAIN * self._vain_ceiling
+                and lost >= STILL * self._vain_loss
                 and not self._queue
             ):
                 self._background.trust(UNSEEN_MOST)
@@ -410,7 +394,7 @@ class Model(CongestionController):
 
     def _drop_ceiling(self) -> None:
         self.ceiling = INFINITY
-        self._vain_from = 0.0, 0.0
+        self._vain_ceiling = self._vain_loss = 0.0
 
     def _exceeds(self, tolerance: float, deviations: float = DEVIATIONS, *, wary: bool = False) -> bool:
         told, lost = self._round, self._round.lost
@@ -457,7 +441,7 @@ class Model(CongestionController):
         share = DRAIN_SHARE_DOUBT if deep else DRAIN_SHARE_LONG if is_long else DRAIN_SHARE
         share *= self._base.value / rtt if rtt else 1.0
         self._drain_target = max(share * self._window - 2 * self.max_datagram_size, self.minimum_window)
-        self._drain_queue, self._drain_stop = self._law.mean, INFINITY
+        self._drain_stop = INFINITY
 
     def _advance_drain(self, sample: AckSample) -> None:
         """Wait for the flight to fall, then for an RTT of what was sent since, then for the others to drain too."""
@@ -477,7 +461,7 @@ class Model(CongestionController):
         competition, base, packet = self._competition, self._base, self.max_datagram_size
         competed, before, window = competition.is_on, base.value, self._window / packet
         left = self._drain_min - base.value
-        competition.drained(left, self._drain_queue, window, base=base.value, now=sample.now, sinks=base.sinks)
+        competition.drained(left, self._law.mean, window, base=base.value, now=sample.now, sinks=base.sinks)
         if competition.is_on and not competed:
             self.ceiling = INFINITY
             self._window = competition.loss_window.window * packet
@@ -488,7 +472,8 @@ class Model(CongestionController):
             self._law.start()  # what was queue was none, or somebody else's
         else:
             self._law.drained()
-        self._pace_rtt, self._drain_min = self._drain_min, INFINITY
+        self._spread.over(self._drain_min)
+        self._drain_min = INFINITY
         self._drained = True
         self._enter_steady(sample)
 
@@ -498,7 +483,8 @@ class Model(CongestionController):
         return max(ALLOWANCE_PACKETS * self.max_datagram_size, min(HOST_TIME * self._rate, HOST_BYTES))
 
     def _set_rate_and_window(self, smoothed_rtt: float) -> None:
-        window, held, steady = self._window, self._held(), self.phase is _STEADY
+        window, steady = self._window, self.phase is _STEADY
+        held = self._spread.held(window, self.max_datagram_size)
         if steady:
             window = max(window, self._allowance())
         if smoothed_rtt > 0.0:
@@ -506,13 +492,9 @@ class Model(CongestionController):
                 pace = self._startup.pace(window / self.max_datagram_size, self._base.value)
                 self.pacing_rate = pace * window / smoothed_rtt
             else:
-                self.pacing_rate = PACE * window / min(smoothed_rtt, self._pace_rtt or INFINITY)
+                self.pacing_rate = self._spread.rate(window, smoothed_rtt)
         if steady:
             window += held
         elif self.phase is _PROBE_RTT:
             window = min(window, self._drain_target) + held / 2
         self.congestion_window = int(max(window, LEAST_WINDOW_PACKETS * self.max_datagram_size))
-
-    def _held(self) -> float:
-        """Bytes in flight that aren't on the path any more: they wait to be acknowledged when an ACK comes."""
-        return min(max(self._at_once - ACKED_AT_ONCE * self.max_datagram_size, 0.0), HELD_MOST * self._window)
