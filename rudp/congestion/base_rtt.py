@@ -57,7 +57,7 @@ LEFT_PACKETS: Final = 1.5
 LEFT_MOST: Final = 0.002
 LEFT_WEIGHT: Final = 0.5
 """By what the ground may be above the lowest RTT: 0.3 ms and what 1.5 packets take at one's own rate, 2 ms at most; and
-weight of a drain in it. With 2 ms for all 29 of 36 starts at 100 Mbit/s shared evenly, now 34. With half a
+weight of a drain in it. With 2 ms for all 29 of 36 starts at 100 Mbit/s shared evenly, now 33. With half a
 millisecond for all, two flows at 10 Mbit/s and 50 ms do so in 2 of 8 starts, where it is 7 now."""
 
 INFINITY: Final = float("inf")
