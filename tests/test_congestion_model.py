@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 
@@ -408,6 +409,16 @@ def test_spurious_loss_is_taken_back() -> None:
     assert lives[0] == lives[1]
 
 
+def eighths(model: Model, now: float, before: int, window: int, rtt: float) -> Iterator[int]:
+    """A window sent an RTT ago is acknowledged by eight ACKs at once: what is delivered after each."""
+    model.on_sent(window, 0, now - rtt)
+    for left in range(window - window // 8, -1, -window // 8):
+        delivered = before + window - left
+        told = {"prior_delivered": before, "latest_rtt": rtt, "smoothed_rtt": rtt, "bytes_in_flight": left}
+        model.on_ack(sample(now, window // 8, delivered, delivery_rate=window / rtt, **told))
+        yield delivered
+
+
 @pytest.mark.parametrize("rounds", range(8))
 def test_goes_on_after_a_long_pause_in_any_round(rounds: int) -> None:
     """A round that began before the pause is not held against an RTT that is to be measured anew."""
@@ -416,12 +427,9 @@ def test_goes_on_after_a_long_pause_in_any_round(rounds: int) -> None:
     for number in range(40):
         window = model.congestion_window
         rtt = 0.1 if number < 3 else 0.14
-        model.on_sent(window, 0, now)
-        now, before = now + rtt, delivered
-        for left in range(window - window // 8, -1, -window // 8):
-            delivered = before + window - left
-            told = {"prior_delivered": before, "latest_rtt": rtt, "smoothed_rtt": rtt, "bytes_in_flight": left}
-            model.on_ack(sample(now, window // 8, delivered, delivery_rate=window / rtt, **told))
+        now += rtt
+        for so_far in eighths(model, now, delivered, window, rtt):
+            delivered = so_far
             assert 0 < model.congestion_window < 1 << 28, "on a path that never shows a queue"
         steady += model.phase is Phase.STEADY
         if steady == rounds:
@@ -439,12 +447,8 @@ def test_what_a_drain_may_find_after_a_long_pause_is_of_the_path_as_it_is_then()
         if number == 200:
             now += 15.0
             model.on_idle_restart(15.0, now)
-        model.on_sent(window, 0, now)
-        now, before = now + rtt, delivered
-        for left in range(window - window // 8, -1, -window // 8):
-            delivered = before + window - left
-            told = {"prior_delivered": before, "latest_rtt": rtt, "smoothed_rtt": rtt, "bytes_in_flight": left}
-            model.on_ack(sample(now, window // 8, delivered, delivery_rate=window / rtt, **told))
+        now += rtt
+        *_, delivered = eighths(model, now, delivered, window, rtt)
         if number > 201:
             assert model.min_rtt == pytest.approx(0.1)
     assert model._drains > 3
