@@ -25,7 +25,7 @@ from rudp.config import Config
 from rudp.connection import Connection
 from rudp.errors import ConnectionClosed, StreamError
 from rudp.testing import invariants
-from tests.pair import Net, Packet
+from tests.pair import Match, Net, Packet
 
 PLACES = {"a": ("10.0.0.1", 1), "b": ("10.0.0.2", 2)}
 ELSEWHERE = (("10.0.0.1", 7), ("10.0.0.3", 1))
@@ -112,10 +112,13 @@ class Asking(RuleBasedStateMachine):
             for name, place in PLACES.items():
                 net.add(name, place, accept=name == "b", config=Config(**{**patience, **config}))
             net.reading["b"] = reading
-            # Drawn alike in both.
-            weather = Random(seed)
-            net.drop(lambda _, weather=weather: weather.random() < self.loss)  # type: ignore[misc]
+            net.drop(self.weather(seed))
         self.connect()
+
+    def weather(self, seed: int) -> Match:
+        """Losses that are drawn alike in both worlds."""
+        random = Random(seed)
+        return lambda _: random.random() < self.loss
 
     def do(self, act: Act) -> None:
         """The same in both worlds, and the same is to come of it."""

@@ -110,13 +110,11 @@ class Lifecycle:
                 self.end(Ending(farewell, None), Input.ABORT)
 
     def bound_close(self, now: float) -> bool:
-        """From the first look on at a fully closed connection whose peer has everything, its patience counts.
+        """In FIN_WAIT_2: from the first look on at a fully closed connection, its patience counts.
 
         Whether it begins to, as that is a deadline more.
         """
-        if self.state is not State.FIN_WAIT_2 or not self._closing.receiving_ended:
-            return False
-        begins = self._liveness.closing_since is None
+        begins = self._closing.receiving_ended and self._liveness.closing_since is None
         if begins:
             self._liveness.closing_since = now
         return begins

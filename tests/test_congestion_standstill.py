@@ -11,6 +11,34 @@ from rudp.congestion.standstill import Standstill
 from tests.test_congestion_interface import sample
 
 PACKET = 1_200
+FLIGHT = 100 * PACKET
+
+
+class Steady:
+    """A flow with RTTs of 0.1 s that has just become steady; its ACKs come when asked for."""
+
+    def __init__(self) -> None:
+        self.model = Model(PACKET)
+        self.now, self.delivered = 1.0, 0
+        self.model.on_sent(FLIGHT, 0, self.now)
+        while self.model.phase is not Phase.STEADY or self.model._skip:
+            self.now += 0.1
+            self.model.on_sent(PACKET, FLIGHT, self.now)
+            self.ack(FLIGHT)
+
+    def ack(self, acked: int, waited: float = 0.0, smoothed: float = 0.1) -> None:
+        """Acknowledge what `waited` for seconds beyond the RTT."""
+        self.delivered += acked
+        sent = self.now - 0.1 - waited
+        told = {
+            "newest_time_sent": sent,
+            "oldest_time_sent": sent,
+            "latest_rtt": 0.1 + waited,
+            "smoothed_rtt": smoothed,
+            "bytes_in_flight": FLIGHT,
+            "prior_delivered": self.delivered,
+        }
+        self.model.on_ack(sample(self.now, acked, self.delivered, **told))
 
 
 def held_back(path: Standstill, now: float, sent: float, *, oldest: float | None = None, rtt: float = 0.1) -> bool:
@@ -68,26 +96,13 @@ def test_what_a_pause_lost_leaves_a_window_though_it_shows_no_rate_and_no_queue(
 
     So a millisecond of queue was too much from then on, for hundreds of rounds.
     """
-    model = Model(PACKET)
-    now, delivered, held = 1.0, 0, 100 * PACKET
-    model.on_sent(held, 0, now)
-
-    def ack(acked: int, waited: float = 0.0) -> None:
-        nonlocal delivered
-        delivered += acked
-        sent = now - 0.1 - waited
-        told = sample(now, acked, delivered, newest_time_sent=sent, oldest_time_sent=sent, latest_rtt=0.1 + waited)
-        model.on_ack(told._replace(bytes_in_flight=held, prior_delivered=delivered))
-
-    while model.phase is not Phase.STEADY or model._skip:
-        now += 0.1
-        model.on_sent(PACKET, held, now)
-        ack(held)
+    flow = Steady()
+    model = flow.model
     before, wanted = model._window, model._law.target(1_000.0, 0.1)
-    now += 0.4
-    ack(held, 0.3)
-    model.on_loss(LossEvent(now, int(held * share / (1 - share)), now - 0.4, held, held))
-    ack(PACKET, 0.3)
+    flow.now += 0.4
+    flow.ack(FLIGHT, 0.3)
+    model.on_loss(LossEvent(flow.now, int(FLIGHT * share / (1 - share)), flow.now - 0.4, FLIGHT, FLIGHT))
+    flow.ack(PACKET, 0.3)
     assert left * before < model._window < before
     assert model._law.target(1_000.0, 0.1) == pytest.approx(wanted)
 
@@ -101,29 +116,16 @@ def test_short_pauses_are_timers(scale: float) -> None:
 
 def test_after_a_pause_packets_are_spread_over_an_rtt_without_it() -> None:
     """The smoothed RTT knew the pause: what was left of 100 Mbit/s was 14, and the next round's window fit that."""
-    model = Model(PACKET)
-    now, delivered, held = 1.0, 0, 100 * PACKET
-    model.on_sent(held, 0, now)
-
-    def ack(acked: int, waited: float = 0.0, smoothed: float = 0.1) -> None:
-        nonlocal delivered
-        delivered += acked
-        sent = now - 0.1 - waited
-        told = sample(now, acked, delivered, newest_time_sent=sent, oldest_time_sent=sent, latest_rtt=0.1 + waited)
-        model.on_ack(told._replace(bytes_in_flight=held, prior_delivered=delivered, smoothed_rtt=smoothed))
-
-    while model.phase is not Phase.STEADY or model._skip:
-        now += 0.1
-        model.on_sent(PACKET, held, now)
-        ack(held)
+    flow = Steady()
+    model = flow.model
     before = model.pacing_rate
     assert before is not None
-    now += 0.4
+    flow.now += 0.4
     for waited, smoothed in ((0.3, 0.14), (0.29, 0.16), (0.0, 0.15), (0.0, 0.145)):
-        ack(PACKET, waited, smoothed)
+        flow.ack(PACKET, waited, smoothed)
         assert model.pacing_rate >= 0.9 * before
-        now += 0.1
-    ack(PACKET, 0.0, 0.11)
+        flow.now += 0.1
+    flow.ack(PACKET, 0.0, 0.11)
     assert model.pacing_rate == pytest.approx(model._window * 1.1 / 0.11)
 
 

@@ -94,14 +94,19 @@ def test_counts_of_an_overtaken_ack_are_ignored(marker: Sender) -> None:
     assert marker.recovery.ecn.codepoint == ECT0
 
 
-def test_an_ack_may_count_what_it_leaves_out(marker: Sender) -> None:
-    """Packet 3 was told of by ACKs that are lost, and the next has no room for it: its counts tell of it all the same,
-    and those of the ACK that tells of it at last don't do so again.
-    """
+def leave_out_packet_3(marker: Sender) -> None:
+    """An ACK counts it and has no room for it."""
     marker.send(4)
     marker.advance(RTT)
     marker.ack((4, 5), (0, 3), ecn=(5, 0, 0))
     marker.want_acked((1, 3), (4, 5))
+
+
+def test_an_ack_may_count_what_it_leaves_out(marker: Sender) -> None:
+    """Packet 3 was told of by ACKs that are lost, and the next has no room for it: its counts tell of it all the same,
+    and those of the ACK that tells of it at last don't do so again.
+    """
+    leave_out_packet_3(marker)
     marker.send(1)
     marker.ack((0, 6), ecn=(6, 0, 0))
     marker.want_acked((3, 4), (5, 6))
@@ -109,10 +114,7 @@ def test_an_ack_may_count_what_it_leaves_out(marker: Sender) -> None:
 
 
 def test_what_was_left_out_vouches_for_nothing_sent_later(marker: Sender) -> None:
-    marker.send(4)
-    marker.advance(RTT)
-    marker.ack((4, 5), (0, 3), ecn=(5, 0, 0))
-    marker.want_acked((1, 3), (4, 5))
+    leave_out_packet_3(marker)
     marker.send(2)
     marker.ack((0, 7), ecn=(6, 0, 0))
     marker.want_acked((3, 4), (5, 7))

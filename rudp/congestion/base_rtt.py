@@ -130,7 +130,7 @@ class BaseRtt:
             self._epoch_start = now
         self._drained_at = now
         self._wanted_at = INFINITY
-        self.is_new, self._last = self.value < self._last - CALM, self.value
+        self.is_new, self._last = self.sinks or self._last == INFINITY, self.value
         self._left_most = min(LEFT_LEAST + LEFT_PACKETS * packet_time, LEFT_MOST)
         left = self._near(lowest)
         self._ground = left if self._ground == INFINITY else self.ground + (left - self.ground) * LEFT_WEIGHT

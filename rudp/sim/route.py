@@ -95,18 +95,13 @@ class Inbox:
     def _on_event(self, now: float) -> None:
         if now < self._armed:
             return  # the inbox was armed for an earlier time after this event was scheduled
-        receive, pending = self._receive, self._pending
-        if self._early:
-            batch = self._merge(now)
-            self._armed = inf
-            if pending:
-                self._arm()
-            receive(batch, now)
-            return
-        batch = [pending.popleft()]
+        pending, early = self._pending, self._early
+        batch = self._merge(now) if early else [pending.popleft()]
         while pending:
             first = pending[0][0]
             if first > now:
+                if early and early[0][0] < first:
+                    first = early[0][0]
                 self._armed = due = first + self.window
                 # As `call_at`, without two checks and a call.
                 heappush(self._heap, (due, next(self._sequence), self._callback))
@@ -115,10 +110,11 @@ class Inbox:
         else:
             self._armed = inf
         # Called as a local: as an attribute it would be looked up as a method, which costs several times as much.
+        receive = self._receive
         receive(batch, now)
 
     def _merge(self, now: float) -> Batch:
-        """Take out what is due, where some of it came early."""
+        """Take out what came early and is due, and what comes before it."""
         pending, early = self._pending, self._early
         batch: Batch = []
         while early and early[0][0] <= now:
@@ -126,8 +122,6 @@ class Inbox:
             while pending[0][0] <= time:
                 batch.append(pending.popleft())
             batch.append(item)
-        while pending and pending[0][0] <= now:
-            batch.append(pending.popleft())
         return batch
 
 
