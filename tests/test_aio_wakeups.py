@@ -11,6 +11,8 @@ import pytest
 import rudp
 from rudp.aio import driver as driver_module
 from rudp.aio import system as system_module
+from rudp.errors import ConnectionReset
+from rudp.sim import run as simulate
 from rudp.train import Train
 from rudp.udp import UdpSocket
 from tests.test_aio import HOST, pair, run
@@ -229,9 +231,33 @@ def test_many_that_write_at_once_share_turns(sockets: list[Counting], monkeypatc
             for connection in connections:
                 assert await connection.main_stream.receive_exactly(8) == b"together"
             await asyncio.gather(*(connection.close() for connection in connections))
-        assert 0 < max(bursts) <= 4
+            assert 0 < max(bursts) <= 4
 
     run(main())
+
+
+def test_an_endpoint_that_is_closed_tells_all_its_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that it would tell in a later turn: there is none."""
+    monkeypatch.setattr(driver_module, "TRAINS_PER_WAKEUP", 4)
+    ends: list[float] = []
+
+    async def see(connection: rudp.Connection) -> None:
+        with pytest.raises(ConnectionReset, match="the endpoint was closed"):
+            await connection.main_stream.receive()
+        ends.append(asyncio.get_running_loop().time())
+
+    async def main() -> float:
+        async with await rudp.serve(see, HOST, 0) as server:
+            async with await rudp.Endpoint.bind(HOST) as endpoint:
+                for _ in range(30):
+                    await endpoint.connect(HOST, server.local_address[1])
+                await asyncio.sleep(0.1)
+                closed = asyncio.get_running_loop().time()
+        return closed
+
+    closed = simulate(main())
+    assert len(ends) == 30
+    assert max(ends) < closed + 0.1
 
 
 async def echo_two(connection: rudp.Connection) -> None:

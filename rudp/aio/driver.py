@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import sys
 import threading
 import warnings
 from typing import Any, Final, Protocol
@@ -152,6 +153,8 @@ class Driver:
         if self.closed.done():
             return
         self.core.abort_all(reason)
+        # No later turn tells whoever is left.
+        self._most_trains = sys.maxsize
         self._flush()
         self._close()
 
