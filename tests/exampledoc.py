@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -23,14 +24,15 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 BLOCK = re.compile(r"(<!-- output: (\w+\.py) (.*?) -->\n).*?(<!-- /output -->)", re.DOTALL)
 PIECE = re.compile(r"/(.+?)/-/(.+?)/")
 SECONDS = 60
+STRICT = ("-X", "dev", "-W", "error")
 # What asyncio's debug mode says of a callback that took a tenth of a second, which on a busy machine any may.
 SLOW = re.compile(r"^Executing <.*> took \d+\.\d+ seconds\n", re.MULTILINE)
 
 
-def run(name: str, **environment: str) -> str:
-    """The output of one example, which must end well and warn of nothing."""
+def run(name: str, options: Sequence[str] = STRICT, **environment: str) -> str:
+    """The output of one example, which must end well and warn of nothing. `options` are the interpreter's."""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", str(EXAMPLES / name)],
+        [sys.executable, *options, str(EXAMPLES / name)],
         cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,

@@ -77,9 +77,9 @@ def queue_p95(outcome: Run, start: float) -> float:
 )
 def test_alone_it_fills_the_link_and_keeps_the_queue_short(mbit: int, rtt: float, loss: float, least: float) -> None:
     rate = mbit * MBIT
-    outcome = run([Flow(rtt=rtt, loss=loss)], rate=rate, queue_bytes=int(rate * rtt), seconds=10.0, seed=1)
-    assert shares(outcome, 5.0, 10.0)[0] >= least * (1 - loss)
-    assert queue_p95(outcome, 5.0) <= max(rtt / 4, 0.01)
+    outcome = run([Flow(rtt=rtt, loss=loss)], rate=rate, queue_bytes=int(rate * rtt), seconds=7.0, seed=1)
+    assert shares(outcome, 4.0, 7.0)[0] >= least * (1 - loss)
+    assert queue_p95(outcome, 4.0) <= max(rtt / 4, 0.01)
 
 
 def test_start_up_loses_next_to_nothing_in_a_queue_of_one_bdp() -> None:
@@ -92,8 +92,8 @@ def test_start_up_loses_next_to_nothing_in_a_queue_of_one_bdp() -> None:
 def test_equal_flows_get_equal_shares(count: int, apart: float) -> None:
     flows = [Flow(start=index * apart) for index in range(count)]
     last = flows[-1].start
-    outcome = run(flows, rate=100 * MBIT, queue_bytes=5 * MBIT, seconds=last + 15.0, seed=1)
-    found = shares(outcome, last + 10.0, last + 15.0)
+    outcome = run(flows, rate=100 * MBIT, queue_bytes=5 * MBIT, seconds=last + 10.0, seed=1)
+    found = shares(outcome, last + 5.0, last + 10.0)
     assert jain(found) >= 0.95, found
     assert sum(found) > 0.95, found
 
@@ -104,7 +104,8 @@ def test_who_met_the_path_idle_does_not_give_way_to_who_did_not() -> None:
     """
     firsts, indices = [], []
     for apart in (0.3, 0.45, 0.58, 0.66, 0.77, 0.9, 1.02, 1.15):
-        outcome = run([Flow(), Flow(start=apart)], rate=10 * MBIT, queue_bytes=MBIT // 2, seconds=17.0, seed=1)
+        flows = [Flow(), Flow(start=apart)]
+        outcome = run(flows, rate=10 * MBIT, queue_bytes=MBIT // 2, seconds=apart + 15.0, seed=1)
         found = shares(outcome, apart + 10.0, apart + 15.0)
         firsts.append(found[0] / sum(found))
         indices.append(jain(found))
@@ -126,15 +127,15 @@ def test_many_who_start_together_on_a_long_path_keep_the_queue_short(apart: floa
     assert jain(found) >= 0.9, found
 
 
-@pytest.mark.parametrize("first", [0, 1])
-def test_beside_cubic_each_gets_its_part(first: int) -> None:
+@pytest.mark.parametrize(("first", "mbit"), [(0, 20), (1, 50)])
+def test_beside_cubic_each_gets_its_part(first: int, mbit: int) -> None:
     flows = [Flow("model", rtt=0.04, start=2.0 * first), Flow("cubic", rtt=0.04, start=2.0 * (1 - first))]
-    outcome = run(flows, rate=50 * MBIT, queue_bytes=2 * MBIT, seconds=50.0, seed=1)
+    outcome = run(flows, rate=mbit * MBIT, queue_bytes=mbit * MBIT // 25, seconds=50.0, seed=1)
     found = shares(outcome, 12.0, 50.0)
     assert min(found) >= 0.25, found
 
 
 @pytest.mark.parametrize("part", [0.01, 0.1])
 def test_late_packets_without_loss_cost_nothing(part: float) -> None:
-    outcome = run([Flow(forth=[Reorder(part, 0.005)])], rate=100 * MBIT, queue_bytes=5 * MBIT, seconds=8.0, seed=1)
-    assert shares(outcome, 3.0, 8.0)[0] >= 0.95
+    outcome = run([Flow(forth=[Reorder(part, 0.005)])], rate=100 * MBIT, queue_bytes=5 * MBIT, seconds=6.0, seed=1)
+    assert shares(outcome, 3.0, 6.0)[0] >= 0.95
