@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from bench.flows import Flow, Run, payload_rate, run
@@ -14,6 +16,7 @@ from rudp.config import Config
 from rudp.sim import Delay, Loss, Node, Rate, Reorder
 
 
+@cache
 def transfer(loss: float, seed: int) -> Row:
     """Five seconds, steady from the second on."""
     return measure(Cell(Config().congestion, 100.0, 50.0, loss, 1.0, seed=seed, seconds=5.0, steady_from=2.0))
