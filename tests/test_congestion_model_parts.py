@@ -110,9 +110,18 @@ def test_a_drain_is_due_each_interval_or_with_others_late_in_it() -> None:
     assert base.is_due(3.6, 4)
 
 
+@pytest.mark.parametrize(("drains", "due"), [(0, 2.0), (1, 2.0), (2, 3.0), (4, 3.0)])
+def test_who_is_new_drains_sooner_twice(drains: int, due: float) -> None:
+    base = BaseRtt()
+    base.update(0.05)
+    base.drained(0.05, 0.0)
+    assert not base.is_due(due - 0.1, drains)
+    assert base.is_due(due + 0.1, drains)
+
+
 @pytest.mark.parametrize(
     ("rtt", "drains", "joins", "due"),
-    [(0.02, 0, 2.25, 3.0), (0.02, 4, 2.25, 3.0), (0.3, 3, 2.7, 3.6), (0.3, 4, 4.5, 6.0)],
+    [(0.02, 0, 1.5, 2.0), (0.02, 4, 2.25, 3.0), (0.3, 3, 2.7, 3.6), (0.3, 4, 4.5, 6.0)],
 )
 def test_a_young_flow_drains_more_often_on_long_paths(
     rtt: float, drains: int, joins: float, due: float
@@ -200,18 +209,20 @@ def settle(
     """
     laws = [DelayLaw() for _ in windows]
     before, queues, resting = 0.0, [], 0
+    rates = [0.0] * len(windows)
     for number in range(1, rounds + 1):
         queue = max(sum(windows) / link - base, 0.0)
         queues.append(queue)
+        told = windows
         if resting:
             resting -= 1
         else:
             # What is told is a round old.
             windows = [
-                window * law.step(window, before, base + before, base)
-                for law, window in zip(laws, windows, strict=True)
+                window * law.step(window, before, base + before, base, rate)
+                for law, window, rate in zip(laws, windows, rates, strict=True)
             ]
-        before = queue
+        before, rates = queue, [window / (base + queue) for window in told]
         if number % drains == 0:
             resting = 2
             for law in laws:
@@ -219,8 +230,8 @@ def settle(
     return windows, queues
 
 
-@pytest.mark.parametrize(("windows", "rounds"), [([1_900.0, 100.0], 60), ([1_000.0, 600.0, 300.0, 50.0], 48)])
-def test_windows_meet_within_a_hundred_round_trips(windows: list[float], rounds: int) -> None:
+@pytest.mark.parametrize(("windows", "rounds"), [([1_900.0, 100.0], 42), ([1_000.0, 600.0, 300.0, 50.0], 42)])
+def test_windows_meet_within_fifty_round_trips(windows: list[float], rounds: int) -> None:
     """However short the queue: at 100 Mbit/s and 200 ms it is 4 ms, a fiftieth of the RTT."""
     found, _ = settle(windows, rounds)
     jain = sum(found) ** 2 / len(found) / sum(window * window for window in found)
@@ -228,9 +239,9 @@ def test_windows_meet_within_a_hundred_round_trips(windows: list[float], rounds:
     assert 2_000.0 <= sum(found) <= 2_200.0, found
 
 
-def test_windows_as_start_ups_leave_them_meet_within_fifty_round_trips() -> None:
+def test_windows_as_start_ups_leave_them_meet_within_thirty_round_trips() -> None:
     """At 100 Mbit/s and 200 ms the second of two flows that start half a second apart comes to a fifth of the link."""
-    found, _ = settle([1_650.0, 400.0], 48)
+    found, _ = settle([1_650.0, 400.0], 30)
     assert sum(found) ** 2 / 2 / sum(window * window for window in found) > 0.95, found
 
 
@@ -241,29 +252,6 @@ def test_a_rate_an_e_fold_off_shows_as_more_than_what_base_rtts_differ_by(rate: 
     assert law.target(rate / exp(0.5), 0.05) - law.target(rate * exp(0.5), 0.05) >= 0.0004
 
 
-def test_rounds_without_a_queue_are_not_what_is_usual() -> None:
-    """Or all who have just started would take the link for theirs, as what they then send shows two rounds later."""
-    law = DelayLaw()
-    for _ in range(3):
-        law.step(500.0, 0.0, 0.2, 0.2)
-    assert law.mean == 0.0
-    law.step(500.0, 0.004, 0.204, 0.2)
-    before = law.mean
-    assert 0.0 < before < law.target(500.0 / 0.2, 0.2)
-    law.step(500.0, 0.0, 0.2, 0.2)
-    assert law.mean == before
-
-
-def test_rounds_without_a_queue_count_where_the_mean_is_above_what_is_wanted() -> None:
-    """Who met others' start-up would else take its queue for the usual one until he has seen eight rounds with some."""
-    law = DelayLaw()
-    law.step(500.0, 0.03, 0.23, 0.2)
-    before = law.mean
-    assert before > law.target(500.0 / 0.2, 0.2)
-    law.step(500.0, 0.0, 0.2, 0.2)
-    assert law.mean < 0.8 * before
-
-
 def test_what_is_far_goes_faster_than_what_is_near_but_not_by_leaps() -> None:
     """Near what is wanted a queue that is told a tenth wrong would throw all flows about."""
     steps = []
@@ -271,12 +259,12 @@ def test_what_is_far_goes_faster_than_what_is_near_but_not_by_leaps() -> None:
         law = DelayLaw()
         wanted = law.target(500.0 / 0.2, 0.2)
         for _ in range(200):
-            law.step(500.0, wanted / part, 0.2, 0.2)
-        steps.append(log(law.step(500.0, law.mean, 0.2, 0.2)))
+            law.step(500.0, wanted / part, 0.2, 0.2, 2_500.0)
+        steps.append(log(law.step(500.0, law.mean, 0.2, 0.2, 2_750.0)))
     near, twice, four, most = steps
     assert twice > 2.4 * near
     assert four > 2.5 * twice
-    assert most <= 0.08 + 1e-9
+    assert most <= 0.16 + 1e-9
 
 
 @pytest.mark.parametrize(
@@ -304,10 +292,10 @@ def test_flows_agree_at_a_drain_on_the_queue_of_late() -> None:
     """One met a long queue before the other came: what either holds for usual would keep them apart for long."""
     old, new = DelayLaw(), DelayLaw()
     for _ in range(10):
-        old.step(1_000.0, 0.02, 0.22, 0.2)
+        old.step(1_000.0, 0.02, 0.22, 0.2, 4_500.0)
     for _ in range(16):
         for law in (old, new):
-            law.step(1_000.0, 0.004, 0.204, 0.2)
+            law.step(1_000.0, 0.004, 0.204, 0.2, 4_900.0)
     apart = old.mean - new.mean
     for law in (old, new):
         law.drained()
@@ -318,10 +306,10 @@ def test_what_the_last_step_did_is_not_done_twice() -> None:
     once, twice = DelayLaw(), DelayLaw()
     for law in (once, twice):
         for _ in range(30):
-            law.step(500.0, 0.003, 0.053, 0.05)
-    first = twice.step(500.0, 0.013, 0.063, 0.05)
-    second = twice.step(500.0 * first, 0.013, 0.063, 0.05)
-    assert first == once.step(500.0, 0.013, 0.063, 0.05) < second < 1.0
+            law.step(500.0, 0.003, 0.053, 0.05, 9_000.0)
+    first = twice.step(500.0, 0.013, 0.063, 0.05, 9_000.0)
+    second = twice.step(500.0 * first, 0.013, 0.063, 0.05, 9_000.0)
+    assert first == once.step(500.0, 0.013, 0.063, 0.05, 9_000.0) < second < 1.0
 
 
 @pytest.mark.parametrize("link", [1_000.0, 10_000.0, 100_000.0])
@@ -337,7 +325,7 @@ def test_a_queue_that_overflows_is_to_be_three_fifths_full_at_most() -> None:
     law.overflowed(0.005, 0.05)
     assert law.target(1_000.0, 0.05) == pytest.approx(0.003)
     for _ in range(200):
-        law.step(50.0, 0.002, 0.052, 0.05)
+        law.step(50.0, 0.002, 0.052, 0.05, 1_000.0)
     assert law.target(1_000.0, 0.05) == usual
 
 
@@ -349,16 +337,18 @@ def test_what_overflowed_was_longer_by_what_the_base_rtt_is_found_lower() -> Non
     assert learns.target(20.0, 0.2) < known.target(20.0, 0.2) / 10
     for base in (0.37, 0.3, 0.2, 0.2):
         for law in (known, learns):
-            law.step(5.0, 0.05, base + 0.05, base)
+            law.step(5.0, 0.05, base + 0.05, base, 20.0)
     assert learns.target(20.0, 0.2) == pytest.approx(known.target(20.0, 0.2), rel=0.02)
     before = learns.target(20.0, 0.2)
-    learns.step(5.0, 0.05, 0.3, 0.25)
+    learns.step(5.0, 0.05, 0.3, 0.25, 20.0)
     assert learns.target(20.0, 0.2) == pytest.approx(before, rel=0.02), "one that is higher says nothing of it"
 
 
-def drain(competition: Competition, left: float, window: float = 100.0, *, sinks: bool = False) -> None:
+def drain(
+    competition: Competition, left: float, window: float = 100.0, *, sinks: bool = False, drains: int = 5
+) -> None:
     competition.queue_falls(0.03)
-    competition.drained(left, 0.03, window, base=0.05, now=0.0, sinks=sinks)
+    competition.drained(left, 0.03, window, base=0.05, now=0.0, sinks=sinks, drains=drains)
 
 
 def test_drains_that_find_the_base_rtt_lower_do_not_end_a_competition() -> None:
@@ -394,7 +384,15 @@ def test_on_a_long_path_it_takes_three_drains_to_begin_a_competition() -> None:
     """Sixteen of our own kind that come within seconds leave each other a queue at two of them."""
     competition = Competition()
     for left, begins in ((0.0, False), (0.08, False), (0.08, False), (0.08, True)):
-        competition.drained(left, 0.1, 100.0, base=0.2, now=0.0, sinks=False)
+        competition.drained(left, 0.1, 100.0, base=0.2, now=0.0, sinks=False, drains=5)
+        assert competition.is_on is begins
+
+
+def test_a_newcomer_takes_one_more_drain_to_begin_a_competition() -> None:
+    """Of four that came within seconds one took some of the others' queue for the path, and left them a queue twice."""
+    competition = Competition()
+    for drains, left, begins in ((1, 0.0, False), (2, 0.02, False), (3, 0.02, False), (4, 0.02, True)):
+        drain(competition, left, drains=drains)
         assert competition.is_on is begins
 
 

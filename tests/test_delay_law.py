@@ -22,7 +22,7 @@ def wanted(law: DelayLaw, base: float = BASE) -> float:
 
 def step(law: DelayLaw, queue: float, base: float = BASE) -> float:
     """One round with that queue, at one and the same rate; the logarithm of the factor."""
-    return log(law.step(WINDOW / base * (base + queue), queue, base + queue, base))
+    return log(law.step(WINDOW / base * (base + queue), queue, base + queue, base, WINDOW / base))
 
 
 def settled(queue: float, base: float = BASE, rounds: int = 300) -> DelayLaw:
@@ -85,7 +85,7 @@ def test_what_overflowed_is_forgotten_slowly() -> None:
 @pytest.mark.parametrize(("rtt", "base"), [(0.0, 0.0), (0.05, 0.0), (0.0, 0.05)])
 def test_a_path_without_delay_has_room(rtt: float, base: float) -> None:
     law = DelayLaw()
-    factors = [law.step(10.0, 0.0, rtt, base) for _ in range(3)]
+    factors = [law.step(10.0, 0.0, rtt, base, 200.0) for _ in range(3)]
     assert factors[0] == factors[1] == factors[2]
     assert 1.0 < factors[0] < 1.5
 
@@ -129,7 +129,7 @@ def test_with_little_of_what_is_wanted_nobody_gives_way() -> None:
 def test_on_an_empty_link_what_two_rounds_add_doubles() -> None:
     """By twos, as what is told is a round old, so that of two steps the second is the smaller."""
     law, rtt = DelayLaw(), 0.5
-    rounds = [log(law.step(10_000.0, 0.0, rtt, rtt)) for _ in range(14)]
+    rounds = [log(law.step(10_000.0, 0.0, rtt, rtt, 20_000.0)) for _ in range(14)]
     added = [one + other for one, other in zip(rounds[2::2], rounds[3::2], strict=True)]
     assert added[0] > 0.0
     told = [later / earlier for earlier, later in pairwise(added) if later < 0.3]  # more is what a round may change
@@ -145,6 +145,44 @@ def test_a_queue_ends_the_doubling() -> None:
     assert step(law, 0.0) <= 2 * max(first)
 
 
+# What growth pays.
+
+
+def grow(paid: float, rounds: int = 40) -> list[float]:
+    """The steps of a small flow that meets a queue which means far more, where a step brings `paid` of itself in rate,
+    a round later, as on a path."""
+    law, rate, before, steps = DelayLaw(), 50.0, 0.0, []
+    queue = law.target(1_000.0, BASE)
+    for _ in range(rounds):
+        steps.append(log(law.step(rate * (BASE + queue), queue, BASE + queue, BASE, rate)))
+        rate, before = rate * (1.0 + paid * before), steps[-1]
+    return steps
+
+
+def test_growth_that_brings_nothing_is_a_few_hundredths_a_round() -> None:
+    """Who has the link for himself, and who want more all at once, make no more than a queue by it."""
+    assert all(0.0 < step <= 0.03 for step in grow(0.0)[10:])
+
+
+@pytest.mark.parametrize("paid", [0.7, 1.0])
+def test_growth_that_pays_goes_on_faster(paid: float) -> None:
+    """A flow that a start-up left with a twentieth of its share has six times that in sixteen rounds."""
+    steps = grow(paid, 16)
+    assert sum(steps) > log(6.0)
+    assert max(steps) < 0.2
+
+
+def test_a_rate_that_comes_back_has_paid_nothing() -> None:
+    """As after a drain: a round of a tenth less and the same again."""
+    law = DelayLaw()
+    queue = 0.5 * wanted(law)
+    steps = []
+    for rate in (WINDOW / BASE * part for part in (1.0, 1.0, 1.0, 0.9, 1.0, 1.0, 1.0)):
+        steps.append(log(law.step(WINDOW / BASE * (BASE + queue), queue, BASE + queue, BASE, rate)))
+        law.drained()
+    assert max(steps[3:]) < 0.06
+
+
 # The queue of late.
 
 
@@ -155,6 +193,15 @@ def test_a_new_mean_is_the_average_of_what_is_wanted_and_of_the_first_rounds() -
         met.append(part * wanted(law))
         step(law, met[-1])
         assert law.mean == pytest.approx(sum(met) / len(met))
+
+
+def test_a_new_mean_counts_rounds_without_a_queue() -> None:
+    """A small flow wants much: without these its mean was three times the queue, and it grew at half the speed."""
+    law = DelayLaw()
+    met = [wanted(law), 0.0, wanted(law), 0.0, 0.0]
+    for queue in met[1:]:
+        step(law, queue)
+    assert law.mean == pytest.approx(sum(met) / len(met))
 
 
 @pytest.mark.parametrize("base", BASES)

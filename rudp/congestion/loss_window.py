@@ -27,13 +27,12 @@ GROWTH_MAX: Final = 1.5
 class LossWindow:
     """A window in packets."""
 
-    __slots__ = ("_epoch_start", "_k", "_maximum", "_reno", "window")
+    __slots__ = ("_level_at", "_maximum", "_reno", "window")
 
     window: float
 
     def __init__(self) -> None:
-        self.window = self._maximum = self._reno = 0.0
-        self._epoch_start = self._k = 0.0
+        self.window = self._maximum = self._reno = self._level_at = 0.0
 
     def start(self, window: float, maximum: float, now: float) -> None:
         """Begin from `window`, with `maximum` as the plateau."""
@@ -50,11 +49,10 @@ class LossWindow:
 
     def grow(self, now: float, rtt: float) -> None:
         """Take a round of `rtt` seconds without congestion."""
-        ahead = now + rtt - self._epoch_start - self._k
+        ahead = now + rtt - self._level_at
         target = CUBIC_C * ahead**3 + self._maximum
         self._reno += RENO_ALPHA if self._reno < self._maximum else 1.0
         self.window = min(max(self.window, target, self._reno), GROWTH_MAX * self.window)
 
     def _begin_epoch(self, now: float) -> None:
-        self._epoch_start = now
-        self._k = (max(self._maximum - self.window, 0.0) / CUBIC_C) ** (1.0 / 3.0)
+        self._level_at = now + (max(self._maximum - self.window, 0.0) / CUBIC_C) ** (1.0 / 3.0)

@@ -260,7 +260,7 @@ class Model(CongestionController):
             self._leave_startup(sample)
 
     def _leave_startup(self, sample: AckSample) -> None:
-        self.phase = _DRAIN
+        self.phase, self._startup = _DRAIN, StartUp()  # what it has seen is of no more use
         self._base.want(sample.now)
 
     def _full_window(self) -> float:
@@ -413,14 +413,14 @@ class Model(CongestionController):
 
     def _move(self, now: float) -> None:
         """One step of the delay law, or of the window that losses move."""
-        told, window = self._round, self._window
+        told, window, packet = self._round, self._window, self.max_datagram_size
         idle = told.is_app_limited or self._round_peak < 0.7 * window
         if self._competition.is_on:
             if not idle:
                 self._competition.loss_window.grow(now, told.rtt_min)
-            self._window = self._competition.loss_window.window * self.max_datagram_size
+            self._window = self._competition.loss_window.window * packet
             return
-        factor = self._law.step(window / self.max_datagram_size, self._queue, told.rtt_mean, self._base.value)
+        factor = self._law.step(window / packet, self._queue, told.rtt_mean, self._base.value, self._rate / packet)
         if told.is_app_limited or (factor > 1.0 and idle):
             return
         window *= factor
@@ -458,16 +458,16 @@ class Model(CongestionController):
             self._end_drain(sample)
 
     def _end_drain(self, sample: AckSample) -> None:
-        competition, base, packet = self._competition, self._base, self.max_datagram_size
+        competition, base, packet, now = self._competition, self._base, self.max_datagram_size, sample.now
         competed, before, window = competition.is_on, base.value, self._window / packet
-        left = self._drain_min - base.value
-        competition.drained(left, self._law.mean, window, base=base.value, now=sample.now, sinks=base.sinks)
+        left, mean = self._drain_min - before, self._law.mean
+        competition.drained(left, mean, window, base=before, now=now, sinks=base.sinks, drains=self._drains)
         if competition.is_on and not competed:
             self.ceiling = INFINITY
             self._window = competition.loss_window.window * packet
         elif competed > competition.is_on:
             self._window = min(self._window, self._full_window())  # the queue was ours
-        base.drained(self._drain_min, sample.now, base.value / window, in_doubt=competition.in_doubt)
+        base.drained(self._drain_min, now, before / window, in_doubt=competition.in_doubt)
         if self._drains == 1 or competed > competition.is_on or base.value > before + GRAIN:
             self._law.start()  # what was queue was none, or somebody else's
         else:
