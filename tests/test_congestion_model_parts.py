@@ -232,7 +232,7 @@ def settle(
 
 @pytest.mark.parametrize(("windows", "rounds"), [([1_900.0, 100.0], 42), ([1_000.0, 600.0, 300.0, 50.0], 42)])
 def test_windows_meet_within_fifty_round_trips(windows: list[float], rounds: int) -> None:
-    """However short the queue: at 100 Mbit/s and 200 ms it is 4 ms, a fiftieth of the RTT."""
+    """However short the queue: at 100 Mbit/s and 200 ms it is 6 ms, a thirtieth of the RTT."""
     found, _ = settle(windows, rounds)
     jain = sum(found) ** 2 / len(found) / sum(window * window for window in found)
     assert jain > 0.95, found

@@ -13,8 +13,9 @@ made.
 
 Only when all who share a queue drain it at one time is it empty. Each drains at the end of its own interval, but joins
 in as soon as the queue falls by half late in that, as it does when others drain; so flows come to drain together, as
-oscillators do that push each other on (Mirollo and Strogatz 1990). Who is new drains more often on a long path, or
-those who came while others' queue stood would keep that for the path's RTT, and others take it for a rival's.
+oscillators do that push each other on (Mirollo and Strogatz 1990). Who is new drains sooner twice, and more often on a
+long path, or those who came while others' queue stood would keep that for the path's RTT, and others take it for a
+rival's.
 
 The lowest RTT is one packet's, often the first one's, that met nobody. Packets that go in trains never see it again,
 and of two flows the one that has it would see a queue longer by that and give way. So queues are told from a ground

@@ -5,7 +5,7 @@ ends that it moves, what is lost, and how the queue is measured.
 
     target      O(1)    the queue to hold at some rate
     step        O(1)    one round's change of the window
-    start       O(1)    forget the mean
+    start       O(1)    forget the mean, and the rate of late
     drained     O(1)    all who share the queue drained it: agree with them on the mean
     overflowed  O(1)    hold less: the queue has no room for so much
 
@@ -43,7 +43,7 @@ NEAR: Final = 0.03
 USUAL: Final = 0.05
 BASE_ROOT: Final = 0.4
 """The queue to hold on a path of 50 ms: the time of 1.3 packets of one's own, and half a millisecond more for each
-e-fold that the rate is below 400,000 packets a second: 4.2 ms at 10 Mbit/s, 2.1 at 100, 0.8 at 1 Gbit/s. So a rate that
+e-fold that the rate is below 400,000 packets a second: 4.6 ms at 10 Mbit/s, 2.1 at 100, 0.9 at 1 Gbit/s. So a rate that
 is an e-fold off shows as 0.4 to 1.8 ms wherever it is, which is more than by what flows' base RTTs differ. With the
 power 0.4 of the rate it was 0.2 ms at 1 Gbit/s, and of two flows one had nine tenths. Other paths: times the power
 0.4 of base RTT and 30 ms, so that near hosts don't aim at less than by what those differ, and far ones don't take all
@@ -70,9 +70,9 @@ less of one that is lower, or what comes back after a drain would seem to be gai
 LONG: Final = 0.08
 LONG_MOST: Final = 1.6
 LONG_ROOT: Final = 1.3
-"""From so many seconds of base RTT on more of it, by the RTT, up to so many times, as a second has few rounds; and of
-FOLD that power more, as what flows err about the base RTT is to be a small part of what they share by. Not of one's own
-packets: of sixteen flows at 10 Mbit/s those are most of the queue already."""
+"""From so many seconds of base RTT on more of that share, by the RTT, up to so many times, as a second has few rounds;
+and of FOLD that power more, as what flows err about the base RTT is to be a small part of what they share by. Not of
+one's own packets: of sixteen flows at 10 Mbit/s those are most of the queue already."""
 MEAN: Final = 3.0
 MEAN_MOST: Final = 0.1
 """Weight of a round in the mean, times the share of the RTT that is to be queued, and at most; on a long path as
@@ -165,8 +165,8 @@ class DelayLaw:
         self._bound *= BOUND_GROWTH
 
     def start(self) -> None:
-        """Take the queue of late for the one to hold."""
-        self._mean = self._late = self._step = 0.0
+        """Take the queue of late for the one to hold, and no rate for one that was gained."""
+        self._mean = self._late = self._step = self._rate = 0.0
         self._rounds = 0
         self._empty = 0
 
@@ -177,7 +177,7 @@ class DelayLaw:
         self._step = 0.0
 
     def step(self, window: float, queue: float, rtt: float, base: float, delivered: float) -> float:
-        """The factor of the window after a round with that queue, RTT and delivery rate."""
+        """The factor of the window after a round with that queue and RTT, and a delivery rate in any unit."""
         paid = self._gain(delivered)
         if not (rtt and base):
             return exp(STEP_MOST)  # a path without delay has no queue that could be told
@@ -213,5 +213,5 @@ class DelayLaw:
             weight = max(weight, 1.0 / (1.0 + self._rounds))
         mean = self._mean or wanted
         self._mean = min(mean + (queue - mean) * weight, MEAN_ABOVE * wanted)
-        self._late += (queue - self._late) * LATE if self._late else queue
+        self._late += (queue - self._late) * (LATE if self._rounds > 1 else 1.0)
         return self._mean

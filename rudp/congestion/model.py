@@ -420,7 +420,7 @@ class Model(CongestionController):
                 self._competition.loss_window.grow(now, told.rtt_min)
             self._window = self._competition.loss_window.window * packet
             return
-        factor = self._law.step(window / packet, self._queue, told.rtt_mean, self._base.value, self._rate / packet)
+        factor = self._law.step(window / packet, self._queue, told.rtt_mean, self._base.value, self._rate)
         if told.is_app_limited or (factor > 1.0 and idle):
             return
         window *= factor
