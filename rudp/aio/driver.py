@@ -149,7 +149,10 @@ class Driver:
         self.wake()
 
     def abort(self, reason: str) -> None:
-        """End all connections at once and close the socket."""
+        """End all connections at once and close the socket.
+
+        Peers are told once, as far as the socket takes it: whom that doesn't reach ends by his idle timeout.
+        """
         if self.closed.done():
             return
         self.core.abort_all(reason)
