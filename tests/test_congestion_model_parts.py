@@ -344,11 +344,9 @@ def test_what_overflowed_was_longer_by_what_the_base_rtt_is_found_lower() -> Non
     assert learns.target(20.0, 0.2) == pytest.approx(before, rel=0.02), "one that is higher says nothing of it"
 
 
-def drain(
-    competition: Competition, left: float, window: float = 100.0, *, sinks: bool = False, drains: int = 5
-) -> None:
+def drain(competition: Competition, left: float, window: float = 100.0, *, sinks: bool = False) -> None:
     competition.queue_falls(0.03)
-    competition.drained(left, 0.03, window, base=0.05, now=0.0, sinks=sinks, drains=drains)
+    competition.drained(left, 0.03, window, base=0.05, now=0.0, sinks=sinks)
 
 
 def test_drains_that_find_the_base_rtt_lower_do_not_end_a_competition() -> None:
@@ -384,15 +382,7 @@ def test_on_a_long_path_it_takes_three_drains_to_begin_a_competition() -> None:
     """Sixteen of our own kind that come within seconds leave each other a queue at two of them."""
     competition = Competition()
     for left, begins in ((0.0, False), (0.08, False), (0.08, False), (0.08, True)):
-        competition.drained(left, 0.1, 100.0, base=0.2, now=0.0, sinks=False, drains=5)
-        assert competition.is_on is begins
-
-
-def test_a_newcomer_takes_one_more_drain_to_begin_a_competition() -> None:
-    """Of four that came within seconds one took some of the others' queue for the path, and left them a queue twice."""
-    competition = Competition()
-    for drains, left, begins in ((1, 0.0, False), (2, 0.02, False), (3, 0.02, False), (4, 0.02, True)):
-        drain(competition, left, drains=drains)
+        competition.drained(left, 0.1, 100.0, base=0.2, now=0.0, sinks=False)
         assert competition.is_on is begins
 
 

@@ -7,13 +7,13 @@ a flow that only losses stop leaves its queue standing. Refuses to know: the del
     drained        O(1)    note how short the queue was since the last drain of our own
     entered        O(1)    note the window that start-up came to
 
-Judged is the shortest queue since the drain before. Two drains in a row with a queue that never got short, one more on
-a long path and another for a newcomer, make the path contested: the window is then CUBIC's (`loss_window`), beginning
-from the one before the doubts. Four with nearly none end that, unless the RTT without a queue was found lower
-meanwhile: a CUBIC flow in a queue of one BDP never empties it, so who came second takes what it leaves for the path,
-sees nothing above that, and had a sixth of the link. Three may be chance: who has half of what is in flight takes most
-of the queue away by draining his own part, and all of it soon after others' cuts. For some drains more, one with a
-queue begins it again, where it ended.
+Judged is the shortest queue since the drain before. Two drains in a row with a queue that never got short, on a long
+path three, make the path contested: the window is then CUBIC's (`loss_window`), beginning from the one before the
+doubts. Four with nearly none end that, unless the RTT without a queue was found lower meanwhile: a CUBIC flow in a
+queue of one BDP never empties it, so who came second takes what it leaves for the path, sees nothing above that, and
+had a sixth of the link. Three may be chance: who has half of what is in flight takes most of the queue away by draining
+his own part, and all of it soon after others' cuts. For some drains more, one with a queue begins it again, where it
+ended.
 
 Source: Copa (Arun and Balakrishnan, NSDI 2018, section 2.2): compete while the queue doesn't get nearly empty. Own: to
 ask by drains of our own.
@@ -23,13 +23,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from rudp.congestion.base_rtt import YOUNG_DRAINS
 from rudp.congestion.loss_window import LossWindow
 from rudp.congestion.rounds import LONG_RTT
 
 CONTESTED_DRAINS: Final = 2
-"""On a long path it takes one more, and for a newcomer: others of our own kind may not know the RTT without a queue yet
-and learn it by drains of theirs, which are far between there, and not together with ours at first."""
+"""On a long path it takes one more: newcomers of our own kind don't know the RTT without a queue yet and learn it by
+drains of theirs, which are far between there."""
 UNCONTESTED_DRAINS: Final = 4
 WARY_DRAINS: Final = 4
 """Drains after the end of a competition by which it may have been a mistake to end it."""
@@ -81,16 +80,13 @@ class Competition:
         """Note the window that start-up came to."""
         self._fair = window
 
-    def drained(
-        self, left: float, before: float, window: float, *, base: float, now: float, sinks: bool, drains: int
-    ) -> None:
+    def drained(self, left: float, before: float, window: float, *, base: float, now: float, sinks: bool) -> None:
         """Note that since the last drain at least `left` of the `before` seconds of queue stayed; `window` is ours.
 
-        `base` is the RTT without a queue; it `sinks` where it was found lower in that time. `drains`
-        have been, with this one.
+        `base` is the RTT without a queue; it `sinks` where it was found lower in that time.
         """
         left -= GRAIN
-        needed = CONTESTED_DRAINS + (base >= LONG_RTT) + (drains <= YOUNG_DRAINS)
+        needed = CONTESTED_DRAINS + (base >= LONG_RTT)
         if self.is_on:
             nearly_empty = left <= UNCONTESTED_SHARE * self._highest and not sinks
             self._doubts = self._doubts + 1 if nearly_empty else 0

@@ -461,7 +461,7 @@ class Model(CongestionController):
         competition, base, packet, now = self._competition, self._base, self.max_datagram_size, sample.now
         competed, before, window = competition.is_on, base.value, self._window / packet
         left, mean = self._drain_min - before, self._law.mean
-        competition.drained(left, mean, window, base=before, now=now, sinks=base.sinks, drains=self._drains)
+        competition.drained(left, mean, window, base=before, now=now, sinks=base.sinks)
         if competition.is_on and not competed:
             self.ceiling = INFINITY
             self._window = competition.loss_window.window * packet
