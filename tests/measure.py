@@ -17,7 +17,8 @@ from rudp.never import NEVER_YET
 
 def steps(call: Callable[[], object]) -> int:
     """Lines of Python that `call` executes, comprehension rounds included, without those by which a garbage collection
-    that falls into it ends what other tests left."""
+    that falls into it ends what other tests left.
+    """
     count = 0
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:

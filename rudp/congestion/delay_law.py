@@ -1,7 +1,7 @@
 """How long a queue a flow holds, and how its window moves towards that: shares that converge though the queue is short.
 
-Knows: what a flow of some rate is to keep queued, and the queue it has met lately. Refuses to know: where the window
-ends that it moves, what is lost, and how the queue is measured.
+Knows: what a flow of some rate is to keep queued, the queue it has met lately, and what it delivered then. Refuses to
+know: where the window ends that it moves, what is lost, and how the queue is measured.
 
     target      O(1)    the queue to hold at some rate
     step        O(1)    one round's change of the window
@@ -27,8 +27,7 @@ of them met and another didn't. So it begins as an average of the first rounds, 
 share it, and at each drain, which all make together, it goes half of the way to what the last rounds saw.
 
 Sources: FAST TCP (Wei, Jin, Low and Hegde 2006), Swift (SIGCOMM 2020: a target that falls with the rate), O. J. Smith
-1957 (the predictor). Own: to keep the mean apart, to agree on it, and that growth
-has to pay.
+1957 (the predictor). Own: to keep the mean apart, to agree on it, and that growth has to pay.
 """
 
 from __future__ import annotations
@@ -134,10 +133,7 @@ class DelayLaw:
     __slots__ = ("_bound", "_bound_base", "_empty", "_late", "_mean", "_rate", "_rounds", "_step")
 
     def __init__(self) -> None:
-        self._mean = self._late = self._step = 0.0
-        self._rate = 0.0
-        self._rounds = 0
-        self._empty = 0
+        self.start()
         self._bound = self._bound_base = inf
 
     @property
@@ -201,9 +197,10 @@ class DelayLaw:
 
     def _gain(self, delivered: float) -> float:
         """Take a round's rate; return by what part it is above those of late."""
-        gain = delivered / self._rate - 1.0 if self._rate else 0.0
-        self._rate += (delivered - self._rate) * (RISE if gain > 0.0 else FALL) if self._rate else delivered
-        return max(gain, 0.0)
+        before = self._rate or delivered
+        gain = max(delivered / before - 1.0, 0.0) if before else 0.0
+        self._rate = before + (delivered - before) * (RISE if gain else FALL)
+        return gain
 
     def _update_mean(self, queue: float, wanted: float, rtt: float, base: float) -> float:
         """Take a round's queue; return the queue of late, which is above 0."""

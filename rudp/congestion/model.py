@@ -458,16 +458,16 @@ class Model(CongestionController):
             self._end_drain(sample)
 
     def _end_drain(self, sample: AckSample) -> None:
-        competition, base, packet, now = self._competition, self._base, self.max_datagram_size, sample.now
+        competition, base, packet = self._competition, self._base, self.max_datagram_size
         competed, before, window = competition.is_on, base.value, self._window / packet
-        left, mean = self._drain_min - before, self._law.mean
-        competition.drained(left, mean, window, base=before, now=now, sinks=base.sinks)
+        left = self._drain_min - before
+        competition.drained(left, self._law.mean, window, base=before, now=sample.now, sinks=base.sinks)
         if competition.is_on and not competed:
             self.ceiling = INFINITY
             self._window = competition.loss_window.window * packet
         elif competed > competition.is_on:
             self._window = min(self._window, self._full_window())  # the queue was ours
-        base.drained(self._drain_min, now, before / window, in_doubt=competition.in_doubt)
+        base.drained(self._drain_min, sample.now, before / window, in_doubt=competition.in_doubt)
         if self._drains == 1 or competed > competition.is_on or base.value > before + GRAIN:
             self._law.start()  # what was queue was none, or somebody else's
         else:
