@@ -41,7 +41,8 @@ SHORT_ACKS_PER_WINDOW: Final = 4
 # On a long path for more, one in so many seconds, up to this many a round trip, but none for fewer packets than these.
 # What an ACK tells of at once left the path some time ago, twice as long if the one before was lost. At eight in 200 ms
 # the sender stood still for want of one: 1 Gbit/s, of which 10 % was lost both ways, carried 90 % of what it could.
-ACK_SPACING: Final = 0.003
+# At one in 3 ms 1 Gbit/s at 50 ms carried 94.7 % where 5 % was lost both ways, and carries 97.
+ACK_SPACING: Final = 0.0015
 MOST_ACKS_PER_WINDOW: Final = 32
 LEAST_PACKETS_PER_ACK: Final = 32
 # Below this many packets a window the receiver's own pace of acknowledging serves.
