@@ -145,6 +145,15 @@ def test_a_queue_ends_the_doubling() -> None:
     assert step(law, 0.0) <= 2 * max(first)
 
 
+@pytest.mark.parametrize(("rate", "grows"), [(80_000.0, True), (2_000.0, False)])
+def test_half_a_millisecond_is_no_queue_where_little_is_wanted(rate: float, grows: bool) -> None:
+    """ACKs that get lost make as much. Where more is wanted a sixth of it is one."""
+    law = DelayLaw()
+    queue = 0.0005 if grows else law.target(rate, BASE) / 6
+    told = [log(law.step(rate * (BASE + queue), queue, BASE + queue, BASE, rate)) for _ in range(8)]
+    assert (told[-1] > 2 * told[0]) is grows, told
+
+
 # What growth pays.
 
 
