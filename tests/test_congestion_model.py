@@ -453,7 +453,7 @@ def test_what_a_drain_may_find_after_a_long_pause_is_of_the_path_as_it_is_then()
         *_, delivered = eighths(model, now, delivered, window, rtt)
         if number > 201:
             assert model.min_rtt == pytest.approx(0.1)
-    assert model._drains > 3
+    assert model._drain.number > 3
 
 
 def lose_at_the_start(packets: int, lost: int) -> Model:

@@ -169,6 +169,42 @@ def test_the_ground_is_no_further_above_the_lowest_rtt_than_packets_explain(pack
     assert base.value < base.ground < 0.2 + most
 
 
+@pytest.mark.parametrize("base", [0.01, 0.05])
+def test_flows_whose_drains_met_the_same_have_one_ground(base: float) -> None:
+    """However early the first packet of one was, or the earliest of its drains."""
+    lucky, other = BaseRtt(), BaseRtt()
+    for flow, lowest in ((lucky, base + 0.0014), (other, base + 0.002)):
+        flow.update(lowest)
+        flow.drained(lowest, 1.0, 0.0002)
+    for now in (2.5, 4.0, 5.5, 7.0, 8.5):
+        lucky.drained(base + 0.0014, now, 0.0002, mean=base + 0.0021)
+        other.drained(base + 0.002, now, 0.0002, mean=base + 0.0021)
+    assert lucky.ground == pytest.approx(other.ground, abs=0.0001)
+
+
+def test_a_drain_that_others_did_not_join_is_none_of_the_ground() -> None:
+    base = BaseRtt()
+    for now in range(4):
+        base.update(0.05)
+        base.drained(0.05, float(now), 0.001, mean=0.0505)
+    before = base.ground
+    base.drained(0.0505, 4.0, 0.001, mean=0.054)
+    assert base.ground == before
+    new = BaseRtt()
+    new.update(0.05)
+    new.drained(0.05, 1.0, 0.001, mean=0.06)
+    assert 0.05 < new.ground < 0.0521, "better than none"
+
+
+def test_on_a_long_path_what_counts_is_the_lowest() -> None:
+    """A drain is one RTT there: its mean has what others still had on the way."""
+    base = BaseRtt()
+    for now in range(10):
+        base.update(0.2)
+        base.drained(0.2001, float(now), 0.0001, mean=0.2009)
+    assert base.ground == pytest.approx(0.2001, abs=0.00002)
+
+
 def test_a_base_rtt_sinks_until_the_drain_after_it_was_found_lower() -> None:
     base = BaseRtt()
     told = []
@@ -399,6 +435,45 @@ def test_a_competition_that_ended_by_mistake_begins_again_by_one_drain_where_it_
     assert competition.is_on == again
     if again:
         assert competition.loss_window.window == 150.0
+
+
+@pytest.mark.parametrize(
+    ("base", "kept", "window", "begins"),
+    [(0.05, 0.02, 12.0, True), (0.2, 0.02, 12.0, False), (0.05, 0.006, 12.0, False), (0.05, 0.02, 50.0, False)],
+)
+def test_who_has_lost_his_window_to_a_queue_that_drains_leave_competes(
+    base: float, kept: float, window: float, begins: bool
+) -> None:
+    """Though it got short in between, as CUBIC's does after its cuts. Not on a long path, nor who shares."""
+    competition, begun = Competition(), []
+    competition.entered(100.0)
+    for _ in range(12):
+        competition.drained(0.0, 0.02, window, base=base, now=0.0, sinks=False, kept=kept)
+        begun.append(competition.is_on)
+    assert not any(begun[:2])
+    assert begun[4] is begins
+    assert any(begun) is begins
+
+
+def test_a_drain_or_two_that_leave_the_queue_are_chance() -> None:
+    """Of three in a row, and of a rival's drains that fall between ours, none is left."""
+    competition = Competition()
+    competition.entered(100.0)
+    for number in range(30):
+        kept = 0.02 if number % 3 == 0 else 0.0
+        competition.drained(0.0, 0.02, 10.0, base=0.05, now=0.0, sinks=False, kept=kept)
+        assert not competition.is_on
+
+
+def test_cuts_leave_a_window_that_can_carry_an_ack_clock() -> None:
+    """Of a queue that others overflow in each round of ours nothing was left: a drain then sent a byte a second."""
+    window = LossWindow()
+    window.start(100.0, 100.0, 0.0)
+    for number in range(50):
+        window.cut(float(number))
+    assert window.window == 4.0
+    window.grow(50.0, 0.05)
+    assert window.window > 4.0
 
 
 def test_one_drain_that_leaves_a_queue_is_none() -> None:

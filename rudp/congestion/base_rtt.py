@@ -19,9 +19,11 @@ rival's.
 
 The lowest RTT is one packet's, often the first one's, that met nobody. Packets that go in trains never see it again,
 and of two flows the one that has it would see a queue longer by that and give way. So queues are told from a ground
-that all come to alike: the mean of what is left after drains, as far above the lowest as packets explain. Not further,
-as a fast flow's drains end above a slow one's: of two at 100 Mbit/s and 200 ms the larger took 0.2 ms of queue for
-ground that the smaller saw, where 63 % of the link for 37 are told by 0.9 ms, and stayed the larger.
+that all come to alike, from what drains meet: their mean RTT, where they have samples enough. Where not, and on long
+paths, where a drain is one RTT and has what others sent before, it is the lowest that was left after them. The ground
+is as far above the lowest RTT as packets explain. Not further, as a fast flow's drains end above a slow one's: of two
+at 100 Mbit/s and 200 ms the larger took 0.2 ms of queue for ground that the smaller saw, where 63 % of the link for 37
+are told by 0.9 ms, and stayed the larger.
 
 Single samples come early by chance, more of them the more there are. What counts is the mean of a few in a row, if that
 is no more than a millisecond above.
@@ -32,6 +34,8 @@ Sources: draft-ietf-ccwg-bbr (the min_rtt filter and ProbeRTT); own: epochs, and
 from __future__ import annotations
 
 from typing import Final
+
+from rudp.congestion.rounds import INFINITY, LONG_RTT
 
 INTERVAL: Final = 3.0
 """Seconds from one drain to the next, at least: two make a newcomer known within ten seconds."""
@@ -58,14 +62,16 @@ SOON: Final = 1.0
 """Seconds from a change to the drain it calls for: what a newcomer piled up has left by then."""
 
 LEFT_LEAST: Final = 0.0003
+LEFT_MEAN: Final = 0.0006
 LEFT_PACKETS: Final = 1.5
 LEFT_MOST: Final = 0.002
 LEFT_WEIGHT: Final = 0.5
-"""By what the ground may be above the lowest RTT: 0.3 ms and what 1.5 packets take at one's own rate, 2 ms at most; and
-weight of a drain in it. With 2 ms for all 29 of 36 starts at 100 Mbit/s shared evenly, now 33. With half a
-millisecond for all, two flows at 10 Mbit/s and 50 ms do so in 2 of 8 starts, where it is 7 now."""
-
-INFINITY: Final = float("inf")
+"""By what the ground may be above the lowest RTT: 0.3 ms, or 0.6 where a drain's mean is known, and what 1.5 packets
+take at one's own rate, 2 ms at most; and weight of a drain in it. With 2 ms for all 29 of 36 starts at 100 Mbit/s
+shared evenly, then 33. With half a millisecond for all, two flows at 10 Mbit/s and 50 ms do so in 2 of 8 starts, where
+it is 6 now."""
+TOGETHER: Final = 0.001
+"""A drain whose mean is so far above what was left since the one before met others' queue, and the ground stays."""
 
 
 class BaseRtt:
@@ -123,11 +129,14 @@ class BaseRtt:
             self.value = calm if calm < self.value else self.value
         return calm
 
-    def drained(self, lowest: float, now: float, packet_time: float = INFINITY, *, in_doubt: bool = False) -> None:
+    def drained(
+        self, lowest: float, now: float, packet_time: float = INFINITY, *, mean: float = 0.0, in_doubt: bool = False
+    ) -> None:
         """Note the end of a drain that met `lowest`; begin the next epoch if this one was long enough.
 
-        `packet_time`: seconds that a packet takes at one's own rate, of an RTT without a queue. `in_doubt`: others may
-        keep the queue filled, so that what this epoch has seen may not be the path's.
+        `packet_time`: seconds that a packet takes at one's own rate, of an RTT without a queue. `mean`: of what the
+        drain met; 0 if that was too little to have one. `in_doubt`: others may keep the queue filled, so that what this
+        epoch has seen may not be the path's.
         """
         if now - self._epoch_start >= (EPOCH_IN_DOUBT if in_doubt else EPOCH):
             self._before, self._now = self._now, lowest
@@ -136,8 +145,11 @@ class BaseRtt:
         self._drained_at = now
         self._wanted_at = INFINITY
         self.is_new, self._last = self.sinks or self._last == INFINITY, self.value
-        self._left_most = min(LEFT_LEAST + LEFT_PACKETS * packet_time, LEFT_MOST)
-        left = self._near(lowest)
+        mean = mean if self.value < LONG_RTT else 0.0
+        self._left_most = min((LEFT_MEAN if mean else LEFT_LEAST) + LEFT_PACKETS * packet_time, LEFT_MOST)
+        if mean > lowest + TOGETHER and self._ground < INFINITY:
+            return
+        left = self._near(mean or lowest)
         self._ground = left if self._ground == INFINITY else self.ground + (left - self.ground) * LEFT_WEIGHT
 
     def is_due(self, now: float, drains: int) -> bool:

@@ -15,6 +15,11 @@ had a sixth of the link. Three may be chance: who has half of what is in flight 
 his own part, and all of it soon after others' cuts. For some drains more, one with a queue begins it again, where it
 ended.
 
+CUBIC's queue gets short for a moment after each of its cuts: a flow that came 5 s after CUBIC at 50 Mbit/s and 40 ms
+found it so in every second or third interval, and had 3 % of the link for 25 seconds. So what stays in the drains
+themselves counts, too, on average over several of them, for who has lost most of his window. Not on a long path, where
+many small flows that start at once overshoot for as long.
+
 Source: Copa (Arun and Balakrishnan, NSDI 2018, section 2.2): compete while the queue doesn't get nearly empty. Own: to
 ask by drains of our own.
 """
@@ -29,6 +34,12 @@ from rudp.congestion.rounds import LONG_RTT
 CONTESTED_DRAINS: Final = 2
 """On a long path it takes one more: newcomers of our own kind don't know the RTT without a queue yet and learn it by
 drains of theirs, which are far between there."""
+KEPT_LEAST: Final = 0.45
+KEPT_WEIGHT: Final = 1 / 4
+"""Share of the queue that stays in drains, on average over the last of them, from which it is somebody else's though it
+gets short in between; and weight of a drain in that, so that three in a row are needed to come to it."""
+STARVES: Final = 1 / 6
+"""Part of the window that was ours from which on that is so."""
 UNCONTESTED_DRAINS: Final = 4
 WARY_DRAINS: Final = 4
 """Drains after the end of a competition by which it may have been a mistake to end it."""
@@ -52,7 +63,7 @@ DIP_GRAIN: Final = 0.0015
 class Competition:
     """Times in seconds, windows in packets, rates in packets a second."""
 
-    __slots__ = ("_doubts", "_fair", "_highest", "_queue", "_wary", "is_on", "loss_window")
+    __slots__ = ("_doubts", "_fair", "_highest", "_kept", "_queue", "_wary", "is_on", "loss_window")
 
     is_on: bool
 
@@ -60,7 +71,7 @@ class Competition:
         self.loss_window = LossWindow()
         self.is_on = False
         self._doubts = self._wary = 0
-        self._fair = 0.0
+        self._fair = self._kept = 0.0
         self._queue = self._highest = 0.0
 
     @property
@@ -80,13 +91,26 @@ class Competition:
         """Note the window that start-up came to."""
         self._fair = window
 
-    def drained(self, left: float, before: float, window: float, *, base: float, now: float, sinks: bool) -> None:
+    def drained(
+        self,
+        left: float,
+        before: float,
+        window: float,
+        *,
+        base: float,
+        now: float,
+        sinks: bool,
+        kept: float = 0.0,
+    ) -> None:
         """Note that since the last drain at least `left` of the `before` seconds of queue stayed; `window` is ours.
 
-        `base` is the RTT without a queue; it `sinks` where it was found lower in that time.
+        `base` is the RTT without a queue; it `sinks` where it was found lower in that time. In the drain itself there
+        were `kept` seconds on average.
         """
         left -= GRAIN
         needed = CONTESTED_DRAINS + (base >= LONG_RTT)
+        self._kept += (min(max(kept - GRAIN, 0.0) / before if before else 0.0, 1.0) - self._kept) * KEPT_WEIGHT
+        filled = self._kept > KEPT_LEAST and window < STARVES * self._fair and base < LONG_RTT
         if self.is_on:
             nearly_empty = left <= UNCONTESTED_SHARE * self._highest and not sinks
             self._doubts = self._doubts + 1 if nearly_empty else 0
@@ -96,9 +120,9 @@ class Competition:
                 self._wary = WARY_DRAINS
                 self._fair = max(self._fair, window)
             self._highest *= 0.9
-        elif left > max(CONTESTED_SHARE * before, CONTESTED_LEAST * base):
+        elif filled or left > max(CONTESTED_SHARE * before, CONTESTED_LEAST * base):
             self._doubts += 1
-            if self._doubts >= needed:
+            if filled or self._doubts >= needed:
                 self.is_on = True
                 self._doubts = 0
                 # Most of what the delay law has yielded meanwhile is asked back.

@@ -3,7 +3,7 @@
 Knows: the window at the last congestion and when that was. Refuses to know: delays, and which losses count.
 
     start       O(1)    begin from a window, with another as the one to return to
-    cut         O(1)    congestion: fall to 0.7, remember where from (with fast convergence)
+    cut         O(1)    congestion: fall to 0.7, to four packets at least, remember where from (with fast convergence)
     grow        O(1)    a round without: the cubic function of time, or what Reno would have, whichever is more
 
 Source: RFC 9438 sections 4.2 (window function), 4.3 (Reno-friendly region), 4.6 (decrease), 4.7 (fast convergence).
@@ -20,6 +20,8 @@ CUBIC_BETA: Final = 0.7
 """What is left after congestion (section 4.6)."""
 RENO_ALPHA: Final = 3.0 * (1.0 - CUBIC_BETA) / (1.0 + CUBIC_BETA)
 """Packets a round by which Reno with that decrease grows (section 4.3)."""
+LEAST: Final = 4.0
+"""Packets: fewer can't carry an ACK clock past delayed ACKs (draft-ietf-ccwg-bbr section 2.8)."""
 GROWTH_MAX: Final = 1.5
 """Growth of a round at most (section 4.2)."""
 
@@ -44,7 +46,7 @@ class LossWindow:
         """Answer congestion."""
         shrinking = self.window < self._maximum
         self._maximum = self.window * (1.0 + CUBIC_BETA) / 2.0 if shrinking else self.window
-        self.window = self._reno = self.window * CUBIC_BETA
+        self.window = self._reno = max(self.window * CUBIC_BETA, LEAST)
         self._begin_epoch(now)
 
     def grow(self, now: float, rtt: float) -> None:

@@ -41,7 +41,8 @@ from rudp.congestion.competition import Competition
 from rudp.congestion.controller import MINIMUM_WINDOW_PACKETS as LEAST_WINDOW_PACKETS
 from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits
 from rudp.congestion.delay_law import DelayLaw
-from rudp.congestion.rounds import GRAIN, INFINITY, LONG_RTT, Round, network_rtt, round_trip_noise
+from rudp.congestion.drain import Drain
+from rudp.congestion.rounds import GRAIN, INFINITY, Round, network_rtt, round_trip_noise
 from rudp.congestion.spread import Spread
 from rudp.congestion.standstill import Standstill
 from rudp.congestion.startup import StartUp
@@ -52,15 +53,6 @@ WINDOW_GAIN: Final = 2.0
 BACKGROUND_TRUSTED: Final = 0.4
 """No window is above twice what was delivered in an RTT and the background made up for, up to 40 % of it."""
 
-DRAIN_SHARE: Final = 0.8
-DRAIN_SHARE_LONG: Final = 0.9
-DRAIN_SHARE_DOUBT: Final = 0.5
-DRAIN_TIME: Final = 0.1
-DRAIN_TIME_DOUBT: Final = 0.2
-"""Share of one's own part of the path that a drain keeps in flight, and seconds for which, one RTT at least."""
-DRAIN_RTT: Final = 0.01
-"""On shorter paths it takes as many RTTs as on one of 10 ms: on loopback a tenth of a second were hundreds of them, in
-which two trains at a time went to and fro."""
 DIP: Final = 0.5
 """A queue of half of what it was of late: others drain, or it is short by chance."""
 JUMP: Final = 1.5
@@ -118,9 +110,9 @@ class Model(CongestionController):
     # fmt: off
     __slots__ = (
         "_background", "_base", "_clean", "_competition", "_cut_loss", "_cut_peak", "_cut_rate", "_deepest",
-        "_drain_min", "_drain_stop", "_drain_target", "_drained", "_drains", "_law", "_queue", "_rate", "_rate_before",
-        "_round", "_round_peak", "_round_stop", "_rounds", "_sent_peak", "_skip", "_spread", "_standstill", "_startup",
-        "_usual_queue", "_vain_ceiling", "_vain_loss", "_window", "ceiling", "phase",
+        "_drain", "_drained", "_law", "_queue", "_rate", "_rate_before", "_round", "_round_peak", "_round_stop",
+        "_rounds", "_sent_peak", "_skip", "_spread", "_standstill", "_startup", "_usual_queue", "_vain_ceiling",
+        "_vain_loss", "_window", "ceiling", "phase",
     )
     # fmt: on
 
@@ -142,20 +134,19 @@ class Model(CongestionController):
         self.ceiling = INFINITY
         self._background = BackgroundLoss()
         self._competition = Competition()
+        self._drain = Drain()
         self._law = DelayLaw()
         self._round = Round()
         self._spread = Spread()
         self._startup = StartUp()
         self._window = float(self.congestion_window)
         self._rate = self._rate_before = 0.0
-        self._rounds = self._skip = self._drains = self._clean = 0
+        self._rounds = self._skip = self._clean = 0
         self._sent_peak = self._round_peak = 0
         self._queue = self._usual_queue = self._deepest = 0.0
         self._drained = False
         self._cut_peak = self._cut_rate = self._cut_loss = 0.0
         self._vain_ceiling = self._vain_loss = 0.0
-        self._drain_target = 0.0
-        self._drain_stop = self._drain_min = INFINITY
 
     @property
     def delivery_rate(self) -> float:
@@ -210,7 +201,8 @@ class Model(CongestionController):
             self._base.forget()
             self._round.clear()  # which can't be judged without
             self._spread.forget()
-            self._drain_min, self._queue = INFINITY, 0.0
+            self._drain.end()
+            self._queue = 0.0
 
     def on_ack(self, sample: AckSample) -> None:
         """Take one ACK's sample, judge the round if this ends it, and set the rate and the window."""
@@ -225,7 +217,8 @@ class Model(CongestionController):
             self._end_round(sample)
         self._round.add(sample, rtt, self._rate)
         if rtt is not None:
-            self._drain_min = min(self._drain_min, self._base.update(rtt))
+            drain, rtt_without_luck = self._drain, self._base.update(rtt)
+            drain.lowest = rtt_without_luck if rtt_without_luck < drain.lowest else drain.lowest
         if self.phase is _STARTUP:
             self._start(sample, rtt)
         elif self.phase is _DRAIN:
@@ -235,8 +228,8 @@ class Model(CongestionController):
                 self._competition.entered(self._window / self.max_datagram_size)
                 self._enter_steady(sample)
         elif self.phase is _PROBE_RTT:
-            self._advance_drain(sample)
-        elif self._base.is_due(sample.now, self._drains) and not self._round.is_app_limited:
+            self._advance_drain(sample, rtt)
+        elif self._base.is_due(sample.now, self._drain.number) and not self._round.is_app_limited:
             self._begin_drain()
         self._set_rate_and_window(sample.smoothed_rtt)
 
@@ -316,7 +309,7 @@ class Model(CongestionController):
             if queue > JUMP * self._usual_queue + 2 * GRAIN and not self._skip:
                 base.want(now)
             if falls or queue < DIP * self._law.mean:
-                base.join(now, self._drains)
+                base.join(now, self._drain.number)
         self._usual_queue += (queue - self._usual_queue) / 8
 
     # Losses and marks
@@ -433,47 +426,49 @@ class Model(CongestionController):
 
     def _begin_drain(self) -> None:
         self.phase = _PROBE_RTT
-        rtt = self._round.rtt_min if self._round.rtt_min < INFINITY else self._base.value + self._queue
-        # A queue too short to be seen may lose, and a new one pass for RTT: half the flight tells, dear on long paths.
-        self._drains, is_long = self._drains + 1, self._base.value >= LONG_RTT
-        unseen = not self._deep_queue_seen() and (not is_long or self._drains % 4 == 1)
-        deep = unseen or (is_long and self._base.is_new)
-        share = DRAIN_SHARE_DOUBT if deep else DRAIN_SHARE_LONG if is_long else DRAIN_SHARE
-        share *= self._base.value / rtt if rtt else 1.0
-        self._drain_target = max(share * self._window - 2 * self.max_datagram_size, self.minimum_window)
-        self._drain_stop = INFINITY
+        base, packet = self._base, self.max_datagram_size
+        rtt = self._round.rtt_min if self._round.rtt_min < INFINITY else base.value + self._queue
+        flight = self._window * (base.value / rtt if rtt else 1.0)
+        least, seen = self.minimum_window, self._deep_queue_seen()
+        self._drain.begin(flight, packet, least, base.value, seen=seen, is_new=base.is_new)
 
-    def _advance_drain(self, sample: AckSample) -> None:
+    def _advance_drain(self, sample: AckSample, rtt: float | None) -> None:
         """Wait for the flight to fall, then for an RTT of what was sent since, then for the others to drain too."""
-        if self._drain_stop == INFINITY:
-            if sample.bytes_in_flight <= self._drain_target:
-                lasts = DRAIN_TIME_DOUBT if self._competition.is_on else DRAIN_TIME
-                self._drain_stop = sample.now + lasts * min(self._base.value / DRAIN_RTT, 1.0)
+        drain = self._drain
+        if not drain.is_reached:
+            if sample.bytes_in_flight <= drain.target:
+                drain.reached(sample.now, self._base.value, in_doubt=self._competition.is_on)
                 self._restart_round(sample)
             return
+        if self._rounds and rtt is not None:
+            drain.meet(rtt)
         if self._rounds == 1:
             self._rounds = 2
-            self._drain_stop = max(self._drain_stop, sample.now + sample.smoothed_rtt / 4)
-        if self._rounds >= 2 and sample.now >= self._drain_stop and self._drain_min < INFINITY:
+            drain.stay(sample.now + sample.smoothed_rtt / 4)
+        if self._rounds >= 2 and drain.is_over(sample.now):
             self._end_drain(sample)
 
     def _end_drain(self, sample: AckSample) -> None:
-        competition, base, packet = self._competition, self._base, self.max_datagram_size
-        competed, before, window = competition.is_on, base.value, self._window / packet
-        left = self._drain_min - before
-        competition.drained(left, self._law.mean, window, base=before, now=sample.now, sinks=base.sinks)
+        competition, base, drain, law = self._competition, self._base, self._drain, self._law
+        competed, before, window = competition.is_on, base.value, self._window / self.max_datagram_size
+        ground = base.ground
+        competition.drained(
+            drain.lowest - ground, law.mean, window,
+            base=before, now=sample.now, sinks=base.sinks, kept=drain.mean - ground,
+        )  # fmt: skip
         if competition.is_on and not competed:
             self.ceiling = INFINITY
-            self._window = competition.loss_window.window * packet
+            self._window = competition.loss_window.window * self.max_datagram_size
         elif competed > competition.is_on:
             self._window = min(self._window, self._full_window())  # the queue was ours
-        base.drained(self._drain_min, sample.now, before / window, in_doubt=competition.in_doubt)
-        if self._drains == 1 or competed > competition.is_on or base.value > before + GRAIN:
-            self._law.start()  # what was queue was none, or somebody else's
+        mean, in_doubt = drain.mean if drain.is_sure else 0.0, competition.in_doubt
+        base.drained(drain.lowest, sample.now, before / window, mean=mean, in_doubt=in_doubt)
+        if drain.number == 1 or competed > competition.is_on or base.ground > ground + GRAIN:
+            law.start()  # what was queue was none, or somebody else's
         else:
-            self._law.drained()
-        self._spread.over(self._drain_min)
-        self._drain_min = INFINITY
+            law.drained()
+        self._spread.over(drain.lowest)
+        drain.end()
         self._drained = True
         self._enter_steady(sample)
 
@@ -496,5 +491,5 @@ class Model(CongestionController):
         if steady:
             window += held
         elif self.phase is _PROBE_RTT:
-            window = min(window, self._drain_target) + held / 2
+            window = min(window, self._drain.target) + held / 2
         self.congestion_window = int(max(window, LEAST_WINDOW_PACKETS * self.max_datagram_size))

@@ -138,6 +138,41 @@ def test_beside_cubic_each_gets_its_part(first: int, mbit: int) -> None:
     assert min(found) >= 0.25, found
 
 
+def test_who_comes_late_to_cubic_does_not_starve() -> None:
+    """His drains fall on what CUBIC's cuts leave of the queue, as if nobody filled it: he had 3 % of the link."""
+    flows = [Flow("cubic", rtt=0.04, start=0.2), Flow(rtt=0.04, start=5.4)]
+    outcome = run(flows, rate=50 * MBIT, queue_bytes=2 * MBIT, seconds=32.0, seed=1)
+    found = shares(outcome, 24.0, 32.0)
+    assert found[1] >= 0.2, found
+
+
+def test_who_loses_to_a_newcomer_in_a_short_queue_does_not_stand_still() -> None:
+    """Cut in each round its window fell to a millionth of a packet, and the connection ended by idle timeout."""
+    flows = [Flow(rtt=0.01), Flow(rtt=0.01, start=30.3)]
+    outcome = run(flows, rate=10 * MBIT, queue_bytes=15_000, seconds=60.0, seed=0)
+    assert [result.error for result in outcome.results] == [None, None]
+    found = shares(outcome, 45.0, 60.0)
+    assert min(found) >= 0.2, found
+
+
+@pytest.mark.parametrize(("mbit", "rtt", "others"), [(10, 0.002, 0), (10, 0.01, 3), (20, 0.03, 0)])
+def test_nobody_takes_his_own_queue_for_a_rivals(mbit: int, rtt: float, others: int) -> None:
+    flows = [Flow(rtt=rtt, start=index / 4) for index in range(1 + others)]
+    outcome = run(flows, rate=mbit * MBIT, queue_bytes=mbit * MBIT // 5, seconds=20.0, seed=0)
+    assert queue_p95(outcome, 10.0) < 0.02
+    assert outcome.bottleneck.dropped == 0
+
+
+def test_a_near_and_a_far_flow_do_not_fight() -> None:
+    """The first packets of the near one were 2 ms earlier than any in a train, and that was no rival's queue."""
+    queues = []
+    for first, second in ((0.0, 0.47), (0.3, 1.1)):
+        flows = [Flow(rtt=0.025, start=first), Flow(rtt=0.1, start=second)]
+        outcome = run(flows, rate=10 * MBIT, queue_bytes=MBIT // 2, seconds=20.0, seed=1)
+        queues.append(queue_p95(outcome, 10.0))
+    assert max(queues) < 0.025, queues
+
+
 @pytest.mark.parametrize("part", [0.01, 0.1])
 def test_late_packets_without_loss_cost_nothing(part: float) -> None:
     outcome = run([Flow(forth=[Reorder(part, 0.005)])], rate=100 * MBIT, queue_bytes=5 * MBIT, seconds=6.0, seed=1)
