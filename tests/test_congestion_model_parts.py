@@ -406,7 +406,7 @@ def test_two_drains_that_leave_a_queue_begin_a_competition_and_four_that_do_not_
     assert not competition.is_on
     drain(competition, 0.02)
     assert competition.is_on
-    assert competition.loss_window.window == pytest.approx(100.0)
+    assert competition.window == pytest.approx(100.0)
     for _ in range(3):
         drain(competition, 0.0)
     assert competition.is_on
@@ -434,7 +434,7 @@ def test_a_competition_that_ended_by_mistake_begins_again_by_one_drain_where_it_
     drain(competition, 0.02, 20.0)
     assert competition.is_on == again
     if again:
-        assert competition.loss_window.window == 150.0
+        assert competition.window == 150.0
 
 
 @pytest.mark.parametrize(

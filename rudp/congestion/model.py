@@ -349,8 +349,8 @@ class Model(CongestionController):
         told = self._round
         if self._competition.is_on:
             if told.marked or self._exceeds(0.0, DEVIATIONS / 2):
-                self._competition.loss_window.cut(now)
-                self._window = self._competition.loss_window.window * self.max_datagram_size
+                self._competition.cut(now)
+                self._window = self._competition.window * self.max_datagram_size
                 self._skip = 2
         elif self._exceeds(OVERLOAD):
             self._cut_peak, self._cut_rate = self._round_peak, told.rate
@@ -410,8 +410,8 @@ class Model(CongestionController):
         idle = told.is_app_limited or self._round_peak < 0.7 * window
         if self._competition.is_on:
             if not idle:
-                self._competition.loss_window.grow(now, told.rtt_min)
-            self._window = self._competition.loss_window.window * packet
+                self._competition.grow(now, told.rtt_min)
+            self._window = self._competition.window * packet
             return
         factor = self._law.step(window / packet, self._queue, told.rtt_mean, self._base.value, self._rate)
         if told.is_app_limited or (factor > 1.0 and idle):
@@ -458,7 +458,7 @@ class Model(CongestionController):
         )  # fmt: skip
         if competition.is_on and not competed:
             self.ceiling = INFINITY
-            self._window = competition.loss_window.window * self.max_datagram_size
+            self._window = competition.window * self.max_datagram_size
         elif competed > competition.is_on:
             self._window = min(self._window, self._full_window())  # the queue was ours
         mean, in_doubt = drain.mean if drain.is_sure else 0.0, competition.in_doubt
