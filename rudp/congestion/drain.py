@@ -64,9 +64,7 @@ class Drain:
         self._until = INFINITY
         self.end()
 
-    def begin(
-        self, flight: float, packet: int, least: int, base: float, *, seen: bool, is_new: bool
-    ) -> None:
+    def begin(self, flight: float, packet: int, least: int, base: float, *, seen: bool, is_new: bool) -> None:
         """The next one. `flight`: bytes of our part of the path, without a queue, of which `least` stay in any case;
         `packet`: bytes; `base`: the RTT without a queue, which `is_new` where it isn't sure; `seen`: a queue was.
         """
