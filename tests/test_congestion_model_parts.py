@@ -406,7 +406,8 @@ def test_two_drains_that_leave_a_queue_begin_a_competition_and_four_that_do_not_
     assert not competition.is_on
     drain(competition, 0.02)
     assert competition.is_on
-    assert competition.window == pytest.approx(100.0)
+    assert competition.loss_window is not None
+    assert competition.loss_window.window == pytest.approx(100.0)
     for _ in range(3):
         drain(competition, 0.0)
     assert competition.is_on
@@ -434,7 +435,8 @@ def test_a_competition_that_ended_by_mistake_begins_again_by_one_drain_where_it_
     drain(competition, 0.02, 20.0)
     assert competition.is_on == again
     if again:
-        assert competition.window == 150.0
+        assert competition.loss_window is not None
+        assert competition.loss_window.window == 150.0
 
 
 @pytest.mark.parametrize(
@@ -455,8 +457,7 @@ def test_who_has_lost_his_window_to_a_queue_that_drains_leave_competes(
     assert any(begun) is begins
 
 
-def test_a_drain_or_two_that_leave_the_queue_are_chance() -> None:
-    """Of three in a row, and of a rival's drains that fall between ours, none is left."""
+def test_every_third_drain_that_leaves_the_queue_is_chance() -> None:
     competition = Competition()
     competition.entered(100.0)
     for number in range(30):

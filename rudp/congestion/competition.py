@@ -6,7 +6,6 @@ a flow that only losses stop leaves its queue standing. Refuses to know: the del
     queue_falls    O(1)    note a round's queueing delay; True if others seem to drain just now
     drained        O(1)    note how short the queue was since the last drain of our own
     entered        O(1)    note the window that start-up came to
-    cut, grow      O(1)    while it is on: what a round's losses make of the window
 
 Judged is the shortest queue since the drain before. Two drains in a row with a queue that never got short, on a long
 path three, make the path contested: the window is then CUBIC's (`loss_window`), beginning from the one before the
@@ -64,10 +63,13 @@ DIP_GRAIN: Final = 0.0015
 class Competition:
     """Times in seconds, windows in packets, rates in packets a second."""
 
-    __slots__ = ("_doubts", "_fair", "_highest", "_kept", "_loss_window", "_queue", "_wary")
+    __slots__ = ("_doubts", "_fair", "_highest", "_kept", "_queue", "_wary", "loss_window")
+
+    loss_window: LossWindow | None
+    """The window to hold while the path is contested."""
 
     def __init__(self) -> None:
-        self._loss_window: LossWindow | None = None  # while it is on
+        self.loss_window = None
         self._doubts = self._wary = 0
         self._fair = self._kept = 0.0
         self._queue = self._highest = 0.0
@@ -75,22 +77,7 @@ class Competition:
     @property
     def is_on(self) -> bool:
         """Whether the path is contested."""
-        return self._loss_window is not None
-
-    @property
-    def window(self) -> float:
-        """The window to hold while it is on, in packets."""
-        return self._loss_window.window if self._loss_window is not None else 0.0
-
-    def cut(self, now: float) -> None:
-        """Answer congestion."""
-        if self._loss_window is not None:
-            self._loss_window.cut(now)
-
-    def grow(self, now: float, rtt: float) -> None:
-        """Take a round of `rtt` seconds without congestion."""
-        if self._loss_window is not None:
-            self._loss_window.grow(now, rtt)
+        return self.loss_window is not None
 
     @property
     def in_doubt(self) -> bool:
@@ -133,7 +120,7 @@ class Competition:
             nearly_empty = left <= UNCONTESTED_SHARE * self._highest and not sinks
             self._doubts = self._doubts + 1 if nearly_empty else 0
             if self._doubts >= UNCONTESTED_DRAINS:
-                self._loss_window = None
+                self.loss_window = None
                 self._doubts = needed - 1  # who comes back is known at once
                 self._wary = WARY_DRAINS
                 self._fair = max(self._fair, window)
@@ -141,10 +128,10 @@ class Competition:
         elif filled or left > max(CONTESTED_SHARE * before, CONTESTED_LEAST * base):
             self._doubts += 1
             if filled or self._doubts >= needed:
-                self._loss_window, self._doubts = LossWindow(), 0
+                self.loss_window, self._doubts = LossWindow(), 0
                 # Most of what the delay law has yielded meanwhile is asked back.
                 window = max(window, self._fair * ASKED_BACK)
-                self._loss_window.start(window, window, now)
+                self.loss_window.start(window, window, now)
         elif self._wary:
             self._wary -= 1
         elif self._doubts:

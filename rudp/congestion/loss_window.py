@@ -20,8 +20,8 @@ CUBIC_BETA: Final = 0.7
 """What is left after congestion (section 4.6)."""
 RENO_ALPHA: Final = 3.0 * (1.0 - CUBIC_BETA) / (1.0 + CUBIC_BETA)
 """Packets a round by which Reno with that decrease grows (section 4.3)."""
-LEAST: Final = 4.0
-"""Packets: fewer can't carry an ACK clock past delayed ACKs (draft-ietf-ccwg-bbr section 2.8)."""
+MINIMUM_WINDOW_PACKETS: Final = 4
+"""Fewer in flight can't carry an ACK clock past delayed ACKs (draft-ietf-ccwg-bbr section 2.8)."""
 GROWTH_MAX: Final = 1.5
 """Growth of a round at most (section 4.2)."""
 
@@ -46,7 +46,7 @@ class LossWindow:
         """Answer congestion."""
         shrinking = self.window < self._maximum
         self._maximum = self.window * (1.0 + CUBIC_BETA) / 2.0 if shrinking else self.window
-        self.window = self._reno = max(self.window * CUBIC_BETA, LEAST)
+        self.window = self._reno = max(self.window * CUBIC_BETA, MINIMUM_WINDOW_PACKETS)
         self._begin_epoch(now)
 
     def grow(self, now: float, rtt: float) -> None:

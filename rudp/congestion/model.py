@@ -42,6 +42,7 @@ from rudp.congestion.controller import MINIMUM_WINDOW_PACKETS as LEAST_WINDOW_PA
 from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits
 from rudp.congestion.delay_law import DelayLaw
 from rudp.congestion.drain import Drain
+from rudp.congestion.loss_window import MINIMUM_WINDOW_PACKETS
 from rudp.congestion.rounds import GRAIN, INFINITY, Round, network_rtt, round_trip_noise
 from rudp.congestion.spread import Spread
 from rudp.congestion.standstill import Standstill
@@ -86,8 +87,6 @@ HOST_BYTES: Final = 4 << 20
 """The window holds three trains of two packets at least (one being built, one on the way, one being read), and four
 milliseconds' worth of the rate: that long a process may have to wait for its turn on a processor. On loopback, where
 that is most of the RTT, hosts short of processors would otherwise be taken for a queue."""
-MINIMUM_WINDOW_PACKETS: Final = 4
-"""Fewer in flight can't carry an ACK clock past delayed ACKs (draft-ietf-ccwg-bbr section 2.8)."""
 IDLE_FORGETS: Final = 10.0
 """Seconds of silence after which the path may have another RTT: it is empty, so the next sample is a probe."""
 
@@ -216,9 +215,8 @@ class Model(CongestionController):
         if sample.prior_delivered >= self._round_stop:
             self._end_round(sample)
         self._round.add(sample, rtt, self._rate)
-        if rtt is not None:
-            drain, rtt_without_luck = self._drain, self._base.update(rtt)
-            drain.lowest = rtt_without_luck if rtt_without_luck < drain.lowest else drain.lowest
+        if rtt is not None and (calm := self._base.update(rtt)) < self._drain.lowest:
+            self._drain.lowest = calm
         if self.phase is _STARTUP:
             self._start(sample, rtt)
         elif self.phase is _DRAIN:
@@ -346,11 +344,11 @@ class Model(CongestionController):
         return self._deepest > DEEP * self._base.value + DEEP_GRAIN
 
     def _answer_loss(self, now: float) -> None:
-        told = self._round
-        if self._competition.is_on:
+        told, loss_window = self._round, self._competition.loss_window
+        if loss_window is not None:
             if told.marked or self._exceeds(0.0, DEVIATIONS / 2):
-                self._competition.cut(now)
-                self._window = self._competition.window * self.max_datagram_size
+                loss_window.cut(now)
+                self._window = loss_window.window * self.max_datagram_size
                 self._skip = 2
         elif self._exceeds(OVERLOAD):
             self._cut_peak, self._cut_rate = self._round_peak, told.rate
@@ -408,10 +406,10 @@ class Model(CongestionController):
         """One step of the delay law, or of the window that losses move."""
         told, window, packet = self._round, self._window, self.max_datagram_size
         idle = told.is_app_limited or self._round_peak < 0.7 * window
-        if self._competition.is_on:
+        if (loss_window := self._competition.loss_window) is not None:
             if not idle:
-                self._competition.grow(now, told.rtt_min)
-            self._window = self._competition.window * packet
+                loss_window.grow(now, told.rtt_min)
+            self._window = loss_window.window * packet
             return
         factor = self._law.step(window / packet, self._queue, told.rtt_mean, self._base.value, self._rate)
         if told.is_app_limited or (factor > 1.0 and idle):
@@ -456,9 +454,9 @@ class Model(CongestionController):
             drain.lowest - ground, law.mean, window,
             base=before, now=sample.now, sinks=base.sinks, kept=drain.mean - ground,
         )  # fmt: skip
-        if competition.is_on and not competed:
+        if not competed and competition.loss_window is not None:
             self.ceiling = INFINITY
-            self._window = competition.window * self.max_datagram_size
+            self._window = competition.loss_window.window * self.max_datagram_size
         elif competed > competition.is_on:
             self._window = min(self._window, self._full_window())  # the queue was ours
         mean, in_doubt = drain.mean if drain.is_sure else 0.0, competition.in_doubt
