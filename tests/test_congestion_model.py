@@ -456,17 +456,17 @@ def test_what_a_drain_may_find_after_a_long_pause_is_of_the_path_as_it_is_then()
     assert model._drain.number > 3
 
 
-def lose_at_the_start(packets: int, lost: int) -> Model:
-    """A model after a second round of so many packets, and the ACK that tells of the next."""
+def lose_at_the_start(packets: int, lost: int, rate: float = 1e5) -> Model:
+    """A model after a second round of so many packets, which came to `rate`, and the ACK that tells of the next."""
     steps = Steps(Model)
     steps.send(10 * SIZE, 0.0)
     steps.ack(10 * SIZE, RTT, 0.0, rate=1e5)
     steps.send(packets * SIZE, RTT)
-    steps.ack(SIZE, 2 * RTT, RTT, rate=1e5)
+    steps.ack(SIZE, 2 * RTT, RTT, rate=rate)
     steps.lose(lost * SIZE, 2 * RTT, RTT)
-    steps.ack((packets - lost - 1) * SIZE, 2 * RTT, RTT, prior_delivered=10 * SIZE, rate=1e5)
+    steps.ack((packets - lost - 1) * SIZE, 2 * RTT, RTT, prior_delivered=10 * SIZE, rate=rate)
     steps.send(SIZE, 2 * RTT)
-    steps.ack(SIZE, 3 * RTT, 2 * RTT, rate=1e5)
+    steps.ack(SIZE, 3 * RTT, 2 * RTT, rate=rate)
     model = steps.controller
     assert isinstance(model, Model)
     return model
@@ -480,3 +480,9 @@ def test_a_short_round_that_loses_much_by_chance_is_no_overload() -> None:
 def test_a_round_that_loses_half_ends_the_start() -> None:
     assert lose_at_the_start(19, 13).phase is not Phase.STARTUP
     assert lose_at_the_start(60, 30).phase is not Phase.STARTUP
+
+
+def test_a_round_that_loses_half_ends_the_start_though_its_rate_has_doubled() -> None:
+    """The end was taken back for that: some of sixteen who started together went on until four fifths were lost."""
+    assert lose_at_the_start(60, 30, rate=2e5).phase is not Phase.STARTUP
+    assert lose_at_the_start(60, 10, rate=2e5).phase is Phase.STARTUP

@@ -457,6 +457,25 @@ def test_who_has_lost_his_window_to_a_queue_that_drains_leave_competes(
     assert any(begun) is begins
 
 
+def test_what_drains_left_before_a_competition_ended_begins_none() -> None:
+    """It was over, and by one more drain, which left nothing at all, on again with seven times the window."""
+    competition = Competition()
+    competition.entered(60.0)
+
+    def drained(left: float, kept: float) -> None:
+        competition.drained(left, 0.003, 8.0, base=0.04, now=0.0, sinks=False, kept=kept)
+
+    competition.queue_falls(0.04)
+    while not competition.is_on:
+        drained(0.0, 0.006)
+    competition.queue_falls(0.04)
+    while competition.is_on:
+        drained(0.003, 0.006)
+    for _ in range(8):
+        drained(0.0, 0.0)
+        assert not competition.is_on
+
+
 def test_every_third_drain_that_leaves_the_queue_is_chance() -> None:
     competition = Competition()
     competition.entered(100.0)

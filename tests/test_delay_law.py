@@ -120,6 +120,30 @@ def test_a_longer_queue_than_wanted_takes_away_and_a_shorter_one_gives(base: flo
     assert step(above, above.mean, base) < 0.0 < step(below, below.mean, base)
 
 
+@pytest.mark.parametrize("times", [7.0, 12.0])
+@pytest.mark.parametrize("base", [0.05, 0.2])
+def test_a_queue_that_has_leapt_is_put_right_without_an_idle_link(base: float, times: float) -> None:
+    """What a round takes away shows a round later. As if all of such a queue were others' due, a flow alone went down
+    to 0.80 to 0.85 of what fills the link, as after a drain with growth that overshot.
+    """
+    law, rate = DelayLaw(), 10_000.0
+    full = rate * base  # packets that fill the path without a queue
+
+    def change(window: float, told: float) -> float:
+        """What the law makes of a window after a round that tells of `told`, the window of the round before."""
+        queue = max(told / rate - base, 0.0)
+        return window * law.step(window, queue, base + queue, base, min(rate, told / base))
+
+    usual = full + rate * law.target(rate, base)
+    for _ in range(60):
+        change(usual, usual)
+    windows = [usual, full + times * (usual - full)]
+    for _ in range(20):
+        windows.append(change(windows[-1], windows[-2]))
+    assert min(windows) > 0.9 * full, [round(window / full, 3) for window in windows]
+    assert windows[-1] < full + 3 * (usual - full)
+
+
 def test_with_little_of_what_is_wanted_nobody_gives_way() -> None:
     """However long the queue was before: it is gone."""
     law = settled(3 * wanted(DelayLaw()))

@@ -178,3 +178,5 @@ def test_who_is_told_that_the_path_is_full_takes_it_for_full() -> None:
     start.stop()
     assert start.is_full
     assert start.is_still
+    start.end_round(1_000.0, is_app_limited=False)
+    assert start.is_full, "however the rate grows: of sixteen who started together some lost four fifths by going on"

@@ -35,15 +35,15 @@ from __future__ import annotations
 from math import exp, inf, log
 from typing import Final
 
-OWN_PACKETS: Final = 1.3
+OWN_PACKETS: Final = 1.6
 FOLD: Final = 0.0005
 TOP: Final = 400_000.0
 NEAR: Final = 0.03
 USUAL: Final = 0.05
 BASE_ROOT: Final = 0.4
-"""The queue to hold on a path of 50 ms: the time of 1.3 packets of one's own, and half a millisecond more for each
-e-fold that the rate is below 400,000 packets a second: 4.6 ms at 10 Mbit/s, 2.1 at 100, 0.9 at 1 Gbit/s. So a rate that
-is an e-fold off shows as 0.4 to 1.8 ms wherever it is, which is more than by what flows' base RTTs differ. With the
+"""The queue to hold on a path of 50 ms: the time of 1.6 packets of one's own, and half a millisecond more for each
+e-fold that the rate is below 400,000 packets a second: 4.5 ms at 10 Mbit/s, 2.0 at 100, 0.8 at 1 Gbit/s. So a rate that
+is an e-fold off shows as 0.4 to 2.0 ms wherever it is, which is more than by what flows' base RTTs differ. With the
 power 0.4 of the rate it was 0.2 ms at 1 Gbit/s, and of two flows one had nine tenths. Other paths: times the power
 0.4 of base RTT and 30 ms, so that near hosts don't aim at less than by what those differ, and far ones don't take all
 of what they share with near ones (with 0.6 these had a fifth of their share at RTTs of 1:4)."""
@@ -88,8 +88,10 @@ sixth of itself at most, or all together swing from drain to drain."""
 MEAN_ABOVE: Final = 1.5
 """The mean in parts of what is wanted, at most, or it would take long to come down again."""
 RATIO_LEAST: Final = 0.7
-YIELD: Final = 1.0
-"""Nobody gives way by more than his part of the queue: what others don't take at once, nobody has."""
+YIELD_MOST: Final = 3.0
+"""Nobody gives way by more than his part of the queue, as what others don't take at once nobody has, nor of more queue
+than three times what is wanted: more is no sign of shares, and is put right by FAST alone. Else a link whose queue had
+leapt to seven times that lost a fifth of its rate for half a second."""
 STEP_MOST: Final = 0.25
 """Logarithm of a round's change at most."""
 SHORT: Final = 0.5
@@ -193,7 +195,7 @@ class DelayLaw:
         change = FAST * (mean - queue - UNSEEN * self._step * rtt) / rtt
         far = log(ratio)
         share = _hurry(base) * SLOW * far / _elasticity(window / rtt, base) * (CLOSE + FAR * abs(far))
-        share = min(max(share, -YIELD * queue / rtt), UNPAID_MOST + PAY * paid, SHARE_MOST)
+        share = min(max(share, -min(queue, YIELD_MOST * wanted) / rtt), UNPAID_MOST + PAY * paid, SHARE_MOST)
         if share > 0.0 or queue > SHORT * wanted:
             change += share
         if change < 0.0 and queue < SHORT * wanted:

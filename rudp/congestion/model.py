@@ -4,7 +4,7 @@ Knows three things about the path, all measured: the RTT without a queue (`base_
 and what it loses though it isn't full (`background_loss`). Everything is paced; it works by rounds, one RTT each:
 
     STARTUP     doubles the window each round (`startup`), until three samples in a row show a queue, three rounds
-                bring no quarter more, or losses or CE marks come with a round that brought none
+                bring no quarter more, one that brings none has losses, or any has CE marks or loses 30 % more
     DRAIN       sends nothing until what is in flight fits the path
     STEADY      the delay law (`delay_law`): a flow holds a queue that falls with its rate, so that the queue all
                 share means one rate; what is told of it is a round's mean RTT, without ACKs' delays (`rounds`)
@@ -321,7 +321,7 @@ class Model(CongestionController):
             self._drained = False
             self._raise_ceiling()
         elif self.phase is _STARTUP:
-            is_full = self._startup.is_still and self._exceeds(TOLERANCE)
+            is_full = self._startup.is_still and not self._startup.has_grown_to(self._rate) and self._exceeds(TOLERANCE)
             if is_full or told.marked or self._exceeds(OVERLOAD, wary=True):
                 self._startup.stop()
         elif self.phase is _STEADY and not self._skip:

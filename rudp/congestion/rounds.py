@@ -24,6 +24,10 @@ JITTER_MOST: Final = 0.5
 make, is put down to the path, but half the base at most: or a queue of our own could make itself room."""
 MEMORY: Final = 16
 """Samples over which that is averaged."""
+HELD_BACK: Final = 0.025
+HELD_BACK_SHARE: Final = 1 / 4
+"""Seconds, or a part of the RTT, for which a peer may say that it held an ACK back: what ACKs that wait for a timer
+come to (RFC 9000 section 18.2, docs/DESIGN.md). Who could say any time at all would hide any queue."""
 SMALL_FLIGHT: Final = 4
 """A flight of so small a part of the window makes no queue."""
 
@@ -81,10 +85,9 @@ class Round:
         if rtt is not None:
             self.rtt_min = rtt if rtt < self.rtt_min else self.rtt_min
             self.rtt_max = rtt if rtt > self.rtt_max else self.rtt_max
-            last, self._last = self._last, rtt
-            # One in ten may come late, two in a row seldom do.
-            self._sum += last if 0.0 < last < rtt else rtt
+            self._sum += rtt
             self._count += 1
+            last, self._last = self._last, rtt
             if last:
                 self.jitter += (abs(rtt - last) - self.jitter) / MEMORY
 
@@ -123,7 +126,10 @@ def network_rtt(sample: AckSample) -> float | None:
     Few packets are acknowledged by a timer, up to a quarter of an RTT late: a slow flow would see a queue of its own.
     """
     rtt = sample.latest_rtt
-    return None if rtt is None else max(rtt - sample.ack_delay, min(rtt, sample.min_rtt))
+    if rtt is None:
+        return None
+    held = min(sample.ack_delay, max(HELD_BACK, HELD_BACK_SHARE * rtt))
+    return max(rtt - held, min(rtt, sample.min_rtt))
 
 
 def round_trip_noise(told: Round, base: float) -> float:

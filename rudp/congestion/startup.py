@@ -104,6 +104,8 @@ class StartUp:
 
     def end_round(self, rate: float, *, is_app_limited: bool) -> None:
         """Note the highest rate so far."""
+        if self.is_full:
+            return
         if rate >= self._full_rate * GROWTH:
             self._full_rate, self._still = rate, 0
         elif not is_app_limited:
