@@ -128,7 +128,9 @@ def network_rtt(sample: AckSample) -> float | None:
     rtt = sample.latest_rtt
     if rtt is None:
         return None
-    held = min(sample.ack_delay, max(HELD_BACK, HELD_BACK_SHARE * rtt))
+    held = sample.ack_delay
+    if held > HELD_BACK:  # hardly ever, and this is for each ACK
+        held = min(held, max(HELD_BACK, HELD_BACK_SHARE * rtt))
     return max(rtt - held, min(rtt, sample.min_rtt))
 
 
