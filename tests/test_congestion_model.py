@@ -11,6 +11,7 @@ from rudp.congestion import LossEvent
 from rudp.congestion.background_loss import BackgroundLoss
 from rudp.congestion.model import Model, Phase
 from rudp.congestion.new_reno import NewReno
+from rudp.congestion.seen_queue import SeenQueue
 from tests.bottleneck import PACKET, TRAIN, Flow, Path, World, goodput, queue_seen
 from tests.congestion_steps import RTT, SIZE, Steps
 from tests.test_congestion_interface import sample
@@ -134,6 +135,19 @@ def test_startup_finds_the_rate_in_a_few_round_trips() -> None:
     world.run(1.0)
     assert model.phase is not Phase.STARTUP
     assert goodput(flow, 0.5, 1.0) > 0.9 * path.rate, report(flow, 0.5, 1.0)
+
+
+def test_while_the_queue_of_the_start_drains_half_of_what_arrives_is_sent() -> None:
+    """The rate that is known by then is one of a path that wasn't full yet: a pause of an RTT left the link idle."""
+    world, flow, model = run(link(1_000, 0.01), 0.0)
+    while model.phase is Phase.STARTUP:
+        world.run(world.now + 1e-4)
+    assert model.phase is Phase.DRAIN
+    sent, delivered, flight = flow.total_sent, flow.delivered, flow.in_flight
+    while model.phase is Phase.DRAIN:
+        world.run(world.now + 1e-4)
+    assert flow.in_flight < flight
+    assert flow.total_sent - sent == pytest.approx((flow.delivered - delivered) / 2, rel=0.2)
 
 
 def test_a_burst_of_loss_does_not_collapse_it() -> None:
@@ -306,6 +320,18 @@ def test_an_application_that_holds_back_does_not_lower_the_rate() -> None:
     assert goodput(flow, 16.1, 17.0) > 0.85 * path.rate, report(flow, 16.1, 17.0)
 
 
+def test_what_the_law_asks_for_while_the_application_holds_back_is_not_reckoned_with() -> None:
+    world, flow, model = run(link(100, 0.05), 4.0)
+    flow.app_rate = 50 * MBIT
+    flow.app_sent = int(flow.app_rate * world.now)
+    world.run(6.0)
+    assert model._round.is_app_limited
+    window = model._window
+    world.run(7.0)
+    assert model._window == window
+    assert model._law._step == 0.0
+
+
 def test_restart_from_idle_is_paced_at_the_rate() -> None:
     path = link(100, 0.05)
     world, flow, model = run(path, 4.0)
@@ -374,7 +400,7 @@ def test_loss_that_cuts_do_not_change_is_background_though_no_queue_was_seen() -
     path = link(100, 0.05, loss=0.2)
     world, flow, model = run(path, 2.0)
     model._background = BackgroundLoss()
-    model._deepest = 0.0
+    model._seen = SeenQueue()
     model._window = model.ceiling = path.bdp() / 2
     world.run(12.0)
     # Chance says how many cuts it takes: two to six seconds.
@@ -391,6 +417,65 @@ def test_overflow_is_no_background() -> None:
     world.run(20.0)
     told = ", ".join(f"{model.background_loss:.3f}" for model in models)
     assert max(model.background_loss for model in models) < 0.05, told
+
+
+def after_a_late_ack(rate: float, held_back: float, loss: float = 0.0) -> tuple[float, float, float]:
+    """Of ten seconds after one ACK was held back, where what exceeds the rate is dropped: the share that was lost,
+    goodput as a share of what the path lets through, and the background.
+    """
+    path = Path(rate * MBIT, 0.05, 5 * PACKET * rate / 20, loss)
+    world, flow, model = run(path, 4.0)
+    path.rtt += held_back
+    while not model._seen.is_deep(0.05) and world.now < 5.0:
+        world.run(world.now + 0.01)
+    path.rtt -= held_back
+    assert model._seen.is_deep(0.05), "the ACK looked like a queue"
+    world.run(10.0)
+    lost, sent = flow.lost, flow.total_sent
+    world.run(20.0)
+    share = (flow.lost - lost) / (flow.total_sent - sent)
+    return share, goodput(flow, 10.0, 20.0) / path.rate / (1 - loss), model.background_loss
+
+
+@pytest.mark.parametrize("held_back", [0.015, 0.045])
+@pytest.mark.parametrize("rate", [20, 100])
+def test_one_late_ack_is_no_queue_where_what_exceeds_the_rate_is_dropped(rate: float, held_back: float) -> None:
+    """It was believed for good, all overflow was taken for the path's own loss, and seven tenths of all dropped."""
+    lost, share, background = after_a_late_ack(rate, held_back)
+    assert lost < 0.05
+    assert background < 0.05
+    assert share > 0.8
+
+
+@pytest.mark.parametrize("held_back", [0.015, 0.045])
+@pytest.mark.parametrize("rate", [20, 100])
+def test_nor_where_the_path_loses_by_itself(rate: float, held_back: float) -> None:
+    """Of what overflows in half of a flight, too, a tenth of all may be taken for the path's own, late ACK or not."""
+    lost, share, background = after_a_late_ack(rate, held_back, 0.05)
+    assert lost < 0.05 + 0.2
+    assert background <= 0.1
+    assert share > 0.85
+
+
+@pytest.mark.parametrize("first_rtt", [0.05, 0.056])
+def test_only_the_round_after_a_drain_was_sent_by_less(first_rtt: float) -> None:
+    """Where that met others' queue, a later one of the whole window was taken for it, and what it lost for the path's
+    own.
+    """
+    world, _, model = run(link(100, 0.05), 5.0)
+    assert model.phase is Phase.STEADY
+    model._seen, model._background = SeenQueue(), BackgroundLoss()
+    now, delivered, window = world.now, 1 << 30, 160 * PACKET
+    for number, rtt, lost in ((0, first_rtt, 0), (1, 0.05, 16 * PACKET), (2, 0.05, 0)):
+        now += rtt
+        acks = eighths(model, now, delivered, window, rtt)
+        next(acks)  # ends the round before
+        model.on_loss(LossEvent(now, lost, now - rtt, window, window))
+        *_, delivered = acks
+        if not number:
+            model._drained = True
+    assert model.background_loss == 0.0
+    assert model.ceiling < 1e9, "it was congestion"
 
 
 def test_spurious_loss_is_taken_back() -> None:

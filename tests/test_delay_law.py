@@ -120,6 +120,28 @@ def test_a_longer_queue_than_wanted_takes_away_and_a_shorter_one_gives(base: flo
     assert step(above, above.mean, base) < 0.0 < step(below, below.mean, base)
 
 
+@pytest.mark.parametrize("base", BASES)
+def test_a_change_that_was_not_made_is_not_reckoned_with(base: float) -> None:
+    """Where the application holds back the window stays; half of the next change was withheld for one that was none."""
+    queue = 2 * wanted(DelayLaw(), base)
+    made, held = settled(wanted(DelayLaw(), base), base), settled(wanted(DelayLaw(), base), base)
+    assert step(made, queue, base) == step(held, queue, base) < 0.0
+    held.held()
+    assert step(held, queue, base) < step(made, queue, base)
+
+
+def test_rounds_that_changed_nothing_are_no_sign_that_the_link_has_more() -> None:
+    """The longer a link is found empty, the faster a window grows: but only if it grew meanwhile."""
+    grown, held = settled(wanted(DelayLaw())), settled(wanted(DelayLaw()))
+    for _ in range(20):
+        step(grown, 0.0)
+        step(held, 0.0)
+        held.held()
+    young = settled(wanted(DelayLaw()))
+    least, *_, most = [step(young, 0.0) for _ in range(4)]
+    assert least < step(held, 0.0) < 1.5 * most < step(grown, 0.0)
+
+
 @pytest.mark.parametrize("times", [7.0, 12.0])
 @pytest.mark.parametrize("base", [0.05, 0.2])
 def test_a_queue_that_has_leapt_is_put_right_without_an_idle_link(base: float, times: float) -> None:

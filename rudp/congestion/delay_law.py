@@ -6,6 +6,7 @@ know: where the window ends that it moves, what is lost, and how the queue is me
     target      O(1)    the queue to hold at some rate
     step        O(1)    one round's change of the window
     start       O(1)    forget the mean, and the rate of late
+    held        O(1)    that change was not made
     drained     O(1)    all who share the queue drained it: agree with them on the mean
     overflowed  O(1)    hold less: the queue has no room for so much
 
@@ -140,7 +141,7 @@ def _empty_below(wanted: float) -> float:
 class DelayLaw:
     """Times in seconds, windows in packets, rates in packets a second."""
 
-    __slots__ = ("_bound", "_bound_base", "_empty", "_late", "_mean", "_rate", "_rounds", "_step")
+    __slots__ = ("_bound", "_bound_base", "_empty", "_is_short", "_late", "_mean", "_rate", "_rounds", "_step")
 
     def __init__(self) -> None:
         self.start()
@@ -150,6 +151,11 @@ class DelayLaw:
     def mean(self) -> float:
         """The queue of late; 0 before the first round."""
         return self._mean
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the last round met less than half of the queue that is wanted."""
+        return self._is_short
 
     def target(self, rate: float, base: float) -> float:
         """The queue a flow of that rate is to hold."""
@@ -175,6 +181,7 @@ class DelayLaw:
         self._mean = self._late = self._step = self._rate = 0.0
         self._rounds = 0
         self._empty = 0
+        self._is_short = False
 
     def drained(self) -> None:
         """Note that all who share the queue drained it, and go on from what they have seen as well."""
@@ -182,12 +189,18 @@ class DelayLaw:
         self._mean += min(max((self._late - self._mean) * AGREE, -most), most)
         self._step = 0.0
 
+    def held(self) -> None:
+        """The window stayed as it was, whatever the last round asked for; so how long none helped isn't known."""
+        self._step = 0.0
+        self._empty = min(self._empty, EMPTY_ROUNDS)
+
     def step(self, window: float, queue: float, rtt: float, base: float, delivered: float) -> float:
         """The factor of the window after a round with that queue and RTT, and a delivery rate in any unit."""
         paid = self._gain(delivered)
         if not (rtt and base):
             return exp(STEP_MOST)  # a path without delay has no queue that could be told
         wanted = self.target(window / rtt, base)
+        self._is_short = queue < SHORT * wanted
         self._empty = self._empty + 1 if queue < _empty_below(wanted) else 0
         self._loosen(base)
         mean = self._update_mean(queue, wanted, rtt, base)
@@ -196,9 +209,9 @@ class DelayLaw:
         far = log(ratio)
         share = _hurry(base) * SLOW * far / _elasticity(window / rtt, base) * (CLOSE + FAR * abs(far))
         share = min(max(share, -min(queue, YIELD_MOST * wanted) / rtt), UNPAID_MOST + PAY * paid, SHARE_MOST)
-        if share > 0.0 or queue > SHORT * wanted:
+        if share > 0.0 or not self._is_short:
             change += share
-        if change < 0.0 and queue < SHORT * wanted:
+        if change < 0.0 and self._is_short:
             change = 0.0
         if self._empty > EMPTY_ROUNDS:
             change += wanted / rtt * 2 ** min((self._empty - EMPTY_ROUNDS - 1) // EMPTY_LEVEL, 8)

@@ -5,7 +5,7 @@ and what it loses though it isn't full (`background_loss`). Everything is paced;
 
     STARTUP     doubles the window each round (`startup`), until three samples in a row show a queue, three rounds
                 bring no quarter more, one that brings none has losses, or any has CE marks or loses 30 % more
-    DRAIN       sends nothing until what is in flight fits the path
+    DRAIN       sends nothing, on short paths half of what arrives, until what is in flight fits the path
     STEADY      the delay law (`delay_law`): a flow holds a queue that falls with its rate, so that the queue all
                 share means one rate; what is told of it is a round's mean RTT, without ACKs' delays (`rounds`)
     PROBE_RTT   every three seconds, and soon after something new: drains its own queue for a moment, to see the base
@@ -44,9 +44,10 @@ from rudp.congestion.delay_law import DelayLaw
 from rudp.congestion.drain import Drain
 from rudp.congestion.loss_window import MINIMUM_WINDOW_PACKETS
 from rudp.congestion.rounds import GRAIN, INFINITY, Round, network_rtt, round_trip_noise
+from rudp.congestion.seen_queue import SeenQueue
 from rudp.congestion.spread import Spread
 from rudp.congestion.standstill import Standstill
-from rudp.congestion.startup import StartUp
+from rudp.congestion.startup import StartUp, draining_window
 
 STEP_DOWN: Final = 0.5
 """What is left of a window at least after a round in which delay alone took away, or which tells of no rate."""
@@ -77,9 +78,6 @@ SPARE_PACKETS: Final = 2
 OVERLOAD: Final = 0.3
 CALM_RTT: Final = 1.05
 SHALLOW: Final = 0.5
-DEEP: Final = 1 / 8
-DEEP_GRAIN: Final = 0.003
-"""A queue that was 1/8 base RTT and 3 ms deep doesn't overflow at half of that."""
 
 ALLOWANCE_PACKETS: Final = 6
 HOST_TIME: Final = 0.004
@@ -108,10 +106,10 @@ class Model(CongestionController):
 
     # fmt: off
     __slots__ = (
-        "_background", "_base", "_clean", "_competition", "_cut_loss", "_cut_peak", "_cut_rate", "_deepest",
-        "_drain", "_drained", "_law", "_queue", "_rate", "_rate_before", "_round", "_round_peak", "_round_stop",
-        "_rounds", "_sent_peak", "_skip", "_spread", "_standstill", "_startup", "_usual_queue", "_vain_ceiling",
-        "_vain_loss", "_window", "ceiling", "phase",
+        "_background", "_base", "_clean", "_competition", "_cut_loss", "_cut_peak", "_cut_rate", "_drain", "_drained",
+        "_law", "_queue", "_rate", "_rate_before", "_round", "_round_peak", "_round_stop", "_rounds", "_seen",
+        "_sent_peak", "_skip", "_spread", "_standstill", "_startup", "_usual_queue", "_vain_ceiling", "_vain_loss",
+        "_window", "ceiling", "phase",
     )
     # fmt: on
 
@@ -142,7 +140,8 @@ class Model(CongestionController):
         self._rate = self._rate_before = 0.0
         self._rounds = self._skip = self._clean = 0
         self._sent_peak = self._round_peak = 0
-        self._queue = self._usual_queue = self._deepest = 0.0
+        self._seen = SeenQueue()
+        self._queue = self._usual_queue = 0.0
         self._drained = False
         self._cut_peak = self._cut_rate = self._cut_loss = 0.0
         self._vain_ceiling = self._vain_loss = 0.0
@@ -181,6 +180,7 @@ class Model(CongestionController):
     def on_spurious_loss(self, spurious_bytes: int, now: float) -> None:  # noqa: ARG002
         """Take back what was counted as lost, in this round or before: reordering is no loss."""
         told = self._round
+        self._seen.restart()
         told.lost, earlier = max(told.lost - spurious_bytes, 0), spurious_bytes - told.lost
         if earlier > 0:
             self._background.take_back(earlier, self.max_datagram_size)
@@ -221,8 +221,9 @@ class Model(CongestionController):
             self._start(sample, rtt)
         elif self.phase is _DRAIN:
             self._rate = max(self._rate, self._round.rate)
-            self._window = self._full_window()
-            if sample.bytes_in_flight <= self._window:
+            full = self._full_window()
+            self._window = draining_window(full, sample, self._base.value)
+            if sample.bytes_in_flight <= full:
                 self._competition.entered(self._window / self.max_datagram_size)
                 self._enter_steady(sample)
         elif self.phase is _PROBE_RTT:
@@ -299,8 +300,8 @@ class Model(CongestionController):
         base, told = self._base, self._round
         grain = round_trip_noise(told, base.value)
         queue = self._queue = max(told.rtt_mean - base.ground - grain, 0.0)
-        self._deepest = max(self._deepest, told.rtt_max - base.value)
-        if self._deep_queue_seen():
+        self._seen.note(told.rtt_max - base.value)
+        if self._seen.is_deep(base.value):
             self._background.trust()
         falls = self._competition.queue_falls(queue)
         if self.phase is _STEADY:
@@ -313,12 +314,11 @@ class Model(CongestionController):
     # Losses and marks
 
     def _judge_loss(self, now: float) -> None:
-        told = self._round
-        if not told.marked and self._is_background():
-            if self._drained:
+        told, drained, self._drained = self._round, self._drained, False
+        if not told.marked and self._is_background(drained=drained):
+            if drained:
                 self._background.check(told.acked, told.lost, self.max_datagram_size)
             self._background.add(told.acked, told.lost, self.max_datagram_size)
-            self._drained = False
             self._raise_ceiling()
         elif self.phase is _STARTUP:
             is_full = self._startup.is_still and not self._startup.has_grown_to(self._rate) and self._exceeds(TOLERANCE)
@@ -327,21 +327,18 @@ class Model(CongestionController):
         elif self.phase is _STEADY and not self._skip:
             self._answer_loss(now)
 
-    def _is_background(self) -> bool:
+    def _is_background(self, *, drained: bool) -> bool:
         """Whether the round could not have overflowed a queue, so that its losses are the path's own."""
         told, base = self._round, self._base.value
         if told.rtt_min > base * CALM_RTT + GRAIN:
             return False
         if self.phase is _STARTUP:
             return self._startup.has_grown_to(told.rate) and not self._exceeds(OVERLOAD, wary=True)
-        if not self._deep_queue_seen():
-            return self._drained
-        if self._drained or told.rtt_max - base < SHALLOW * self._deepest:
+        if not self._seen.is_deep(base):
+            return drained
+        if drained or told.rtt_max - base < SHALLOW * self._seen.deepest:
             return True
         return self._round_peak <= 0.8 * self._cut_peak and told.rate <= 0.75 * self._cut_rate
-
-    def _deep_queue_seen(self) -> bool:
-        return self._deepest > DEEP * self._base.value + DEEP_GRAIN
 
     def _answer_loss(self, now: float) -> None:
         told, loss_window = self._round, self._competition.loss_window
@@ -410,9 +407,18 @@ class Model(CongestionController):
             if not idle:
                 loss_window.grow(now, told.rtt_min)
             self._window = loss_window.window * packet
+            self._seen.restart()
             return
         factor = self._law.step(window / packet, self._queue, told.rtt_mean, self._base.value, self._rate)
         if told.is_app_limited or (factor > 1.0 and idle):
+            self._law.held()
+            self._seen.restart()
+            return
+        if self._seen.disproves(told.acked, told.lost, packet, self._base.value, is_short=self._law.is_short):
+            self._background = BackgroundLoss()
+            self._background.add(self._seen.acked_before, self._seen.lost_before, packet)
+            self._law.held()
+            self._window, self._skip = max(self._rate * self._base.value, self.minimum_window), 2
             return
         window *= factor
         made_up = 1.0 - min(self._background.share, BACKGROUND_TRUSTED)
@@ -427,7 +433,7 @@ class Model(CongestionController):
         base, packet = self._base, self.max_datagram_size
         rtt = self._round.rtt_min if self._round.rtt_min < INFINITY else base.value + self._queue
         flight = self._window * (base.value / rtt if rtt else 1.0)
-        least, seen = self.minimum_window, self._deep_queue_seen()
+        least, seen = self.minimum_window, self._seen.is_deep(base.value)
         self._drain.begin(flight, packet, least, base.value, seen=seen, is_new=base.is_new)
 
     def _advance_drain(self, sample: AckSample, rtt: float | None) -> None:
@@ -465,6 +471,7 @@ class Model(CongestionController):
             law.start()  # what was queue was none, or somebody else's
         else:
             law.drained()
+        self._seen.fade()
         self._spread.over(drain.lowest)
         drain.end()
         self._drained = True

@@ -1,0 +1,106 @@
+"""The deepest queue that a path has shown, and whether to believe that it has one.
+
+What is lost while the queue is short is put down to the path itself. That is right only where a queue can be seen: a
+policer drops what exceeds a rate and delays nothing, and one ACK that some host held back looks like a queue. On a path
+of 100 Mbit/s and 50 ms with room for 20 packets such an ACK was believed for good, what overflowed was taken for the
+path's own loss and made up for, and 70 % of what was sent was dropped.
+
+Knows: the longest delay above the RTT without a queue, and how much of what was sent arrived since the queue is short.
+Refuses to know: how windows move, and what follows.
+
+    note         O(1)    a round's longest delay
+    is_deep      O(1)    whether the path has shown a queue that can be told from what RTTs waver by, and is believed
+    disproves    O(1)    take a round; whether it shows that there is no such queue
+    restart      O(1)    the next rounds can't be compared with those before
+    fade         O(1)    believe what was disproved a little sooner
+
+What is sent beyond what arrived before must either arrive or stand in the queue. Where a quarter more is sent in a
+round trip, less than four tenths of that arrive, and still there is hardly a queue, it is dropped for being too much: a
+path's own losses take the same part of more, and where they begin fewer arrive. Afterwards only a queue twice as deep
+is believed, until that has faded.
+
+Source: own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+DEEP: Final = 1 / 8
+DEEP_GRAIN: Final = 0.003
+"""A queue that was 1/8 base RTT and 3 ms deep doesn't overflow at half of that."""
+MORE: Final = 0.25
+PAID: Final = 0.4
+"""Part by which what is sent has to grow to be judged, and part of that which has to arrive."""
+FEWER: Final = 0.95
+"""What arrives got less though no less is sent: the path loses more than before, and all is compared with that."""
+ROUNDS: Final = 4
+DOUBT: Final = 0.001
+"""So many rounds at least are compared with as many before, and so many that chance makes 3 % of what arrives (the
+square of that is DOUBT): twice that is a third of MORE less what has to be PAID."""
+AGAIN: Final = 2.0
+FADED: Final = 0.9
+"""Twice as deep a queue is believed again, or one like that when it has faded seven times: after twenty seconds."""
+
+
+class SeenQueue:
+    """Times in seconds, amounts in bytes."""
+
+    # fmt: off
+    __slots__ = (
+        "_acked", "_arrived", "_disproved", "_lost", "_rounds", "_sent", "acked_before", "deepest", "lost_before",
+    )
+    # fmt: on
+
+    deepest: float
+    acked_before: int
+    lost_before: int
+    """What arrived of a round and what was lost, on average, before more was sent in vain."""
+
+    def __init__(self) -> None:
+        self.deepest = self._disproved = 0.0
+        self.acked_before = self.lost_before = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Compare nothing that came before with what comes."""
+        self._sent = self._arrived = 0.0
+        self._rounds = self._acked = self._lost = 0
+
+    def note(self, delay: float) -> None:
+        """A round's longest delay above the RTT without a queue."""
+        self.deepest = delay if delay > self.deepest else self.deepest
+
+    def fade(self) -> None:
+        """Some seconds later what was disproved counts a little less."""
+        self._disproved *= FADED
+
+    def is_deep(self, base: float) -> bool:
+        """Whether the path has shown a queue that can be told; `base`: the RTT without one."""
+        return self.deepest > max(DEEP * base + DEEP_GRAIN, AGAIN * self._disproved)
+
+    def disproves(self, acked: int, lost: int, packet: int, base: float, *, is_short: bool) -> bool:
+        """Take a round of the window's; `packet`: bytes of one; `base`: the RTT without a queue; `is_short`: it met
+        less than half of the queue that a flow is to hold.
+        """
+        if not (is_short and self.is_deep(base)):
+            self.restart()
+            return False
+        self._rounds += 1
+        self._acked += acked
+        self._lost += lost
+        if self._rounds < ROUNDS or self._lost * packet > DOUBT * (self._acked + self._lost) * self._acked:
+            return False
+        sent, arrived = (self._acked + self._lost) / self._rounds, self._acked / self._rounds
+        self._rounds = self._acked = self._lost = 0
+        more = sent / self._sent - 1.0 if self._sent else -1.0
+        if more < MORE or arrived <= FEWER * self._arrived:
+            if more < 0.0 or arrived <= FEWER * self._arrived:
+                self._sent, self._arrived = sent, arrived
+            return False
+        in_vain = arrived < (1.0 + PAID * more) * self._arrived
+        if in_vain:
+            self._disproved, self.deepest = self.deepest, 0.0
+            self.acked_before, self.lost_before = round(self._arrived), round(self._sent - self._arrived)
+        self._sent, self._arrived = sent, arrived
+        return in_vain

@@ -1,0 +1,154 @@
+"""Laws of what is believed of a path's queue: a window that grows has to show, in what arrives or in the queue."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rudp.congestion.seen_queue import ROUNDS, SeenQueue
+
+PACKET = 1_200
+BASE = 0.05
+DEEP = 0.02
+
+
+def seen(delay: float = DEEP) -> SeenQueue:
+    queue = SeenQueue()
+    queue.note(delay)
+    return queue
+
+
+def disproves(queue: SeenQueue, sent: float, share: float, *, rounds: int = ROUNDS, is_short: bool = True) -> bool:
+    """Whether any of some rounds that sent so many packets, of which that share arrived, disproves the queue."""
+    acked = round(sent * share) * PACKET
+    lost = round(sent) * PACKET - acked
+    told = [queue.disproves(acked, lost, PACKET, BASE, is_short=is_short) for _ in range(rounds)]
+    return any(told)
+
+
+@pytest.mark.parametrize(("delay", "deep"), [(0.0, False), (0.009, False), (0.01, True), (0.5, True)])
+def test_a_queue_is_seen_from_an_eighth_of_the_rtt_and_three_milliseconds_on(delay: float, deep: bool) -> None:
+    assert seen(delay).is_deep(BASE) == deep
+
+
+def test_the_deepest_counts() -> None:
+    queue = seen(DEEP)
+    queue.note(DEEP / 4)
+    assert queue.deepest == DEEP
+
+
+@given(st.floats(200.0, 1e5), st.floats(1.26, 4.0))
+def test_more_that_does_not_arrive_and_makes_no_queue_disproves_it(sent: float, times: float) -> None:
+    """A policer: what arrives stays the same, whatever is sent."""
+    queue = seen()
+    assert not disproves(queue, sent, 0.95)
+    assert disproves(queue, sent * times, 0.95 / times, rounds=100)
+    assert not queue.is_deep(BASE)
+
+
+@given(
+    st.floats(200.0, 1e5), st.floats(0.0, 0.6), st.lists(st.floats(0.5, 2.0), min_size=1, max_size=20), st.integers()
+)
+def test_the_paths_own_loss_never_does(sent: float, loss: float, factors: list[float], seed: int) -> None:
+    """Each round of a window that goes up and down loses what chance has it lose."""
+    queue, chance = seen(), random.Random(seed)
+    for factor in factors:
+        sent = min(max(sent * factor, 200.0), 1e5)
+        for _ in range(2 * ROUNDS):
+            mean, deviation = sent * (1.0 - loss), (sent * loss * (1.0 - loss)) ** 0.5
+            share = min(max(chance.gauss(mean, deviation) / sent, 0.0), 1.0)
+            assert not disproves(queue, sent, share, rounds=1)
+
+
+def test_loss_that_begins_does_not() -> None:
+    """The window makes up for it a moment later, and more arrives."""
+    queue = seen()
+    assert not disproves(queue, 400, 1.0)
+    for sent in (400, 440, 500, 500):
+        assert not disproves(queue, sent, 0.8)
+
+
+def test_growth_from_step_to_step_is_compared_with_where_it_began() -> None:
+    queue = seen()
+    told = [disproves(queue, 400 * times, 1.0 / times) for times in (1.0, 1.08, 1.16, 1.24, 1.32)]
+    assert told == [False, False, False, False, True]
+
+
+def test_growth_that_pays_is_where_the_next_begins() -> None:
+    """At first half of the link was used; what would be paid for by that isn't what comes later."""
+    queue = seen()
+    assert not disproves(queue, 200, 1.0)
+    assert not disproves(queue, 400, 1.0)
+    assert disproves(queue, 600, 400 / 600)
+
+
+def test_loss_that_begins_while_more_is_sent_does_not() -> None:
+    """46 packets a round and 46 arrive, then 59 and 42: a queue was disproved for good, and with it the path's loss."""
+    queue = seen()
+    assert not disproves(queue, 46, 1.0)
+    assert not disproves(queue, 59, 42 / 59, rounds=60)
+    assert queue.is_deep(BASE)
+
+
+def test_rounds_that_cannot_be_compared_are_not() -> None:
+    queue = seen()
+    assert not disproves(queue, 400, 1.0)
+    queue.restart()
+    assert not disproves(queue, 800, 0.5, rounds=20)
+    assert disproves(queue, 1600, 0.25, rounds=60)
+
+
+def test_it_tells_what_was_lost_before_more_was_sent_in_vain() -> None:
+    queue = seen()
+    assert not disproves(queue, 400, 0.95)
+    assert disproves(queue, 800, 0.475, rounds=20)
+    assert (queue.acked_before, queue.lost_before) == (380 * PACKET, 20 * PACKET)
+
+
+def test_where_there_is_a_queue_nothing_does() -> None:
+    queue = seen()
+    assert not disproves(queue, 400, 1.0)
+    assert not disproves(queue, 500, 0.8, is_short=False)
+    assert not disproves(queue, 500, 0.8)  # what was before the queue counts no more
+    assert queue.is_deep(BASE)
+
+
+def test_few_packets_are_no_proof() -> None:
+    """Of ten packets in a round six are lost by chance where three are as a rule."""
+    queue = seen()
+    assert not disproves(queue, 8, 0.75, rounds=60)
+    assert not disproves(queue, 10, 0.4)
+
+
+def test_what_was_disproved_is_believed_again_if_it_is_twice_as_deep() -> None:
+    queue = seen()
+    disproves(queue, 400, 1.0)
+    assert disproves(queue, 800, 0.5, rounds=20)
+    queue.note(1.9 * DEEP)
+    assert not queue.is_deep(BASE)
+    queue.note(2.1 * DEEP)
+    assert queue.is_deep(BASE)
+
+
+def test_what_was_disproved_long_ago_is_believed_again() -> None:
+    queue = seen()
+    disproves(queue, 400, 1.0)
+    assert disproves(queue, 800, 0.5, rounds=20)
+    for _ in range(6):
+        queue.fade()
+    queue.note(DEEP)
+    assert not queue.is_deep(BASE)
+    queue.fade()
+    assert queue.is_deep(BASE)
+
+
+def test_nothing_is_disproved_that_was_not_seen() -> None:
+    queue = SeenQueue()
+    queue.note(0.002)
+    disproves(queue, 400, 1.0)
+    assert not disproves(queue, 800, 0.5, rounds=20)
+    queue.note(0.01)
+    assert queue.is_deep(BASE)
