@@ -128,11 +128,12 @@ class ReceiveWindow:
 
         Beyond a gap nothing is read, so that no other grant follows, if the one that was told is lost.
         """
-        consumed, window = self.consumed, self.window
+        window = self.window
         if not window < self.max_data:
             return False
-        total = (consumed + ahead) * START_PART
-        return total // window > (total - news * START_PART) // window
+        step = max(window // START_PART, min(window // 2, COMMON_PACKET), 1)
+        total = self.consumed + ahead
+        return total // step > (total - news) // step
 
     def _grow(self, needed: float, most: int) -> bool:
         """Double the window until what is needed is no more than a quarter of it, up to `most`; whether it grew."""

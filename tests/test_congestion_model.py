@@ -137,19 +137,6 @@ def test_startup_finds_the_rate_in_a_few_round_trips() -> None:
     assert goodput(flow, 0.5, 1.0) > 0.9 * path.rate, report(flow, 0.5, 1.0)
 
 
-def test_while_the_queue_of_the_start_drains_half_of_what_arrives_is_sent() -> None:
-    """The rate that is known by then is one of a path that wasn't full yet: a pause of an RTT left the link idle."""
-    world, flow, model = run(link(1_000, 0.01), 0.0)
-    while model.phase is Phase.STARTUP:
-        world.run(world.now + 1e-4)
-    assert model.phase is Phase.DRAIN
-    sent, delivered, flight = flow.total_sent, flow.delivered, flow.in_flight
-    while model.phase is Phase.DRAIN:
-        world.run(world.now + 1e-4)
-    assert flow.in_flight < flight
-    assert flow.total_sent - sent == pytest.approx((flow.delivered - delivered) / 2, rel=0.2)
-
-
 def test_a_burst_of_loss_does_not_collapse_it() -> None:
     path = link(100, 0.05)
     world, flow, _ = run(path, 4.0)
@@ -437,22 +424,24 @@ def after_a_late_ack(rate: float, held_back: float, loss: float = 0.0) -> tuple[
     return share, goodput(flow, 10.0, 20.0) / path.rate / (1 - loss), model.background_loss
 
 
-@pytest.mark.parametrize("held_back", [0.015, 0.045])
+HELD_BACK = (0.012, 0.018, 0.025, 0.03, 0.045)
+
+
 @pytest.mark.parametrize("rate", [20, 100])
-def test_one_late_ack_is_no_queue_where_what_exceeds_the_rate_is_dropped(rate: float, held_back: float) -> None:
+def test_one_late_ack_is_no_queue_where_what_exceeds_the_rate_is_dropped(rate: float) -> None:
     """It was believed for good, all overflow was taken for the path's own loss, and seven tenths of all dropped."""
-    lost, share, background = after_a_late_ack(rate, held_back)
-    assert lost < 0.05
-    assert background < 0.05
-    assert share > 0.8
+    lost, shares, backgrounds = zip(*[after_a_late_ack(rate, held_back) for held_back in HELD_BACK], strict=True)
+    assert max(lost) < 0.1, lost
+    assert max(backgrounds) < 0.05
+    assert min(shares) > 0.8, shares
 
 
-@pytest.mark.parametrize("held_back", [0.015, 0.045])
+@pytest.mark.parametrize("held_back", [HELD_BACK[0], HELD_BACK[-1]])
 @pytest.mark.parametrize("rate", [20, 100])
 def test_nor_where_the_path_loses_by_itself(rate: float, held_back: float) -> None:
     """Of what overflows in half of a flight, too, a tenth of all may be taken for the path's own, late ACK or not."""
     lost, share, background = after_a_late_ack(rate, held_back, 0.05)
-    assert lost < 0.05 + 0.2
+    assert lost < 0.05 + 0.15
     assert background <= 0.1
     assert share > 0.85
 

@@ -437,12 +437,22 @@ def started(window: int = 16_000, consumed: int = 4_000) -> ReceiveWindow:
     return receive
 
 
-def test_at_the_start_credit_beyond_a_gap_is_told_again_with_each_sixteenth() -> None:
+def test_credit_beyond_a_gap_is_told_again_with_each_sixteenth() -> None:
+    window = started(160_000, 40_000)
+    told = [ahead for ahead in range(100, 160_100, 100) if window.repeats(ahead, 100)]
+    assert told == list(range(10_000, 160_001, 10_000))
+    assert window.repeats(30_000, 30_000)
+    assert not window.repeats(9_999, 9_999)
+
+
+def test_a_small_window_is_not_told_again_with_each_packet() -> None:
+    """A sixteenth of it is less than a packet: there it is half of it, or a common packet."""
     window = started()
-    told = [ahead for ahead in range(100, 16_100, 100) if window.repeats(ahead, 100)]
-    assert told == list(range(1_000, 16_001, 1_000))
-    assert window.repeats(3_000, 3_000)
-    assert not window.repeats(999, 999)
+    told = [ahead for ahead in range(100, 6_100, 100) if window.repeats(ahead, 100)]
+    assert told == [800, 2_000, 3_200, 4_400, 5_600], "each time 1,200 more in all"
+    window = started(1_000, 500)
+    told = [ahead for ahead in range(100, 2_100, 100) if window.repeats(ahead, 100)]
+    assert told == [500, 1_000, 1_500, 2_000]
 
 
 @given(PIECES)
@@ -466,7 +476,6 @@ def test_who_has_read_much_is_told_again_too() -> None:
     """The frame that told of more was lost, and what it told of was used up: half a second, over and over."""
     assert started(consumed=15_999).repeats(8_000, 8_000)
     assert started(consumed=1_600_000).repeats(8_000, 8_000)
-
 
 
 @pytest.mark.parametrize(("maximum", "least"), [(64 * MIB, 4_000), (64_000, 16_000)])

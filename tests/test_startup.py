@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rudp.congestion.peak_rate import PeakRate
-from rudp.congestion.startup import TRICKLE_RTT, StartUp, draining_window
+from rudp.congestion.startup import StartUp
 from tests.test_congestion_interface import sample
 
 PACKET = 1_200
@@ -180,10 +180,3 @@ def test_who_is_told_that_the_path_is_full_takes_it_for_full() -> None:
     assert start.is_still
     start.end_round(1_000.0, is_app_limited=False)
     assert start.is_full, "however the rate grows: of sixteen who started together some lost four fifths by going on"
-
-
-def test_while_the_queue_of_a_start_drains_short_paths_send_half_of_what_arrives_and_others_nothing() -> None:
-    told = sample(1.0, 4 * PACKET, 0, bytes_in_flight=100 * PACKET)
-    assert draining_window(50 * PACKET, told, TRICKLE_RTT) == 50 * PACKET
-    assert draining_window(50 * PACKET, told, 0.9 * TRICKLE_RTT) == 102 * PACKET
-    assert draining_window(100 * PACKET, told, 0.9 * TRICKLE_RTT) == 100 * PACKET

@@ -190,7 +190,7 @@ class DelayLaw:
         self._step = 0.0
 
     def held(self) -> None:
-        """The window stayed as it was, whatever the last round asked for; so how long none helped isn't known."""
+        """What the last round asked for wasn't done, and so it isn't known what it would have brought."""
         self._step = 0.0
         self._empty = min(self._empty, EMPTY_ROUNDS)
 

@@ -5,7 +5,7 @@ and what it loses though it isn't full (`background_loss`). Everything is paced;
 
     STARTUP     doubles the window each round (`startup`), until three samples in a row show a queue, three rounds
                 bring no quarter more, one that brings none has losses, or any has CE marks or loses 30 % more
-    DRAIN       sends nothing, on short paths half of what arrives, until what is in flight fits the path
+    DRAIN       sends nothing until what is in flight fits the path
     STEADY      the delay law (`delay_law`): a flow holds a queue that falls with its rate, so that the queue all
                 share means one rate; what is told of it is a round's mean RTT, without ACKs' delays (`rounds`)
     PROBE_RTT   every three seconds, and soon after something new: drains its own queue for a moment, to see the base
@@ -47,7 +47,7 @@ from rudp.congestion.rounds import GRAIN, INFINITY, Round, network_rtt, round_tr
 from rudp.congestion.seen_queue import SeenQueue
 from rudp.congestion.spread import Spread
 from rudp.congestion.standstill import Standstill
-from rudp.congestion.startup import StartUp, draining_window
+from rudp.congestion.startup import StartUp
 
 STEP_DOWN: Final = 0.5
 """What is left of a window at least after a round in which delay alone took away, or which tells of no rate."""
@@ -180,9 +180,9 @@ class Model(CongestionController):
     def on_spurious_loss(self, spurious_bytes: int, now: float) -> None:  # noqa: ARG002
         """Take back what was counted as lost, in this round or before: reordering is no loss."""
         told = self._round
-        self._seen.restart()
         told.lost, earlier = max(told.lost - spurious_bytes, 0), spurious_bytes - told.lost
         if earlier > 0:
+            self._seen.take_back(earlier)
             self._background.take_back(earlier, self.max_datagram_size)
 
     def on_persistent_congestion(self, now: float) -> None:  # noqa: ARG002
@@ -196,6 +196,7 @@ class Model(CongestionController):
         if self.phase is _PROBE_RTT:
             self.phase = _STEADY
             self._skip = 1
+        self._drained = False
         if idle_seconds > IDLE_FORGETS:
             self._base.forget()
             self._round.clear()  # which can't be judged without
@@ -221,9 +222,8 @@ class Model(CongestionController):
             self._start(sample, rtt)
         elif self.phase is _DRAIN:
             self._rate = max(self._rate, self._round.rate)
-            full = self._full_window()
-            self._window = draining_window(full, sample, self._base.value)
-            if sample.bytes_in_flight <= full:
+            self._window = self._full_window()
+            if sample.bytes_in_flight <= self._window:
                 self._competition.entered(self._window / self.max_datagram_size)
                 self._enter_steady(sample)
         elif self.phase is _PROBE_RTT:
@@ -416,7 +416,7 @@ class Model(CongestionController):
             return
         if self._seen.disproves(told.acked, told.lost, packet, self._base.value, is_short=self._law.is_short):
             self._background = BackgroundLoss()
-            self._background.add(self._seen.acked_before, self._seen.lost_before, packet)
+            self._background.add(self._seen.acked_least, self._seen.lost_least, packet)
             self._law.held()
             self._window, self._skip = max(self._rate * self._base.value, self.minimum_window), 2
             return

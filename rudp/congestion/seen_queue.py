@@ -11,6 +11,7 @@ Refuses to know: how windows move, and what follows.
     note         O(1)    a round's longest delay
     is_deep      O(1)    whether the path has shown a queue that can be told from what RTTs waver by, and is believed
     disproves    O(1)    take a round; whether it shows that there is no such queue
+    take_back    O(1)    what was lost arrived after all
     restart      O(1)    the next rounds can't be compared with those before
     fade         O(1)    believe what was disproved a little sooner
 
@@ -36,11 +37,12 @@ FEWER: Final = 0.95
 """What arrives got less though no less is sent: the path loses more than before, and all is compared with that."""
 ROUNDS: Final = 4
 DOUBT: Final = 0.001
-"""So many rounds at least are compared with as many before, and so many that chance makes 3 % of what arrives (the
-square of that is DOUBT): twice that is a third of MORE less what has to be PAID."""
+"""So many rounds at least are compared with others before, and so many that chance makes 3 % of what arrives (the
+square of that is DOUBT), 4.5 % of the ratio of both: a third of what MORE is beyond what has to be PAID."""
 AGAIN: Final = 2.0
 FADED: Final = 0.9
-"""Twice as deep a queue is believed again, or one like that when it has faded seven times: after twenty seconds."""
+"""Twice as deep a queue is believed again, or one like that when it has faded at seven drains, three seconds apart or
+twenty round trips."""
 
 
 class SeenQueue:
@@ -48,28 +50,34 @@ class SeenQueue:
 
     # fmt: off
     __slots__ = (
-        "_acked", "_arrived", "_disproved", "_lost", "_rounds", "_sent", "acked_before", "deepest", "lost_before",
+        "_acked", "_arrived", "_disproved", "_lost", "_rounds", "_sent", "acked_least", "deepest", "lost_least",
     )
     # fmt: on
 
     deepest: float
-    acked_before: int
-    lost_before: int
-    """What arrived of a round and what was lost, on average, before more was sent in vain."""
+    acked_least: int
+    lost_least: int
+    """What arrived of some rounds and what was lost, of those that lost the smallest part since they are compared."""
 
     def __init__(self) -> None:
         self.deepest = self._disproved = 0.0
-        self.acked_before = self.lost_before = 0
         self.restart()
 
     def restart(self) -> None:
         """Compare nothing that came before with what comes."""
         self._sent = self._arrived = 0.0
         self._rounds = self._acked = self._lost = 0
+        self.acked_least = self.lost_least = 0
 
     def note(self, delay: float) -> None:
         """A round's longest delay above the RTT without a queue."""
         self.deepest = delay if delay > self.deepest else self.deepest
+
+    def take_back(self, spurious: int) -> None:
+        """So much of what was counted as lost arrived after all."""
+        spurious = min(spurious, self._lost)
+        self._lost -= spurious
+        self._acked += spurious
 
     def fade(self) -> None:
         """Some seconds later what was disproved counts a little less."""
@@ -92,6 +100,8 @@ class SeenQueue:
         if self._rounds < ROUNDS or self._lost * packet > DOUBT * (self._acked + self._lost) * self._acked:
             return False
         sent, arrived = (self._acked + self._lost) / self._rounds, self._acked / self._rounds
+        if self._lost * self.acked_least <= self.lost_least * self._acked or not self.acked_least:
+            self.acked_least, self.lost_least = self._acked, self._lost
         self._rounds = self._acked = self._lost = 0
         more = sent / self._sent - 1.0 if self._sent else -1.0
         if more < MORE or arrived <= FEWER * self._arrived:
@@ -101,6 +111,5 @@ class SeenQueue:
         in_vain = arrived < (1.0 + PAID * more) * self._arrived
         if in_vain:
             self._disproved, self.deepest = self.deepest, 0.0
-            self.acked_before, self.lost_before = round(self._arrived), round(self._sent - self._arrived)
         self._sent, self._arrived = sent, arrived
         return in_vain

@@ -6,7 +6,6 @@ Knows: how fast the window may grow, and by what a full path shows. Refuses to k
     sees_queue  O(1)    whether the last samples of the RTT show a queue
     end_round   O(1)    note the rate that a round came to
     stop        O(1)    take the path for full, as a round lost too much
-    draining_window   O(1)    the window afterwards, while the queue of the start drains
 
 The window is bounded by the highest rate that the path has shown (`peak_rate`), not by that of the last round trip,
 which lags behind a window that doubles and held it to a factor of 1.4. The bound is twice what fills the path at that
@@ -52,13 +51,6 @@ second gave way to it with a tenth of the link, and took twenty seconds to get t
 GROWTH: Final = 1.25
 FULL_ROUNDS: Final = 3
 """So many rounds that bring no quarter more (draft-ietf-ccwg-bbr section 4.3.1.2)."""
-
-TRICKLE: Final = 0.5
-TRICKLE_RTT: Final = 0.03
-"""Part of what arrives that is sent on a path below so many seconds while the start's queue drains. Until that is
-through, the rate that was seen is one of a path that wasn't full yet: who sent nothing waited for a queue that was
-gone, and 1 Gbit/s at 10 ms stood idle for three milliseconds. On longer paths nothing is sent: of sixteen flows that
-started together at 10 Mbit/s and 200 ms none could find its share in the queue that stayed."""
 
 
 class StartUp:
@@ -122,10 +114,3 @@ class StartUp:
     def stop(self) -> None:
         """Take the path for full."""
         self._still = FULL_ROUNDS
-
-
-def draining_window(full: float, sample: AckSample, base: float) -> float:
-    """The window while more is in flight than `full`, which fills a path of that base RTT; `full` afterwards."""
-    if sample.bytes_in_flight <= full or base >= TRICKLE_RTT:
-        return full
-    return sample.bytes_in_flight + TRICKLE * sample.acked_bytes
