@@ -4,6 +4,7 @@ Knows: what a flow of some rate is to keep queued, the queue it has met lately, 
 know: where the window ends that it moves, what is lost, and how the queue is measured.
 
     target      O(1)    the queue to hold at some rate
+    is_short    O(1)    whether a queue is less than half of that
     step        O(1)    one round's change of the window
     start       O(1)    forget the mean, and the rate of late
     held        O(1)    that change was not made
@@ -141,7 +142,7 @@ def _empty_below(wanted: float) -> float:
 class DelayLaw:
     """Times in seconds, windows in packets, rates in packets a second."""
 
-    __slots__ = ("_bound", "_bound_base", "_empty", "_is_short", "_late", "_mean", "_rate", "_rounds", "_step")
+    __slots__ = ("_bound", "_bound_base", "_empty", "_late", "_mean", "_rate", "_rounds", "_step")
 
     def __init__(self) -> None:
         self.start()
@@ -152,17 +153,16 @@ class DelayLaw:
         """The queue of late; 0 before the first round."""
         return self._mean
 
-    @property
-    def is_short(self) -> bool:
-        """Whether the last round met less than half of the queue that is wanted."""
-        return self._is_short
-
     def target(self, rate: float, base: float) -> float:
         """The queue a flow of that rate is to hold."""
         if not rate:
             return 0.0
         scale = float(((base + NEAR) / (USUAL + NEAR)) ** BASE_ROOT)
         return min(scale * _usual(rate, FOLD * _length(base)), self._bound)
+
+    def is_short(self, queue: float, rate: float, base: float) -> bool:
+        """Whether that is less than half of the queue a flow of that rate is to hold."""
+        return queue < SHORT * self.target(rate, base)
 
     def overflowed(self, queue: float, base: float) -> None:
         """Note that so much queue above that base RTT was too much; one below 0 was never seen, and says nothing."""
@@ -181,7 +181,6 @@ class DelayLaw:
         self._mean = self._late = self._step = self._rate = 0.0
         self._rounds = 0
         self._empty = 0
-        self._is_short = False
 
     def drained(self) -> None:
         """Note that all who share the queue drained it, and go on from what they have seen as well."""
@@ -200,7 +199,7 @@ class DelayLaw:
         if not (rtt and base):
             return exp(STEP_MOST)  # a path without delay has no queue that could be told
         wanted = self.target(window / rtt, base)
-        self._is_short = queue < SHORT * wanted
+        is_short = queue < SHORT * wanted
         self._empty = self._empty + 1 if queue < _empty_below(wanted) else 0
         self._loosen(base)
         mean = self._update_mean(queue, wanted, rtt, base)
@@ -209,9 +208,9 @@ class DelayLaw:
         far = log(ratio)
         share = _hurry(base) * SLOW * far / _elasticity(window / rtt, base) * (CLOSE + FAR * abs(far))
         share = min(max(share, -min(queue, YIELD_MOST * wanted) / rtt), UNPAID_MOST + PAY * paid, SHARE_MOST)
-        if share > 0.0 or not self._is_short:
+        if share > 0.0 or not is_short:
             change += share
-        if change < 0.0 and self._is_short:
+        if change < 0.0 and is_short:
             change = 0.0
         if self._empty > EMPTY_ROUNDS:
             change += wanted / rtt * 2 ** min((self._empty - EMPTY_ROUNDS - 1) // EMPTY_LEVEL, 8)

@@ -139,11 +139,11 @@ class Model(CongestionController):
         self._window = float(self.congestion_window)
         self._rate = self._rate_before = 0.0
         self._rounds = self._skip = self._clean = 0
-        self._sent_peak = self._round_peak = 0
+        self._sent_peak = self._round_peak = self._cut_peak = 0
         self._seen = SeenQueue()
         self._queue = self._usual_queue = 0.0
         self._drained = False
-        self._cut_peak = self._cut_rate = self._cut_loss = 0.0
+        self._cut_rate = self._cut_loss = 0.0
         self._vain_ceiling = self._vain_loss = 0.0
 
     @property
@@ -414,7 +414,8 @@ class Model(CongestionController):
             self._law.held()
             self._seen.restart()
             return
-        if self._seen.disproves(told.acked, told.lost, packet, self._base.value, is_short=self._law.is_short):
+        is_short = self._law.is_short(self._queue, window / packet / told.rtt_mean, self._base.value)
+        if self._seen.disproves(told.acked, told.lost, packet, self._base.value, is_short=is_short):
             self._background = BackgroundLoss()
             self._background.add(self._seen.acked_least, self._seen.lost_least, packet)
             self._law.held()
@@ -461,8 +462,7 @@ class Model(CongestionController):
             base=before, now=sample.now, sinks=base.sinks, kept=drain.mean - ground,
         )  # fmt: skip
         if not competed and competition.loss_window is not None:
-            self.ceiling = INFINITY
-            self._window = competition.loss_window.window * self.max_datagram_size
+            self.ceiling, self._window = INFINITY, competition.loss_window.window * self.max_datagram_size
         elif competed > competition.is_on:
             self._window = min(self._window, self._full_window())  # the queue was ours
         mean, in_doubt = drain.mean if drain.is_sure else 0.0, competition.in_doubt

@@ -55,17 +55,18 @@ class SeenQueue:
     # fmt: on
 
     deepest: float
+    _disproved: float
     acked_least: int
     lost_least: int
     """What arrived of some rounds and what was lost, of those that lost the smallest part since they are compared."""
 
     def __init__(self) -> None:
-        self.deepest = self._disproved = 0.0
+        self.deepest, self._disproved = 0.0, 0
         self.restart()
 
     def restart(self) -> None:
         """Compare nothing that came before with what comes."""
-        self._sent = self._arrived = 0.0
+        self._sent = self._arrived = 0
         self._rounds = self._acked = self._lost = 0
         self.acked_least = self.lost_least = 0
 
@@ -81,7 +82,8 @@ class SeenQueue:
 
     def fade(self) -> None:
         """Some seconds later what was disproved counts a little less."""
-        self._disproved *= FADED
+        if self._disproved:
+            self._disproved *= FADED
 
     def is_deep(self, base: float) -> bool:
         """Whether the path has shown a queue that can be told; `base`: the RTT without one."""
@@ -99,7 +101,7 @@ class SeenQueue:
         self._lost += lost
         if self._rounds < ROUNDS or self._lost * packet > DOUBT * (self._acked + self._lost) * self._acked:
             return False
-        sent, arrived = (self._acked + self._lost) / self._rounds, self._acked / self._rounds
+        sent, arrived = (self._acked + self._lost) // self._rounds, self._acked // self._rounds
         if self._lost * self.acked_least <= self.lost_least * self._acked or not self.acked_least:
             self.acked_least, self.lost_least = self._acked, self._lost
         self._rounds = self._acked = self._lost = 0

@@ -157,7 +157,7 @@ def test_who_comes_late_to_cubic_does_not_starve() -> None:
     twenty seconds. When he gets out of that is luck; so several draws count.
     """
     late = []
-    for start in (5.4, 5.9, 6.4):
+    for start in (5.0, 5.3, 5.6, 5.9, 6.2, 6.5):
         flows = [Flow("cubic", rtt=0.04, start=0.2), Flow(rtt=0.04, start=start)]
         outcome = run(flows, rate=50 * MBIT, queue_bytes=2 * MBIT, seconds=start + 26.6, seed=1)
         late.append(shares(outcome, start + 18.6, start + 26.6)[1])
