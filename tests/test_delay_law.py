@@ -90,6 +90,17 @@ def test_a_path_without_delay_has_room(rtt: float, base: float) -> None:
     assert 1.0 < factors[0] < 1.5
 
 
+@pytest.mark.parametrize(("rtt", "base"), [(0.0, 0.0), (0.05, 0.0), (0.0, 0.05)])
+def test_a_path_without_delay_has_no_queue_that_is_short(rtt: float, base: float) -> None:
+    assert not DelayLaw().is_short(0.0, 10.0, rtt, base)
+
+
+@pytest.mark.parametrize(("part", "short"), [(0.0, True), (0.49, True), (0.51, False), (2.0, False)])
+def test_less_than_half_of_the_queue_to_hold_is_short(part: float, short: bool) -> None:
+    law = DelayLaw()
+    assert law.is_short(part * wanted(law), WINDOW, BASE, BASE) == short
+
+
 @given(st.lists(st.floats(0.0, 10.0), min_size=1, max_size=40), st.sampled_from(BASES))
 def test_no_round_changes_a_window_by_half(queues: list[float], base: float) -> None:
     law = DelayLaw()

@@ -160,9 +160,9 @@ class DelayLaw:
         scale = float(((base + NEAR) / (USUAL + NEAR)) ** BASE_ROOT)
         return min(scale * _usual(rate, FOLD * _length(base)), self._bound)
 
-    def is_short(self, queue: float, rate: float, base: float) -> bool:
-        """Whether that is less than half of the queue a flow of that rate is to hold."""
-        return queue < SHORT * self.target(rate, base)
+    def is_short(self, queue: float, window: float, rtt: float, base: float) -> bool:
+        """Whether that is less than half of the queue to hold with that window; False on a path without delay."""
+        return bool(rtt and base) and queue < SHORT * self.target(window / rtt, base)
 
     def overflowed(self, queue: float, base: float) -> None:
         """Note that so much queue above that base RTT was too much; one below 0 was never seen, and says nothing."""

@@ -414,7 +414,7 @@ class Model(CongestionController):
             self._law.held()
             self._seen.restart()
             return
-        is_short = self._law.is_short(self._queue, window / packet / told.rtt_mean, self._base.value)
+        is_short = self._law.is_short(self._queue, window / packet, told.rtt_mean, self._base.value)
         if self._seen.disproves(told.acked, told.lost, packet, self._base.value, is_short=is_short):
             self._background = BackgroundLoss()
             self._background.add(self._seen.acked_least, self._seen.lost_least, packet)
