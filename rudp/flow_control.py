@@ -128,11 +128,9 @@ class ReceiveWindow:
 
         Beyond a gap nothing is read, so that no other grant follows, if the one that was told is lost.
         """
-        window = self.window
-        if not window < self.max_data:
+        if not self.window < self.max_data:
             return False
-        step = max(window // START_PART, min(window // 2, COMMON_PACKET), 1)
-        total = self.consumed + ahead
+        step, total = self._news(START_PART), self.consumed + ahead
         return total // step > (total - news) // step
 
     def _grow(self, needed: float, most: int) -> bool:
@@ -173,10 +171,13 @@ class ReceiveWindow:
         That is at least half the window or a packet. At the start it is a sixteenth.
         """
         window = self.window
-        least = window // (START_PART if self.max_data <= 2 * window < 2 * self.maximum else PART)
-        if least < COMMON_PACKET:
-            least = max(min(window // 2, COMMON_PACKET), 1)
-        return self.max_data - window + least
+        part = START_PART if self.max_data <= 2 * window < 2 * self.maximum else PART
+        return self.max_data - window + self._news(part)
+
+    def _news(self, part: int) -> int:
+        """That part of the window, but no silly little."""
+        least = self.window // part
+        return least if least >= COMMON_PACKET else max(min(self.window // 2, COMMON_PACKET), 1)
 
 
 class SendWindow:

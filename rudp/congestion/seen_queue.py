@@ -82,7 +82,7 @@ class SeenQueue:
 
     def fade(self) -> None:
         """Some seconds later what was disproved counts a little less."""
-        if self._disproved:
+        if self._disproved:  # or each idle controller would hold a float for it
             self._disproved *= FADED
 
     def is_deep(self, base: float) -> bool:
@@ -106,12 +106,11 @@ class SeenQueue:
             self.acked_least, self.lost_least = self._acked, self._lost
         self._rounds = self._acked = self._lost = 0
         more = sent / self._sent - 1.0 if self._sent else -1.0
-        if more < MORE or arrived <= FEWER * self._arrived:
-            if more < 0.0 or arrived <= FEWER * self._arrived:
-                self._sent, self._arrived = sent, arrived
+        fewer = arrived <= FEWER * self._arrived
+        if 0.0 <= more < MORE and not fewer:
             return False
-        in_vain = arrived < (1.0 + PAID * more) * self._arrived
+        in_vain = more >= MORE and not fewer and arrived < (1.0 + PAID * more) * self._arrived
+        self._sent, self._arrived = sent, arrived
         if in_vain:
             self._disproved, self.deepest = self.deepest, 0.0
-        self._sent, self._arrived = sent, arrived
         return in_vain
