@@ -58,6 +58,25 @@ def test_what_a_card_hands_over_together_came_before_what_follows() -> None:
     assert peak.rate == pytest.approx(4 * PACKET / 0.005)
 
 
+def test_a_held_ack_begins_a_span_when_what_it_tells_of_had_come() -> None:
+    """A packet a millisecond; the first waits 4 ms for a second that is lost, and its ACK comes beside the next."""
+    peak = PeakRate()
+    fields = {"smoothed_rtt": 0.0123, "min_rtt": 0.01, "delivery_rate": None}
+    peak.add(sample(1.004, PACKET, 0, ack_delay=0.004, **fields))
+    for at in (1.005, 1.0071, 1.009):
+        peak.add(sample(at, 2 * PACKET, 0, **fields))
+    assert peak.rate == pytest.approx(PACKET / 0.001)
+
+
+def test_a_peer_that_says_that_it_held_acks_raises_no_rate() -> None:
+    honest, other = PeakRate(), PeakRate()
+    for tick in range(100):
+        honest.add(sample(1.0 + 0.005 * tick, 2 * PACKET, 0, delivery_rate=None))
+        other.add(sample(1.0 + 0.005 * tick, 2 * PACKET, 0, delivery_rate=None, ack_delay=0.025 * (tick % 3 == 0)))
+        assert other.rate <= (honest.rate or float("inf"))
+    assert 0.0 < other.rate
+
+
 def test_a_burst_between_two_lost_acks_shows_the_rate() -> None:
     """Of a round trip of 11 ms four ACKs come, 1.1 ms apart, and then none."""
     peak = PeakRate()
@@ -96,6 +115,19 @@ def test_a_late_sample_slows_a_small_window_of_a_short_path_for_good() -> None:
     start.sees_queue(0.1, 0.1, 0.001)
     assert start.pace(10, 0.01) == start.pace(31, 0.029) == 1.25
     assert start.pace(32, 0.01) == start.pace(10, 0.03) == 2.0
+
+
+def test_a_small_window_of_a_short_path_is_allowed_no_more_for_what_is_lost() -> None:
+    """At 10 Mbit/s x 10 ms with 20 % lost the queue dropped up to a tenth of what came."""
+    windows = []
+    for background in (0.0, 0.2):
+        start, window = StartUp(), 4.0 * PACKET
+        start.sees_queue(0.02, 0.01, 0.001)
+        for tick in range(200):
+            acked = sample(1.0 + 0.005 * tick, 5 * PACKET, 0, min_rtt=0.01, delivery_rate=None)
+            window = start.grow(window, acked, 0.01, PACKET, background)
+        windows.append(window)
+    assert windows == [pytest.approx(1.5 * 10 * PACKET - PACKET)] * 2
 
 
 def test_the_bound_takes_nothing_away() -> None:

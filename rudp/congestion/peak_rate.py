@@ -59,6 +59,7 @@ class PeakRate:
             self.rate = max(self.rate, sample.delivery_rate)  # where ACKs are lost no later span may be whole
         if marks and marks[-1][0] == now:
             marks = marks[:-1]  # of ACKs that a card handed over together none belongs to what follows
-        if not marks or now - marks[-1][0] >= span / SPAN_MARKS:
-            marks = (*marks, (now, self._acked))
+        came = now - sample.ack_delay
+        if not marks or came - marks[-1][0] >= span / SPAN_MARKS:
+            marks = (*marks, (came, self._acked))
         self._marks = marks

@@ -10,7 +10,8 @@ Knows: how fast the window may grow, and by what a full path shows. Refuses to k
 The window is bounded by the highest rate that the path has shown (`peak_rate`), not by that of the last round trip,
 which lags behind a window that doubles and held it to a factor of 1.4. The bound is twice what fills the path at that
 rate: with 1.5, each round of a short path came to 1.8 times the last. As soon as a sample is late, be it the first
-packets' that a slow link has to queue, it is 1.5 times less a packet, or a queue of ten packets overflows. A queue ends
+packets' that a slow link has to queue, it is 1.5 times less a packet, or a queue of ten packets overflows; nor is more
+allowed there for what the path loses by itself, as the highest rate is one of a part that lost nothing. A queue ends
 the start at once; without one, three rounds that bring no quarter more. What follows goes on with the rate of the last
 whole round trip: a part of one shows more, up to a third when the path has just become full, but who comes to a queue
 of others has for himself in a part what over a round trip is theirs, and sixteen who come together filled a queue of
@@ -84,12 +85,17 @@ class StartUp:
         if self._peak.rate:
             full = self._peak.rate * least_rtt
             most = PEAK_LATE * full - packet if self._late else PEAK * full
-            grown = min(grown, most / (1.0 - background))
+            # Of few packets a span that has lost none is the highest soon: what they lose is in it already.
+            grown = min(grown, most if self._is_narrow(window / packet, least_rtt) else most / (1.0 - background))
         return max(window, grown)
 
     def pace(self, packets: float, base: float) -> float:
         """Windows to send in a round trip, where that of so many packets takes `base` without a queue."""
-        return PACE_LATE if self._late and packets < PACE_LATE_MOST and base < PACE_LATE_RTT else PACE
+        return PACE_LATE if self._is_narrow(packets, base) else PACE
+
+    def _is_narrow(self, packets: float, base: float) -> bool:
+        """Whether a short path has shown that few packets fill it."""
+        return self._late and packets < PACE_LATE_MOST and base < PACE_LATE_RTT
 
     def sees_queue(self, rtt: float, base: float, packet_time: float) -> bool:
         """Take a sample of the RTT; `base` is that without a queue, `packet_time` what a packet takes at the rate."""
