@@ -406,17 +406,16 @@ def test_overflow_is_no_background() -> None:
     assert max(model.background_loss for model in models) < 0.05, told
 
 
-def after_a_late_ack(rate: float, held_back: float, loss: float = 0.0) -> tuple[float, float, float]:
-    """Of ten seconds after one ACK was held back, where what exceeds the rate is dropped: the share that was lost,
+def after_a_rise(rate: float, rise: float, lasts: float, loss: float = 0.0) -> tuple[float, float, float]:
+    """Of ten seconds after the RTT rose for a while, where what exceeds the rate is dropped: the share that was lost,
     goodput as a share of what the path lets through, and the background.
     """
     path = Path(rate * MBIT, 0.05, 5 * PACKET * rate / 20, loss)
     world, flow, model = run(path, 4.0)
-    path.rtt += held_back
-    while not model._seen.is_deep(0.05) and world.now < 5.0:
-        world.run(world.now + 0.01)
-    path.rtt -= held_back
-    assert model._seen.is_deep(0.05), "the ACK looked like a queue"
+    path.rtt += rise
+    while not model._seen.is_deep(0.05) and world.now < 4.0 + lasts:
+        world.run(world.now + min(lasts, 0.01))
+    path.rtt -= rise
     world.run(10.0)
     lost, sent = flow.lost, flow.total_sent
     world.run(20.0)
@@ -424,26 +423,57 @@ def after_a_late_ack(rate: float, held_back: float, loss: float = 0.0) -> tuple[
     return share, goodput(flow, 10.0, 20.0) / path.rate / (1 - loss), model.background_loss
 
 
-HELD_BACK = (0.012, 0.018, 0.025, 0.03, 0.045)
+RISES = (0.012, 0.018, 0.025, 0.03, 0.045)
 
 
+@pytest.mark.parametrize("lasts", [0.002, 0.05, 1.0])
 @pytest.mark.parametrize("rate", [20, 100])
-def test_one_late_ack_is_no_queue_where_what_exceeds_the_rate_is_dropped(rate: float) -> None:
-    """It was believed for good, all overflow was taken for the path's own loss, and seven tenths of all dropped."""
-    lost, shares, backgrounds = zip(*[after_a_late_ack(rate, held_back) for held_back in HELD_BACK], strict=True)
+def test_rtts_that_rise_for_a_while_are_no_queue_where_what_exceeds_the_rate_is_dropped(
+    rate: float, lasts: float
+) -> None:
+    """One late ACK was believed for good, all overflow was taken for the path's own loss, and 70 % was dropped."""
+    lost, shares, backgrounds = zip(*[after_a_rise(rate, rise, lasts) for rise in RISES], strict=True)
     assert max(lost) < 0.1, lost
     assert max(backgrounds) < 0.05
     assert min(shares) > 0.8, shares
 
 
-@pytest.mark.parametrize("held_back", [HELD_BACK[0], HELD_BACK[-1]])
+@pytest.mark.parametrize("lasts", [0.002, 1.0])
+@pytest.mark.parametrize("rise", [RISES[0], RISES[-1]])
 @pytest.mark.parametrize("rate", [20, 100])
-def test_nor_where_the_path_loses_by_itself(rate: float, held_back: float) -> None:
-    """Of what overflows in half of a flight, too, a tenth of all may be taken for the path's own, late ACK or not."""
-    lost, share, background = after_a_late_ack(rate, held_back, 0.05)
+def test_nor_where_the_path_loses_by_itself(rate: float, rise: float, lasts: float) -> None:
+    """Of what overflows in half of a flight, too, a tenth of all may be taken for the path's own, late ACKs or not."""
+    lost, share, background = after_a_rise(rate, rise, lasts, 0.05)
     assert lost < 0.05 + 0.15
     assert background <= 0.1
     assert share > 0.85
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_a_drain_that_is_to_tell_what_the_path_loses_is_sent_at_its_own_pace(seen: bool) -> None:
+    """At full pace it overflowed a queue of five packets, too, and that was taken for the path's own loss: 18 %."""
+    world, _, model = run(Path(20 * MBIT, 0.05, 5 * PACKET), 0.5)
+    if seen:
+        model._seen.note(0.02)
+    assert model.background_loss > 0.02, "its start overflowed the queue"
+    while model.phase is not Phase.PROBE_RTT:
+        world.run(world.now + 0.005)
+    for _ in range(4):
+        world.run(world.now + 0.005)
+        assert model.phase is Phase.PROBE_RTT
+        assert model.pacing_rate is not None
+        pace = model.pacing_rate * model.min_rtt / model._window
+        assert (pace > 1.0) if seen else (pace < 0.7)
+
+
+@pytest.mark.parametrize("packets", [5, 10])
+def test_a_queue_too_short_to_be_seen_is_not_flooded(packets: int) -> None:
+    world, flow, model = run(Path(20 * MBIT, 0.05, packets * PACKET), 10.0)
+    lost, sent = flow.lost, flow.total_sent
+    world.run(30.0)
+    assert flow.lost - lost < 0.06 * (flow.total_sent - sent)
+    assert model.background_loss < 0.06
+    assert goodput(flow, 10.0, 30.0) > 0.8 * world.path.rate
 
 
 @pytest.mark.parametrize("first_rtt", [0.05, 0.056])

@@ -61,6 +61,23 @@ def test_a_round_with_less_loss_disproves_the_background() -> None:
     assert background.share == 0.0
 
 
+@pytest.mark.parametrize(
+    ("packets", "lost", "forgotten"), [(66, 0, True), (62, 0, False), (200, 6, True), (200, 8, False)]
+)
+def test_a_background_goes_where_luck_would_be_one_in_seven_hundred(packets: int, lost: int, forgotten: bool) -> None:
+    """By a normal distribution none of 66 packets that were to lose 10 % would have been no less than expected."""
+    background = BackgroundLoss()
+    background.trust()
+    for _ in range(20):
+        background.add(90 * PACKET, 10 * PACKET, PACKET)
+    background.add(20 * PACKET, 4 * PACKET, PACKET)
+    share = background.share
+    assert share == pytest.approx(0.1, rel=0.02)
+    background.check((packets - lost) * PACKET, lost * PACKET, PACKET)
+    background.add(0, 0, PACKET)
+    assert (background.share == 0.0) == forgotten
+
+
 def test_the_loss_window_returns_to_where_it_was_in_the_time_of_the_cubic_function() -> None:
     """RFC 9438 section 4.2: from 70 % of 1,000 packets the cube root of 300 / 0.4 seconds, nine, to the plateau."""
     window = LossWindow()

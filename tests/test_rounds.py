@@ -34,6 +34,36 @@ def test_the_mean_is_that_of_all_samples(rtts: list[float]) -> None:
     assert told.rtt_max == max(rtts)
 
 
+def lasting(samples: list[tuple[float, float]]) -> float:
+    """The highest RTT that lasted, in ms, of samples at such times, in ms, of a path of 50 ms."""
+    told = Round()
+    for at, rtt in [(-20, 50), (-10, 50), *samples]:
+        told.add(sample(1.0 + at / 1000, PACKET, 0, latest_rtt=rtt / 1000, min_rtt=0.05), rtt / 1000, 0.0)
+    return told.rtt_lasting * 1000
+
+
+def test_what_one_stall_held_up_comes_at_once_and_did_not_last() -> None:
+    stalled = [(0, 50), (40, 85), (40, 75), (40, 65), (40.5, 55), (47, 50), (54, 50)]
+    assert lasting(stalled) == pytest.approx(50)
+    assert lasting([(0, 50), (7, 62), (14, 50), (21, 63), (28, 50)]) == pytest.approx(50), "one late ACK after another"
+
+
+def test_a_queue_lasts_an_eighth_of_the_rtt() -> None:
+    assert lasting([(0, 50), (7, 70), (14, 72), (21, 50)]) == pytest.approx(70)
+    assert lasting([(0, 50), (7, 70), (10, 72), (13.2, 50)]) == pytest.approx(50)
+    assert lasting([(0, 50), *[(7 + tick, 60 + tick) for tick in range(8)]]) == pytest.approx(60)
+
+
+@given(RTTS)
+def test_what_lasted_is_between_the_lowest_and_the_highest(rtts: list[float]) -> None:
+    told = Round()
+    for number, rtt in enumerate(rtts):
+        told.add(sample(1.0 + 0.01 * number, PACKET, 0, latest_rtt=rtt, min_rtt=min(rtts)), rtt, 0.0)
+    assert told.rtt_lasting == 0.0 or min(rtts) <= told.rtt_lasting <= told.rtt_max
+    told.clear()
+    assert told.rtt_lasting == 0.0
+
+
 def test_jitter_goes_on_over_rounds_and_sums_do_not() -> None:
     told = round_of([0.05, 0.07] * 40)
     told.lost = told.marked = 1

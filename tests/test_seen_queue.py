@@ -21,11 +21,15 @@ def seen(delay: float = DEEP) -> SeenQueue:
     return queue
 
 
-def disproves(queue: SeenQueue, sent: float, share: float, *, rounds: int = ROUNDS, is_short: bool = True) -> bool:
-    """Whether one of some rounds that sent so many packets, of which that share arrived, disproves the queue."""
+def disproves(
+    queue: SeenQueue, sent: float, share: float, met: float = DEEP, *, rounds: int = ROUNDS, is_short: bool = True
+) -> bool:
+    """Whether one of some rounds that sent so many packets, of which that share arrived, disproves the queue, of which
+    they `met` so much.
+    """
     acked = round(sent * share) * PACKET
     lost = round(sent) * PACKET - acked
-    return any(queue.disproves(acked, lost, PACKET, BASE, is_short=is_short) for _ in range(rounds))
+    return any(queue.disproves(acked, lost, PACKET, BASE, met, is_short=is_short) for _ in range(rounds))
 
 
 @pytest.mark.parametrize(("delay", "deep"), [(0.0, False), (0.009, False), (0.01, True), (0.5, True)])
@@ -122,6 +126,14 @@ def test_what_arrived_after_all_was_not_lost() -> None:
         told.append(disproves(queue, 800, 0.5, rounds=1))
     assert told == [True, False]
     queue.take_back(1 << 30)  # more than was counted
+
+
+@pytest.mark.parametrize(("part", "shown"), [(0.124, True), (0.126, False)])
+def test_an_eighth_of_the_deepest_is_no_queue_however_little_a_flow_is_to_hold(part: float, shown: bool) -> None:
+    """Of 20 packets at 100 Mbit/s 1.2 ms stood, more than half of what the law aims at there: all was dropped."""
+    queue = seen()
+    assert not disproves(queue, 400, 1.0, part * DEEP, is_short=False)
+    assert disproves(queue, 800, 0.5, part * DEEP, is_short=False, rounds=20) == shown
 
 
 def test_where_there_is_a_queue_nothing_does() -> None:

@@ -13,7 +13,7 @@ of ten packets and of ten thousand. Source: own.
 
 from __future__ import annotations
 
-from math import sqrt
+from math import log, sqrt
 from typing import Final
 
 MEMORY_PACKETS: Final = 4_000
@@ -26,6 +26,10 @@ MAXIMUM: Final = 0.6
 UNTRUSTED: Final = 0.1
 """Nor more than this where the queue is too short to be seen: many flows that overflow it lose as if at random, and
 what each made up for, all would lose."""
+LUCK: Final = 6.6
+"""A round that lost so few of what the path was to lose is luck once in 700 times at most: e to the power of this is
+Chernoff's bound on a Poisson count. Of 66 packets that were to lose 10 % none has to be missing; three deviations less
+than seven are less than none."""
 WARY: Final = 2.0
 SHORT: Final = 24
 """So many deviations of the loss that is tolerated in a round of less than so many packets, where the background isn't
@@ -67,9 +71,8 @@ class BackgroundLoss:
 
     def check(self, acked: int, lost: int, packet: int) -> None:
         """Forget all if a round with half the flight lost significantly less: what was counted was overflow."""
-        total = (acked + lost) / packet
-        expected = self.share * total
-        if lost / packet < expected - 3.0 * sqrt(expected):
+        expected, few = self.share * (acked + lost) / packet, lost / packet
+        if few < expected and expected - few + (few * log(few / expected) if few else 0.0) > LUCK:
             self._acked = self._lost = 0.0
 
     def _update(self, packet: int) -> None:

@@ -300,7 +300,7 @@ class Model(CongestionController):
         base, told = self._base, self._round
         grain = round_trip_noise(told, base.value)
         queue = self._queue = max(told.rtt_mean - base.ground - grain, 0.0)
-        self._seen.note(told.rtt_max - base.value)
+        self._seen.note(told.rtt_lasting - base.value)
         if self._seen.is_deep(base.value):
             self._background.trust()
         falls = self._competition.queue_falls(queue)
@@ -385,12 +385,9 @@ class Model(CongestionController):
         self._vain_ceiling = self._vain_loss = 0.0
 
     def _exceeds(self, tolerance: float, deviations: float = DEVIATIONS, *, wary: bool = False) -> bool:
-        told, lost = self._round, self._round.lost
-        if not self._competition.is_on:
-            lost = max(lost - SPARE_PACKETS * self.max_datagram_size, 0)
-        return self._background.exceeds(
-            told.acked, lost, self.max_datagram_size, tolerance=tolerance, deviations=deviations, wary=wary
-        )
+        told, packet = self._round, self.max_datagram_size
+        lost = told.lost if self._competition.is_on else max(told.lost - SPARE_PACKETS * packet, 0)
+        return self._background.exceeds(told.acked, lost, packet, tolerance=tolerance, deviations=deviations, wary=wary)
 
     # The delay law
 
@@ -415,7 +412,7 @@ class Model(CongestionController):
             self._seen.restart()
             return
         is_short = self._law.is_short(self._queue, window / packet, told.rtt_mean, self._base.value)
-        if self._seen.disproves(told.acked, told.lost, packet, self._base.value, is_short=is_short):
+        if self._seen.disproves(told.acked, told.lost, packet, self._base.value, self._queue, is_short=is_short):
             self._background = BackgroundLoss()
             self._background.add(self._seen.acked_least, self._seen.lost_least, packet)
             self._law.held()
@@ -483,18 +480,21 @@ class Model(CongestionController):
         return max(ALLOWANCE_PACKETS * self.max_datagram_size, min(HOST_TIME * self._rate, HOST_BYTES))
 
     def _set_rate_and_window(self, smoothed_rtt: float) -> None:
-        window, steady = self._window, self.phase is _STEADY
+        window, phase, base = self._window, self.phase, self._base.value
         held = self._spread.held(window, self.max_datagram_size)
-        if steady:
+        if phase is _STEADY:
             window = max(window, self._allowance())
         if smoothed_rtt > 0.0:
-            if self.phase is _STARTUP:
-                pace = self._startup.pace(window / self.max_datagram_size, self._base.value)
+            if phase is _STARTUP:
+                pace = self._startup.pace(window / self.max_datagram_size, base)
                 self.pacing_rate = pace * window / smoothed_rtt
+            elif phase is _PROBE_RTT and self._background.share > TOLERANCE and not self._seen.is_deep(base):
+                # At full pace a drain, too, overflows a queue too short to be seen: what is lost then shows nothing.
+                self.pacing_rate = self._spread.rate(min(window, self._drain.target), smoothed_rtt)
             else:
                 self.pacing_rate = self._spread.rate(window, smoothed_rtt)
-        if steady:
+        if phase is _STEADY:
             window += held
-        elif self.phase is _PROBE_RTT:
+        elif phase is _PROBE_RTT:
             window = min(window, self._drain.target) + held / 2
         self.congestion_window = int(max(window, LEAST_WINDOW_PACKETS * self.max_datagram_size))

@@ -22,6 +22,8 @@ JITTER_SHARE: Final = 1 / 20
 JITTER_MOST: Final = 0.5
 """Three times what one RTT differs from the next by on average, beyond the 2 ms or twentieth of the base that bursts
 make, is put down to the path, but half the base at most: or a queue of our own could make itself room."""
+LASTS: Final = 1 / 8
+"""Part of the RTT for which a queue lasts at least. What a stall of a card or a radio holds up arrives at once."""
 MEMORY: Final = 16
 """Samples over which that is averaged."""
 HELD_BACK: Final = 0.025
@@ -37,8 +39,8 @@ class Round:
 
     # fmt: off
     __slots__ = (
-        "_count", "_last", "_sum", "acked", "at_once", "is_app_limited", "jitter", "lost", "marked", "rate", "rtt_max",
-        "rtt_min",
+        "_count", "_last", "_level", "_since", "_sum", "acked", "at_once", "is_app_limited", "jitter", "lost", "marked",
+        "rate", "rtt_lasting", "rtt_max", "rtt_min",
     )
     # fmt: on
 
@@ -52,19 +54,21 @@ class Round:
     """Highest delivery rate, bytes a second; 0 without a sample."""
     rtt_min: float
     rtt_max: float
+    rtt_lasting: float
+    """The highest below which no sample was for LASTS of the RTT."""
     jitter: float
     """By what one RTT differs from the next on average, over rounds."""
     is_app_limited: bool
     """Some of it was sent while the application held back."""
 
     def __init__(self) -> None:
-        self._last = self.jitter = 0.0
+        self._last = self._level = self._since = self.jitter = 0.0
         self.clear()
 
     def clear(self) -> None:
         """Begin a round."""
         self.acked = self.at_once = self.lost = self.marked = 0
-        self.rate = self.rtt_max = 0.0
+        self.rate = self.rtt_max = self.rtt_lasting = 0.0
         self.rtt_min = INFINITY
         self._sum = 0.0
         self._count = 0
@@ -90,6 +94,12 @@ class Round:
             last, self._last = self._last, rtt
             if last:
                 self.jitter += (abs(rtt - last) - self.jitter) / MEMORY
+            level = rtt if rtt < self._level else self._level
+            if sample.now - self._since >= LASTS * sample.min_rtt:
+                self.rtt_lasting = level if level > self.rtt_lasting else self.rtt_lasting
+                self._level, self._since = rtt, sample.now
+            else:
+                self._level = level
 
     @property
     def rtt_mean(self) -> float:

@@ -60,7 +60,7 @@ class StartUp:
     __slots__ = ("_above", "_full_rate", "_late", "_peak", "_still")
 
     def __init__(self) -> None:
-        self._peak = PeakRate()
+        self._peak: PeakRate | None = None  # or each connection would hold one for good
         self._full_rate = 0.0
         self._late = False
         self._above = self._still = 0
@@ -79,11 +79,12 @@ class StartUp:
         self, window: float, sample: AckSample, least_rtt: float, packet: int, background: float = 0.0
     ) -> float:
         """The window after an ACK, on a path of that RTT that loses a share of `background` by itself."""
-        self._peak.add(sample)
+        peak = self._peak = self._peak or PeakRate()
+        peak.add(sample)
         # What was lost counts too: it left the path, and without a queue it doesn't say that the path is full.
         grown = window + sample.acked_bytes + sample.lost_bytes
-        if self._peak.rate:
-            full = self._peak.rate * least_rtt
+        if peak.rate:
+            full = peak.rate * least_rtt
             most = PEAK_LATE * full - packet if self._late else PEAK * full
             # Of few packets a span that has lost none is the highest soon: what they lose is in it already.
             grown = min(grown, most if self._is_narrow(window / packet, least_rtt) else most / (1.0 - background))

@@ -13,7 +13,7 @@ from bench.flows import Flow, Run, payload_rate, run
 from bench.loss import Cell, Row, measure
 from bench.simulated import Pair
 from rudp.config import Config
-from rudp.sim import Delay, Loss, Node, Rate, Reorder
+from rudp.sim import Delay, Freeze, Loss, Node, Rate, Reorder
 
 
 @cache
@@ -196,3 +196,17 @@ def test_a_near_and_a_far_flow_do_not_fight() -> None:
 def test_late_packets_without_loss_cost_nothing(part: float) -> None:
     outcome = run([Flow(forth=[Reorder(part, 0.005)])], rate=100 * MBIT, queue_bytes=5 * MBIT, seconds=6.0, seed=1)
     assert shares(outcome, 3.0, 6.0)[0] >= 0.95
+
+
+@pytest.mark.parametrize("way", ["data", "ACKs"])
+def test_what_a_radio_holds_up_three_times_a_second_is_no_queue(way: str) -> None:
+    """It was believed to be one where what exceeds the rate is dropped, and 70 % of two flows' packets were."""
+    flows = []
+    for start in (0.0, 0.7):
+        stall = (Freeze(3.0, 3.01, every=0.311),)
+        flows.append(Flow(start=start, forth=stall) if way == "data" else Flow(start=start, back=stall))
+    outcome = run(flows, rate=20 * MBIT, queue_bytes=0, bottleneck=[Rate(20 * MBIT, queue_packets=10)], seconds=20.0)
+    before = next(reading for reading in outcome.line if reading.time >= 10.0)
+    last = outcome.line[-1]
+    assert last.dropped - before.dropped < 0.15 * (last.received - before.received)
+    assert last.bytes_left - before.bytes_left > 0.85 * 20 * MBIT * (last.time - before.time)
