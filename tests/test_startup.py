@@ -62,7 +62,7 @@ def test_a_held_ack_begins_a_span_when_what_it_tells_of_had_come() -> None:
     """A packet a millisecond; the first waits 4 ms for a second that is lost, and its ACK comes beside the next."""
     peak = PeakRate()
     fields = {"smoothed_rtt": 0.0123, "min_rtt": 0.01, "delivery_rate": None}
-    peak.add(sample(1.004, PACKET, 0, ack_delay=0.004, **fields))
+    peak.add(sample(1.004, PACKET, 0, **fields), held=0.004)
     for at in (1.005, 1.0071, 1.009):
         peak.add(sample(at, 2 * PACKET, 0, **fields))
     assert peak.rate == pytest.approx(PACKET / 0.001)
@@ -72,7 +72,7 @@ def test_a_peer_that_says_that_it_held_acks_raises_no_rate() -> None:
     honest, other = PeakRate(), PeakRate()
     for tick in range(100):
         honest.add(sample(1.0 + 0.005 * tick, 2 * PACKET, 0, delivery_rate=None))
-        other.add(sample(1.0 + 0.005 * tick, 2 * PACKET, 0, delivery_rate=None, ack_delay=0.025 * (tick % 3 == 0)))
+        other.add(sample(1.0 + 0.005 * tick, 2 * PACKET, 0, delivery_rate=None), held=0.025 * (tick % 3 == 0))
         assert other.rate <= (honest.rate or float("inf"))
     assert other.rate > 0.0
 
@@ -115,6 +115,22 @@ def test_a_late_sample_slows_a_small_window_of_a_short_path_for_good() -> None:
     start.sees_queue(0.1, 0.1, 0.001)
     assert start.pace(10, 0.01) == start.pace(31, 0.029) == 1.25
     assert start.pace(32, 0.01) == start.pace(10, 0.03) == 2.0
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_held_acks_count_once_something_is_late(late: bool) -> None:
+    """While nothing is, the path has room, and the bound is too low soon where ACKs are lost: a start took a round more.
+
+    A packet comes a millisecond; after three ACKs of two that of a single one is held for 4 ms.
+    """
+    start, window = StartUp(), 10.0 * PACKET
+    start.sees_queue(0.02 if late else 0.01, 0.01, 0.001)
+    told = [(1.0, 2, 0.0), (1.002, 2, 0.0), (1.004, 2, 0.0), (1.009, 1, 0.004), (1.0098, 2, 0.0), (1.0121, 2, 0.0)]
+    for now, packets, held in told:
+        acked = sample(now, packets * PACKET, 0, min_rtt=0.01, delivery_rate=None, ack_delay=held)
+        window = start.grow(window, acked, 0.01, PACKET)
+    assert start._peak is not None
+    assert start._peak.rate == pytest.approx(PACKET / 0.001 if late else 4 * PACKET / 0.0031)
 
 
 def test_a_small_window_of_a_short_path_is_allowed_no_more_for_what_is_lost() -> None:

@@ -9,7 +9,10 @@ A sender that doubles its window each round trip, and sends it twice as fast as 
 a round trip. Over the whole, ACKs come as fast as was sent a round trip before; over a quarter of it they show at once
 whether the path carries twice as much. So it isn't held back while the path has room, and where the path is full the
 bound is the path's rate, before a queue can tell. What was lost doesn't count: where a queue overflows, a bound that
-followed what was sent would be none.
+followed what was sent would be none. A span begins when what an ACK tells of had come: from when a held ACK came, the
+two packets behind it made a line of 10 Mbit/s look a quarter faster. That is the peer's word, and can only lower a
+rate. It counts once the path has shown that it has little room: before, a bound that is lower makes starts at 1 Gbit/s
+longer where ACKs are lost.
 
 Sources: Hybrid Slow Start (Ha and Rhee 2011: what a train of ACKs tells of the room ahead). Own: to bound the window.
 """
@@ -44,8 +47,8 @@ class PeakRate:
         # When, and what was acknowledged by then, oldest first: the last that is a span ago, and those since.
         self._marks: tuple[tuple[float, int], ...] = ()
 
-    def add(self, sample: AckSample) -> None:
-        """Count one ACK."""
+    def add(self, sample: AckSample, held: float = 0.0) -> None:
+        """Count one ACK; `held`: seconds for which the peer held it back, if a span may not begin with that."""
         now, marks = sample.now, self._marks
         self._acked += sample.acked_bytes
         span = max(SPAN_SHARE * sample.min_rtt, SPAN_LEAST)
@@ -59,7 +62,7 @@ class PeakRate:
             self.rate = max(self.rate, sample.delivery_rate)  # where ACKs are lost no later span may be whole
         if marks and marks[-1][0] == now:
             marks = marks[:-1]  # of ACKs that a card handed over together none belongs to what follows
-        came = now - sample.ack_delay
+        came = now - held
         if not marks or came - marks[-1][0] >= span / SPAN_MARKS:
             marks = (*marks, (came, self._acked))
         self._marks = marks

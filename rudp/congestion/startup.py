@@ -80,7 +80,7 @@ class StartUp:
     ) -> float:
         """The window after an ACK, on a path of that RTT that loses a share of `background` by itself."""
         peak = self._peak = self._peak or PeakRate()
-        peak.add(sample)
+        peak.add(sample, sample.ack_delay if self._late else 0.0)
         # What was lost counts too: it left the path, and without a queue it doesn't say that the path is full.
         grown = window + sample.acked_bytes + sample.lost_bytes
         if peak.rate:
