@@ -449,6 +449,21 @@ def test_nor_where_the_path_loses_by_itself(rate: float, rise: float, lasts: flo
     assert share > 0.85
 
 
+def test_a_link_that_was_slow_for_a_while_has_a_queue_though_the_path_loses_more_and_more() -> None:
+    """An eighth of what half a second at an eighth of the rate had shown was none, and a hundredth of the link left."""
+    path = Path(100 * MBIT, 0.05, 4 * 100 * MBIT * 0.05, loss_first=True)
+    world, flow, model = run(path, 3.0)
+    path.rate /= 8
+    world.run(3.5)
+    path.rate *= 8
+    world.run(7.0)
+    assert model._seen.deepest > 0.3
+    for tenth in range(100):
+        path.loss = 0.003 * (tenth + 1)
+        world.run(7.1 + tenth / 10)
+    assert goodput(flow, 9.0, 17.0) > 0.9 * path.rate, report(flow, 9.0, 17.0)
+
+
 @pytest.mark.parametrize("seen", [False, True])
 def test_a_drain_that_is_to_tell_what_the_path_loses_is_sent_at_its_own_pace(seen: bool) -> None:
     """At full pace it overflowed a queue of five packets, too, and that was taken for the path's own loss: 18 %."""

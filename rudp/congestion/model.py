@@ -336,7 +336,7 @@ class Model(CongestionController):
             return self._startup.has_grown_to(told.rate) and not self._exceeds(OVERLOAD, wary=True)
         if not self._seen.is_deep(base):
             return drained
-        if drained or told.rtt_max - base < SHALLOW * self._seen.deepest:
+        if drained or told.rtt_lasting - base < SHALLOW * self._seen.deepest:
             return True
         return self._round_peak <= 0.8 * self._cut_peak and told.rate <= 0.75 * self._cut_rate
 

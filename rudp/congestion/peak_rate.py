@@ -11,8 +11,8 @@ whether the path carries twice as much. So it isn't held back while the path has
 bound is the path's rate, before a queue can tell. What was lost doesn't count: where a queue overflows, a bound that
 followed what was sent would be none. A span begins when what an ACK tells of had come: from when a held ACK came, the
 two packets behind it made a line of 10 Mbit/s look a quarter faster. That is the peer's word, and can only lower a
-rate. It counts once the path has shown that it has little room: before, a bound that is lower makes starts at 1 Gbit/s
-longer where ACKs are lost.
+rate. It counts where few packets fill a short path: elsewhere a lower bound makes starts longer, where ACKs are lost at
+1 Gbit/s and in others' queue.
 
 Sources: Hybrid Slow Start (Ha and Rhee 2011: what a train of ACKs tells of the room ahead). Own: to bound the window.
 """
@@ -36,7 +36,7 @@ SPAN_MOST: Final = 2.0
 class PeakRate:
     """Amounts in bytes, times in seconds."""
 
-    __slots__ = ("_acked", "_marks", "rate")
+    __slots__ = ("_acked", "_marked_at", "_marks", "rate")
 
     rate: float
     """Bytes a second; 0 before the first span."""
@@ -46,6 +46,7 @@ class PeakRate:
         self._acked = 0
         # When, and what was acknowledged by then, oldest first: the last that is a span ago, and those since.
         self._marks: tuple[tuple[float, int], ...] = ()
+        self._marked_at = 0.0  # when the ACK came with which the last may begin
 
     def add(self, sample: AckSample, held: float = 0.0) -> None:
         """Count one ACK; `held`: seconds for which the peer held it back, if a span may not begin with that."""
@@ -60,9 +61,10 @@ class PeakRate:
                 self.rate = max(self.rate, (self._acked - acked) / (now - then))
         if self.rate and sample.delivery_rate is not None:
             self.rate = max(self.rate, sample.delivery_rate)  # where ACKs are lost no later span may be whole
-        if marks and marks[-1][0] == now:
+        if marks and self._marked_at == now:
             marks = marks[:-1]  # of ACKs that a card handed over together none belongs to what follows
-        came = now - held
+        came = now - min(held, span)
         if not marks or came - marks[-1][0] >= span / SPAN_MARKS:
             marks = (*marks, (came, self._acked))
+            self._marked_at = now
         self._marks = marks

@@ -22,8 +22,10 @@ JITTER_SHARE: Final = 1 / 20
 JITTER_MOST: Final = 0.5
 """Three times what one RTT differs from the next by on average, beyond the 2 ms or twentieth of the base that bursts
 make, is put down to the path, but half the base at most: or a queue of our own could make itself room."""
-LASTS: Final = 1 / 8
-"""Part of the RTT for which a queue lasts at least. What a stall of a card or a radio holds up arrives at once."""
+LASTS: Final = 1 / 16
+LASTS_LEAST: Final = GRAIN
+"""What stands for an eighth of the RTT is a queue, and what is over in a 16th, or in the time for which network cards
+gather packets, is none: what a stall of a card or a radio holds up arrives at once."""
 MEMORY: Final = 16
 """Samples over which that is averaged."""
 HELD_BACK: Final = 0.025
@@ -39,8 +41,8 @@ class Round:
 
     # fmt: off
     __slots__ = (
-        "_count", "_last", "_level", "_since", "_sum", "acked", "at_once", "is_app_limited", "jitter", "lost", "marked",
-        "rate", "rtt_lasting", "rtt_max", "rtt_min",
+        "_count", "_last", "_level", "_since", "_sum", "acked", "at_once", "is_app_limited", "jitter", "lost",
+        "marked", "rate", "rtt_lasting", "rtt_max", "rtt_min",
     )
     # fmt: on
 
@@ -55,7 +57,7 @@ class Round:
     rtt_min: float
     rtt_max: float
     rtt_lasting: float
-    """The highest below which no sample was for LASTS of the RTT."""
+    """The highest below which no sample was for a while."""
     jitter: float
     """By what one RTT differs from the next on average, over rounds."""
     is_app_limited: bool
@@ -95,7 +97,7 @@ class Round:
             if last:
                 self.jitter += (abs(rtt - last) - self.jitter) / MEMORY
             level = rtt if rtt < self._level else self._level
-            if sample.now - self._since >= LASTS * sample.min_rtt:
+            if sample.now - self._since >= max(LASTS * sample.smoothed_rtt, LASTS_LEAST):
                 self.rtt_lasting = level if level > self.rtt_lasting else self.rtt_lasting
                 self._level, self._since = rtt, sample.now
             else:

@@ -30,8 +30,10 @@ from __future__ import annotations
 from typing import Final
 
 SHORT: Final = 1 / 8
-"""A queue of so small a part of the deepest is short, too, however little a flow is to hold. Of 60 flows whose link
-changed its rate and its loss eight times two took their queue for none."""
+SHORT_MOST: Final = 0.0015
+"""A queue of so small a part of the deepest and of so many seconds is short, too, however little a flow is to hold: of
+20 packets at 100 Mbit/s 1.2 ms stand. With the part alone flows took what a link had shown at an eighth of its rate for
+no queue as soon as the path's own loss grew by a quarter, and had a hundredth of it left."""
 DEEP: Final = 1 / 8
 DEEP_GRAIN: Final = 0.003
 """A queue that was 1/8 base RTT and 3 ms deep doesn't overflow at half of that."""
@@ -100,7 +102,8 @@ class SeenQueue:
         """Take a round of the window's; `packet`: bytes of one; `base`: the RTT without a queue; `queue`: what it met
         on average; `is_short`: that is less than half of what a flow is to hold.
         """
-        if not ((is_short or queue < SHORT * self.deepest) and self.is_deep(base)):
+        is_short = is_short or queue < min(SHORT * self.deepest, SHORT_MOST)
+        if not (is_short and self.is_deep(base)):
             self.restart()
             return False
         self._rounds += 1

@@ -80,14 +80,15 @@ class StartUp:
     ) -> float:
         """The window after an ACK, on a path of that RTT that loses a share of `background` by itself."""
         peak = self._peak = self._peak or PeakRate()
-        peak.add(sample, sample.ack_delay if self._late else 0.0)
+        narrow = self._is_narrow(window / packet, least_rtt)
+        peak.add(sample, sample.ack_delay if narrow else 0.0)
         # What was lost counts too: it left the path, and without a queue it doesn't say that the path is full.
         grown = window + sample.acked_bytes + sample.lost_bytes
         if peak.rate:
             full = peak.rate * least_rtt
             most = PEAK_LATE * full - packet if self._late else PEAK * full
             # Of few packets a span that has lost none is the highest soon: what they lose is in it already.
-            grown = min(grown, most if self._is_narrow(window / packet, least_rtt) else most / (1.0 - background))
+            grown = min(grown, most if narrow else most / (1.0 - background))
         return max(window, grown)
 
     def pace(self, packets: float, base: float) -> float:
