@@ -27,9 +27,8 @@ UNTRUSTED: Final = 0.1
 """Nor more than this where the queue is too short to be seen: many flows that overflow it lose as if at random, and
 what each made up for, all would lose."""
 LUCK: Final = 6.6
-"""A round that lost so few of what the path was to lose is luck once in 700 times at most: e to the power of this is
-Chernoff's bound on a Poisson count. Of 66 packets that were to lose 10 % none has to be missing; three deviations less
-than seven are less than none."""
+"""How little a round may have lost by luck, once in 700 times at most: e to the power of this is Chernoff's bound on a
+Poisson count. 67 packets that were to lose 10 % must have lost none; three deviations less than seven are below zero."""
 WARY: Final = 2.0
 SHORT: Final = 24
 """So many deviations of the loss that is tolerated in a round of less than so many packets, where the background isn't
