@@ -481,6 +481,23 @@ def test_a_drain_that_is_to_tell_what_the_path_loses_is_sent_at_its_own_pace(see
         assert (pace > 1.0) if seen else (pace < 0.7)
 
 
+def test_a_pause_in_a_drain_ends_it_and_what_follows_is_sent_as_before() -> None:
+    """What was said for the drain was left until the first ACK: a fifth less in flight, and half of the pace."""
+    world, _, model = run(Path(20 * MBIT, 0.05, 5 * PACKET), 0.5)
+    before, pace = model.congestion_window, model.pacing_rate
+    while model.phase is not Phase.PROBE_RTT:
+        before, pace = model.congestion_window, model.pacing_rate
+        world.run(world.now + 0.005)
+    assert pace is not None
+    world.run(world.now + 0.01)
+    assert model.pacing_rate is not None
+    assert model.pacing_rate < 0.7 * pace
+    model.on_idle_restart(1.0, world.now + 1.0)
+    assert model.phase is Phase.STEADY
+    assert model.congestion_window == pytest.approx(before, rel=0.1)
+    assert model.pacing_rate == pytest.approx(pace, rel=0.2)
+
+
 @pytest.mark.parametrize("packets", [5, 10])
 def test_a_queue_too_short_to_be_seen_is_not_flooded(packets: int) -> None:
     world, flow, model = run(Path(20 * MBIT, 0.05, packets * PACKET), 10.0)

@@ -194,8 +194,8 @@ class Model(CongestionController):
     def on_idle_restart(self, idle_seconds: float, now: float) -> None:  # noqa: ARG002
         """Go on where sending stopped; what a long pause makes doubtful is measured anew."""
         if self.phase is _PROBE_RTT:
-            self.phase = _STEADY
-            self._skip = 1
+            self.phase, self._skip = _STEADY, 1
+            self._set_rate_and_window(self._base.value + self._queue)
         self._drained = False
         if idle_seconds > IDLE_FORGETS:
             self._base.forget()
