@@ -28,7 +28,7 @@ UNTRUSTED: Final = 0.1
 what each made up for, all would lose."""
 LUCK: Final = 6.6
 """How little a round may have lost by luck, once in 700 times at most: e to the power of this is Chernoff's bound on a
-Poisson count. 67 packets that were to lose 10 % must have lost none; three deviations below seven are less than none."""
+Poisson count. 67 packets that were to lose 10 % must have lost none; three deviations below seven are less."""
 WARY: Final = 2.0
 SHORT: Final = 24
 """So many deviations of the loss that is tolerated in a round of less than so many packets, where the background isn't
