@@ -96,10 +96,11 @@ class Round:
             last, self._last = self._last, rtt
             if last:
                 self.jitter += (abs(rtt - last) - self.jitter) / MEMORY
+            now, lasts = sample.now, LASTS * sample.smoothed_rtt
             level = rtt if rtt < self._level else self._level
-            if sample.now - self._since >= max(LASTS * sample.smoothed_rtt, LASTS_LEAST):
+            if now - self._since >= (lasts if lasts > LASTS_LEAST else LASTS_LEAST):
                 self.rtt_lasting = level if level > self.rtt_lasting else self.rtt_lasting
-                self._level, self._since = rtt, sample.now
+                self._level, self._since = rtt, now
             else:
                 self._level = level
 

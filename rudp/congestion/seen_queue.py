@@ -96,9 +96,7 @@ class SeenQueue:
         """Whether the path has shown a queue that can be told; `base`: the RTT without one."""
         return self.deepest > max(DEEP * base + DEEP_GRAIN, AGAIN * self._disproved)
 
-    def disproves(
-        self, acked: int, lost: int, packet: int, base: float, queue: float, *, is_short: bool
-    ) -> bool:
+    def disproves(self, acked: int, lost: int, packet: int, base: float, queue: float, *, is_short: bool) -> bool:
         """Take a round of the window's; `packet`: bytes of one; `base`: the RTT without a queue; `queue`: what it met
         on average; `is_short`: that is less than half of what a flow is to hold.
         """
