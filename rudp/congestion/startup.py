@@ -9,9 +9,11 @@ Knows: how fast the window may grow, and by what a full path shows. Refuses to k
 
 The window is bounded by the highest rate that the path has shown (`peak_rate`), not by that of the last round trip,
 which lags behind a window that doubles and held it to a factor of 1.4. The bound is twice what fills the path at that
-rate: with 1.5, each round of a short path came to 1.8 times the last. As soon as a sample is late, be it the first
-packets' that a slow link has to queue, it is 1.5 times less a packet, or a queue of ten packets overflows; nor is more
-allowed there for what the path loses by itself, as the highest rate is one of a part that lost nothing. A queue ends
+rate. As soon as a sample is late, be it the first packets' that a slow link has to queue, it is 1.5 times less a
+packet, or a queue of ten packets overflows; nor is more allowed there for what the path loses by itself, as the highest
+rate is one of a part that lost nothing. Until then a path whose spans of the rate are more than a quarter of a round
+trip has no bound: where ACKs are lost such spans lag, too, and starts took half a round more. On longer paths flows
+that come together share unevenly without one. A queue ends
 the start at once; without one, three rounds that bring no quarter more. What follows goes on with the rate of the last
 whole round trip: a part of one shows more, up to a third when the path has just become full, but who comes to a queue
 of others has for himself in a part what over a round trip is theirs, and sixteen who come together filled a queue of
@@ -25,7 +27,7 @@ from __future__ import annotations
 from typing import Final
 
 from rudp.congestion.controller import AckSample
-from rudp.congestion.peak_rate import PeakRate
+from rudp.congestion.peak_rate import SPAN_LEAST, SPAN_SHARE, PeakRate
 from rudp.congestion.rounds import LONG_RTT
 
 PACE: Final = 2.0
@@ -84,7 +86,8 @@ class StartUp:
         peak.add(sample, sample.ack_delay if narrow else 0.0)
         # What was lost counts too: it left the path, and without a queue it doesn't say that the path is full.
         grown = window + sample.acked_bytes + sample.lost_bytes
-        if peak.rate:
+        # Before anything is late spans that take more of a round trip lag behind a window that doubles.
+        if peak.rate and (self._late or SPAN_SHARE * least_rtt >= SPAN_LEAST):
             full = peak.rate * least_rtt
             most = PEAK_LATE * full - packet if self._late else PEAK * full
             # Of few packets a span that has lost none is the highest soon: what they lose is in it already.
