@@ -23,8 +23,9 @@ from types import FrameType
 from typing import Any, Final
 
 import rudp
-from bench.arguments import whole
-from bench.wakeups import PARTS
+
+from .arguments import whole
+from .wakeups import PARTS
 
 __all__ = ["measure", "part_of"]
 

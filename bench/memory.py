@@ -27,7 +27,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from bench.arguments import whole
 from rudp import protection, wire
 from rudp.config import Config
 from rudp.connection import Connection
@@ -35,6 +34,8 @@ from rudp.endpoint import Endpoint
 from rudp.events import Connected, StreamWritable
 from rudp.sim import Delay, Network
 from rudp.train import Address
+
+from .arguments import whole
 
 CLIENT: Address = ("10.0.0.1", 40_001)
 SERVER: Address = ("10.0.0.2", 10_000)

@@ -22,8 +22,9 @@ from random import Random
 from typing import Any
 
 import rudp
-from bench.arguments import whole
-from bench.memory import junk, resident
+
+from .arguments import whole
+from .memory import junk, resident
 
 HOST = "127.0.0.1"
 # Connections opened before counting begins, so that what is made once is not counted.

@@ -15,10 +15,11 @@ from bisect import bisect_right
 from collections.abc import Callable
 from operator import itemgetter
 
-from bench.flows import CARD, payload_rate
-from bench.simulated import Outcome, Pair
 from rudp.config import Config
 from rudp.sim import Delay, During, Freeze, Jitter, Loss, Node, Rate, Reorder
+
+from .flows import CARD, payload_rate
+from .simulated import Outcome, Pair
 
 CRC32 = Config(protection="crc32")
 MEGABIT = 125_000  # bytes a second

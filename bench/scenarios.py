@@ -24,11 +24,12 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
-from bench import paths
-from bench.arguments import whole
-from bench.simulated import Outcome, Pair
 from rudp.config import Config
 from rudp.sim import BurstLoss, Corrupt, Delay, Loss, Node, Outage, Rate
+
+from . import paths
+from .arguments import whole
+from .simulated import Outcome, Pair
 
 RATE = 12_500_000  # bytes a second: 100 Mbit/s
 DELAY = 0.025

@@ -18,9 +18,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from bench.arguments import amount
 from rudp.sim import CoDel, Corrupt, Delay, Duplicate, Host, Jitter, Loss, Network, Node, Rate, Reorder
 from rudp.train import Address, Train
+
+from .arguments import amount
 
 PACKET = 1_200
 TRAIN = 40

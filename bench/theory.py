@@ -37,14 +37,15 @@ from random import Random
 from statistics import mean, stdev
 from typing import Final, Literal
 
-from bench.arguments import whole
-from bench.flows import Flow, run
 from rudp.config import Config
 from rudp.congestion import CongestionController, RandomBits
 from rudp.congestion.cubic import CUBIC_BETA, CUBIC_C, RENO_ALPHA, Cubic
 from rudp.congestion.new_reno import NewReno
 from rudp.sim import Loss, Node
 from rudp.sim.node import Batch
+
+from .arguments import whole
+from .flows import Flow, run
 
 __all__ = ["Cell", "Row", "average_cubic", "average_reno", "fluid", "measure"]
 

@@ -14,8 +14,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import rudp
-from bench.arguments import amount
 from rudp.sim import Delay, Loss, Machine, Network, Node, Rate, run
+
+from .arguments import amount
 
 PORT = 4433
 LINE = 1_250_000  # bytes per second, 10 Mbit/s

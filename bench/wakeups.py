@@ -35,13 +35,14 @@ from types import FrameType
 from typing import Final, NamedTuple, TypeAlias
 
 import rudp
-from bench.arguments import amount, whole
-from bench.flows import CARD, Flow, run
 from rudp.config import Config
 from rudp.connection import Connection
 from rudp.endpoint import Endpoint
 from rudp.events import Connected, PeerFinished, StreamReadable, StreamWritable
 from rudp.train import Address
+
+from .arguments import amount, whole
+from .flows import CARD, Flow, run
 
 __all__ = ["bulk", "handshakes", "paced_flow", "requests", "split"]
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from rudp.errors import ConfigurationError
+
 __all__ = ["UNPACED", "Pacer"]
 
 BURST_PACKETS: Final = 10
@@ -84,7 +86,8 @@ class Pacer:
         """
         self.asked = rate
         new_rate = 0.0 if rate is None or rate == INFINITY else rate
-        assert new_rate >= 0.0
+        if not new_rate >= 0.0:
+            raise ConfigurationError(f"a pacing_rate of {rate!r}: a controller's is None, or bytes a second from 0 on")
         if new_rate == self._rate and max_datagram_size == self._max_datagram_size:
             return
         # A full bucket stays full, or the first message after a pause would wait for a rate that has risen since. One

@@ -25,7 +25,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
-from rudp.congestion import AckSample, CongestionController, LossEvent, RandomBits
+from rudp.congestion import AckSample, CongestionController, LossEvent, RandomBits, usable_window
 from rudp.delivery_rate import DeliveryRate
 from rudp.ecn import EcnValidation
 from rudp.loss_detection import LossDetection
@@ -276,17 +276,15 @@ class Recovery:
         self.ecn.restart()
         self._detection.restart()
         self._episode = self._persistent = None
-        self._path_first = self.next_packet_number
-        self._idle_since = None
-        self.app_limited = False
-        self.pto_count = 0
+        self._path_first, self._idle_since = self.next_packet_number, None
+        self.app_limited, self.pto_count = False, 0
 
     def set_max_datagram_size(self, max_datagram_size: int, now: float) -> None:
         """Full packets have another size from now on (path MTU discovery)."""
         congestion = self.congestion
         congestion.max_datagram_size = max_datagram_size
         # Smaller than a packet, the window would let nothing go, and nothing in flight would ever let it grow.
-        congestion.congestion_window = max(congestion.congestion_window, congestion.minimum_window)
+        congestion.congestion_window = usable_window(congestion)
         self.pacer.set_rate(self._pacing_rate(), max_datagram_size, now)
 
     def next_timeout(self) -> float | None:
@@ -476,7 +474,10 @@ class Recovery:
     def _on_resolved(self, prior_in_flight: int, now: float) -> None:
         """What was in flight has changed, and the controller's mind may have."""
         self.app_limited = False
-        self.pacer.set_rate(self._pacing_rate(), self.congestion.max_datagram_size, now)
+        congestion = self.congestion
+        if type(window := congestion.congestion_window) is not int or window < congestion.minimum_window:
+            congestion.congestion_window = usable_window(congestion)
+        self.pacer.set_rate(self._pacing_rate(), congestion.max_datagram_size, now)
         if prior_in_flight and not self.sent_packets.bytes_in_flight:
             self._idle_since = now
             self.pacer.settle(now)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import random
 import sys
 from enum import Enum
+from math import inf, nan
 
 import pytest
 
+from rudp.config import Config
 from rudp.congestion import AckSample, CongestionController, LossEvent, by_name, initial_window
 from rudp.congestion.bbr import Bbr
 from rudp.congestion.cubic import Cubic
 from rudp.congestion.model import Model
 from rudp.congestion.new_reno import NewReno
+from rudp.errors import ConfigurationError
 from tests.bottleneck import PACKET, Path, World
+from tests.pair import Pair
 
 CONTROLLERS = [Bbr, Cubic, Model, NewReno]
 
@@ -48,8 +52,70 @@ def test_names_and_classes_are_accepted() -> None:
 def test_an_unknown_name_says_which_are_known() -> None:
     with pytest.raises(ValueError, match=r"'cubix'.*bbr, cubic, model, new_reno"):
         by_name("cubix")
-    with pytest.raises(TypeError):
-        by_name(7)  # type: ignore[arg-type]
+    for nothing in (7, int, object()):
+        with pytest.raises(ConfigurationError, match="a name or a CongestionController class"):
+            by_name(nothing)  # type: ignore[arg-type]
+
+
+def test_a_class_that_lacks_methods_says_which() -> None:
+    class Half(CongestionController):
+        def on_ack(self, sample: AckSample) -> None:
+            """Take nothing from it."""
+
+    with pytest.raises(ConfigurationError, match="Half: a controller needs on_loss, on_persistent_congestion"):
+        by_name(Half)
+
+
+class Mine(CongestionController):
+    """As much as is asked of one's own: three methods."""
+
+    answer: object = 20_000
+    pace: float | None = None
+
+    def on_ack(self, sample: AckSample) -> None:
+        self.congestion_window, self.pacing_rate = self.answer, self.pace  # type: ignore[assignment]
+
+    def on_loss(self, event: LossEvent) -> None:
+        """Take nothing from it."""
+
+    def on_persistent_congestion(self, now: float) -> None:
+        """Take nothing from it."""
+
+
+def pair_of(controller: type[CongestionController]) -> Pair:
+    """A client that has written 50 kB, and sends them by that controller."""
+    pair = Pair(delay=0.01, client=Config(congestion=controller, path_mtu_discovery=False))
+    pair.client.send(0, bytes(50_000))
+    return pair
+
+
+def test_a_controller_goes_by_the_name_of_its_class_unless_it_has_one() -> None:
+    class Named(Mine):
+        name = "named"
+
+    pair = pair_of(Mine)
+    assert pair.client.stats(pair.now).congestion == "Mine"
+    assert (Mine.name, Named.name) == ("Mine", "named")
+
+
+@pytest.mark.parametrize(("answer", "window"), [(0, 2 * 1_200), (-5, 2 * 1_200), (30_000.75, 30_000), (True, 2_400)])
+def test_a_window_is_whole_bytes_and_the_smallest_at_least(answer: object, window: int) -> None:
+    pair = pair_of(type("Own", (Mine,), {"answer": answer}))
+    pair.run(60)
+    assert pair.client.stats(pair.now).congestion_window == window
+    assert pair.received["s", 0] == bytes(50_000)
+
+
+@pytest.mark.parametrize("answer", [nan, inf, "much", None])
+def test_a_window_that_is_no_number_of_bytes_names_the_controller(answer: object) -> None:
+    with pytest.raises(ConfigurationError, match="congestion=Own: its congestion_window is"):
+        pair_of(type("Own", (Mine,), {"answer": answer}))
+
+
+@pytest.mark.parametrize("rate", [nan, -1.0])
+def test_a_rate_is_none_or_bytes_a_second(rate: float) -> None:
+    with pytest.raises(ConfigurationError, match="pacing_rate of"):
+        pair_of(type("Own", (Mine,), {"pace": rate}))
 
 
 @pytest.mark.parametrize(

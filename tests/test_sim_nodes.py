@@ -33,6 +33,7 @@ from rudp.sim import (
     Reorder,
     Tap,
 )
+from rudp.sim.clock import SimulationError
 from rudp.sim.node import RandomNode
 from tests.sim_fakes import A, B, C, attached, numbers, packets, through
 
@@ -322,6 +323,16 @@ def test_rebind_changes_the_source_and_its_reverse_undoes_it() -> None:
     ]
     assert numbers(out) == [0, 1, 2, 3]
     assert rebind.reverse.dropped == 4
+
+
+def test_rebind_is_for_one_socket() -> None:
+    """A second one's answers went to whichever had sent last."""
+    rebind = attached(Rebind(1.0, C))
+    other = [(0.0, packets(1)[0][1]._replace(source=B))]
+    assert numbers(rebind.process(other)) == numbers(rebind.process(packets(1))) == [0]
+    rebind.process([(1.0, packets(1)[0][1])])
+    with pytest.raises(SimulationError, match=r"one socket.*take a Nat"):
+        rebind.process([(1.5, other[0][1])])
 
 
 def test_rebind_reverse_knows_nobody_before_the_first_packet() -> None:

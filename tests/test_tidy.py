@@ -356,6 +356,18 @@ def text_files() -> Iterator[Path]:
     yield from (path for path in (ROOT / ".ci").iterdir() if path.is_file())
 
 
+def test_benchmarks_import_each_other_by_relative_names() -> None:
+    """Installed, they are `rudp._bench`, and there is no `bench`."""
+    wrong = [
+        f"{where(path, node.lineno)}: {ast.unparse(node)}"
+        for path in sorted((ROOT / "bench").rglob("*.py"))
+        for node in ast.walk(parse(path))
+        if (isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == "bench")
+        or (isinstance(node, ast.Import) and any(item.name.split(".")[0] == "bench" for item in node.names))
+    ]
+    report("a benchmark imports the folder `bench` by name:", wrong)
+
+
 def test_nothing_is_left_over() -> None:
     wrong = []
     for path in text_files():

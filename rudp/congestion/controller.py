@@ -25,6 +25,8 @@ from abc import ABC, abstractmethod
 from math import inf
 from typing import ClassVar, NamedTuple, Protocol
 
+from rudp.errors import ConfigurationError
+
 INITIAL_WINDOW_PACKETS = 10
 """Packets of the initial window (RFC 9002 section 7.2)."""
 
@@ -113,6 +115,7 @@ class CongestionController(ABC):
     __slots__ = ("congestion_window", "max_datagram_size", "pacing_rate", "ssthresh")
 
     name: ClassVar[str]
+    """What `stats()` and traces call it; by default the name of the class."""
     burst_packets: ClassVar[int] = 10
     """Packets that may leave at once while others are in flight (RFC 9002 section 7.7: at most the initial window)."""
 
@@ -124,6 +127,11 @@ class CongestionController(ABC):
     """Bytes a second at which the pacer lets packets go; None: not paced."""
     max_datagram_size: int
     """UDP payload bytes of a full packet; path MTU discovery may set it at any time."""
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        if "name" not in vars(cls):
+            cls.name = cls.__name__
 
     def __init__(self, max_datagram_size: int, random: RandomBits | None = None) -> None:  # noqa: ARG002
         self.max_datagram_size = max_datagram_size
@@ -167,6 +175,15 @@ class CongestionController(ABC):
 
     def on_idle_restart(self, idle_seconds: float, now: float) -> None:  # noqa: B027
         """Note that sending starts again after nothing was in flight for that long (RFC 9002 section 7.8)."""
+
+
+def usable_window(controller: CongestionController) -> int:
+    """Return the controller's window as whole bytes, the smallest at least. Raises ConfigurationError for no number."""
+    try:
+        return max(int(controller.congestion_window), controller.minimum_window)
+    except (TypeError, ValueError, OverflowError):
+        name, window = controller.name, controller.congestion_window
+        raise ConfigurationError(f"congestion={name}: its congestion_window is {window!r}, not bytes") from None
 
 
 def initial_window(max_datagram_size: int) -> int:

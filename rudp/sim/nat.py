@@ -15,6 +15,7 @@ from math import inf
 from typing import Final, NamedTuple
 
 from rudp.errors import ConfigurationError
+from rudp.sim.clock import SimulationError
 from rudp.sim.node import Batch, Node, in_bounds
 from rudp.train import Address
 
@@ -22,10 +23,11 @@ __all__ = ["Nat", "NatReverse", "Rebind", "RebindReverse"]
 
 
 class Rebind(Node):
-    """A NAT that from `at` (seconds) on shows the sender under another `address`.
+    """A NAT that from `at` (seconds) on shows the one socket behind it under another `address`.
 
-    Until `at` it is transparent. Its `reverse` belongs into the way back and undoes the change; after `at`
-    packets to the old address find no mapping there and are lost.
+    Until `at` it is transparent, and after it a second socket raises SimulationError: `Nat` is for those. Its `reverse`
+    belongs into the way back and undoes the change; after `at` packets to the old address find no mapping there and are
+    lost.
     """
 
     def __init__(self, at: float, address: Address) -> None:
@@ -39,10 +41,13 @@ class Rebind(Node):
 
     def process(self, batch: Batch) -> Batch:
         self.received += len(batch)
-        self.inside = batch[0][1].source
         at, address = self.at, self.address
         if not any(time >= at for time, _ in batch):
             return batch
+        inside = batch[0][1].source
+        if self.inside not in {None, inside}:
+            raise SimulationError(f"a Rebind is for one socket, and {self.inside} and {inside} send: take a Nat")
+        self.inside = inside
         self.rebound += sum(time >= at for time, _ in batch)
         return [item if item[0] < at else (item[0], item[1]._replace(source=address)) for item in batch]
 

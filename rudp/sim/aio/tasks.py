@@ -31,6 +31,11 @@ class NumberedTask(asyncio.Task[Any]):
     def __hash__(self) -> int:
         return self.number
 
+    def set_name(self, name: object) -> None:
+        """Take a name; None, which CPython 3.13.0 sets on all that a factory made, leaves what it has."""
+        if name is not None:
+            super().set_name(name)
+
 
 def task_factory() -> Any:
     """A factory for `loop.set_task_factory` that numbers tasks from 1."""
