@@ -80,7 +80,7 @@ def config_text() -> str:
     """The configuration that bounds what a flow can have on its way."""
     mib = 1 << 20
     return (
-        f"protection {CONFIG.protection}, datagrams of {CONFIG.max_datagram_size} bytes, "
+        f"protection {CONFIG.protection}, datagrams of {CONFIG.max_datagram_size} bytes throughout, "
         f"receive window up to {CONFIG.receive_window / mib:g} MiB, send buffer {CONFIG.send_buffer / mib:g} MiB"
     )
 

@@ -183,6 +183,18 @@ def test_a_deadlock_names_the_tasks_that_wait():
         run(main())
 
 
+def test_a_task_whose_name_is_set_to_none_keeps_it():
+    """As CPython 3.13.0 does with each that a factory has made."""
+
+    async def main():
+        task = asyncio.current_task()
+        task.set_name("Pozzo")
+        task.set_name(None)
+        return task.get_name()
+
+    assert run(main()) == "Pozzo"
+
+
 def test_a_loop_that_lets_no_time_pass_is_found():
     async def main():
         while True:
