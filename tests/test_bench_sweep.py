@@ -33,7 +33,8 @@ def bench(*arguments: str) -> Result:
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_terminal_has_a_bar_that_counts_cells(terminal: bool) -> None:
-    result = CliRunner(env={"FORCE_COLOR": "1" if terminal else ""}).invoke(cli, ["bench", "loss", *SMALL, "--jobs", "1"])
+    runner = CliRunner(env={"FORCE_COLOR": "1" if terminal else ""})
+    result = runner.invoke(cli, ["bench", "loss", *SMALL, "--jobs", "1"])
     assert result.exit_code == 0, result.output
     assert ("2/2" in result.stderr) == terminal
     assert "2/2" not in result.stdout
