@@ -241,6 +241,15 @@ def test_persistent_congestion_starts_over() -> None:
     assert goodput(flow, 6.0, 8.0) > 0.9 * path.rate, report(flow, 6.0, 8.0)
 
 
+def test_after_persistent_congestion_the_path_may_have_another_rtt() -> None:
+    """RFC 9002 section 5.2. By the old one the new path looked like a queue, for eight seconds."""
+    model = Model(PACKET, random.Random(1))
+    *_, delivered = eighths(model, 1.0, 0, 10 * PACKET, 0.02)
+    model.on_persistent_congestion(3.0)
+    assert not list(eighths(model, 3.1, delivered, 8 * PACKET, 0.06))[8:]
+    assert model.min_rtt == pytest.approx(0.06)
+
+
 # Sharing
 
 
@@ -574,6 +583,30 @@ def test_goes_on_after_a_long_pause_in_any_round(rounds: int) -> None:
             steady += 100
             now += 11.0
             model.on_idle_restart(11.0, now)
+
+
+def test_after_a_long_pause_nothing_is_known_of_what_the_path_loses() -> None:
+    """A flow that came back to a path with another rate had half of what it sent dropped for good."""
+    world, _, model = run(link(20, 0.05, loss=0.1), 8.0)
+    assert model.background_loss > 0.05
+    assert model._seen.deepest > 0.0
+    model.on_idle_restart(9.0, world.now + 9.0)
+    assert model.background_loss > 0.05
+    model.on_idle_restart(11.0, world.now + 11.0)
+    assert model.background_loss == 0.0
+    assert model._seen.deepest == 0.0
+
+
+@pytest.mark.parametrize(("used", "grows"), [(0.25, False), (0.26, True)])
+@pytest.mark.parametrize("limited", [True, False])
+def test_a_start_goes_on_only_while_its_window_is_used(limited: bool, used: float, grows: bool) -> None:
+    """Requests on a path with random loss came to windows of ten times what it holds, more the older they were."""
+    model = Model(PACKET, random.Random(1))
+    window = model.congestion_window
+    flight = int(used * window)
+    acked = sample(0.02, flight, flight, prior_in_flight=flight, lost_bytes=PACKET, is_app_limited=limited)
+    model.on_ack(acked)
+    assert (model.congestion_window > window) == (grows or not limited)
 
 
 def test_what_a_drain_may_find_after_a_long_pause_is_of_the_path_as_it_is_then() -> None:

@@ -18,7 +18,7 @@ Random loss plays no role in that. What makes it back off, besides the queue:
   - a round that loses 30 % more: the window becomes what was delivered, or half where no rate was told
   - a queue that never gets short from one drain to the next: others fill it, and it behaves as one CUBIC flow
     (`competition`)
-  - persistent congestion: the minimum window, and all but the RTT is forgotten
+  - persistent congestion: the minimum window, and all is forgotten
 
 The background is measured in rounds that could not overflow a queue: whose RTTs are those of an empty one, and which
 were sent by half a flight, while the rate still doubled and less than a third was lost, after a cut that took delivery
@@ -85,6 +85,7 @@ HOST_BYTES: Final = 4 << 20
 """The window holds three trains of two packets at least (one being built, one on the way, one being read), and four
 milliseconds' worth of the rate: that long a process may have to wait for its turn on a processor. On loopback, where
 that is most of the RTT, hosts short of processors would otherwise be taken for a queue."""
+USED: Final = 4  # a start goes on while a quarter of the window is used
 IDLE_FORGETS: Final = 10.0
 """Seconds of silence after which the path may have another RTT: it is empty, so the next sample is a probe."""
 
@@ -129,21 +130,15 @@ class Model(CongestionController):
         """Start from nothing but the base RTT and the window."""
         self.phase = _STARTUP
         self.ceiling = INFINITY
-        self._background = BackgroundLoss()
-        self._competition = Competition()
-        self._drain = Drain()
-        self._law = DelayLaw()
-        self._round = Round()
-        self._spread = Spread()
-        self._startup = StartUp()
+        self._background, self._seen = BackgroundLoss(), SeenQueue()
+        self._competition, self._drain, self._law = Competition(), Drain(), DelayLaw()
+        self._round, self._spread, self._startup = Round(), Spread(), StartUp()
         self._window = float(self.congestion_window)
         self._rate = self._rate_before = 0.0
         self._rounds = self._skip = self._clean = 0
         self._sent_peak = self._round_peak = self._cut_peak = 0
-        self._seen = SeenQueue()
-        self._queue = self._usual_queue = 0.0
         self._drained = False
-        self._cut_rate = self._cut_loss = 0.0
+        self._queue = self._usual_queue = self._cut_rate = self._cut_loss = 0.0
         self._vain_ceiling = self._vain_loss = 0.0
 
     @property
@@ -186,7 +181,8 @@ class Model(CongestionController):
             self._background.take_back(earlier, self.max_datagram_size)
 
     def on_persistent_congestion(self, now: float) -> None:  # noqa: ARG002
-        """Start over from the least window (RFC 9002 section 7.6.2)."""
+        """Start over from the least window (RFC 9002 section 7.6.2), on what may be another path (section 5.2)."""
+        self._base.forget()
         self.congestion_window = LEAST_WINDOW_PACKETS * self.max_datagram_size
         self.pacing_rate = None
         self._forget()
@@ -203,6 +199,7 @@ class Model(CongestionController):
             self._spread.forget()
             self._drain.end()
             self._queue = 0.0
+            self._background, self._seen = BackgroundLoss(), SeenQueue()  # of a path that may be another
 
     def on_ack(self, sample: AckSample) -> None:
         """Take one ACK's sample, judge the round if this ends it, and set the rate and the window."""
@@ -246,7 +243,8 @@ class Model(CongestionController):
         window = max(self._window, self.congestion_window)  # which larger packets have raised
         packet = self.max_datagram_size
         background = self._background.counted(packet)
-        self._window = self._startup.grow(window, sample, max(self._base.value, HOST_TIME), packet, background)
+        if not sample.is_app_limited or sample.prior_in_flight > window / USED:  # RFC 9002 section 7.8
+            self._window = self._startup.grow(window, sample, max(self._base.value, HOST_TIME), packet, background)
         packet_time = packet / self._rate if self._rate else INFINITY
         if rtt is not None and self._startup.sees_queue(rtt, self._base.value, packet_time):
             self._leave_startup(sample)
@@ -351,6 +349,8 @@ class Model(CongestionController):
             self._cut_peak, self._cut_rate = self._round_peak, told.rate
             least = 0.0 if told.rate and not told.is_app_limited else STEP_DOWN * self._window  # or it tells nothing
             self._window, self._skip = max(told.rate * self._base.value, least, self.minimum_window), 2
+            if self._base.value < HOST_TIME:
+                self.ceiling = self._window  # or the allowance would be sent in place of it, whatever is lost
         elif told.marked or self._exceeds(TOLERANCE):
             self._clean = 0
             self._law.overflowed(told.rtt_max - self._base.value, self._base.value)
@@ -483,7 +483,7 @@ class Model(CongestionController):
         window, phase, base = self._window, self.phase, self._base.value
         held = self._spread.held(window, self.max_datagram_size)
         if phase is _STEADY:
-            window = max(window, self._allowance())
+            window = max(window, min(self._allowance(), self.ceiling))
         if smoothed_rtt > 0.0:
             if phase is _STARTUP:
                 pace = self._startup.pace(window / self.max_datagram_size, base)

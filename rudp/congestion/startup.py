@@ -12,8 +12,8 @@ which lags behind a window that doubles and held it to a factor of 1.4. The boun
 rate. As soon as a sample is late, be it the first packets' that a slow link has to queue, it is 1.5 times less a
 packet, or a queue of ten packets overflows; nor is more allowed there for what the path loses by itself, as the highest
 rate is one of a part that lost nothing. Until then a path whose spans of the rate are more than a quarter of a round
-trip has no bound: where ACKs are lost such spans lag, too, and starts took half a round more. On longer paths flows
-that come together share unevenly without one. A queue ends
+trip has twice the bound: where ACKs are lost such spans lag, too, and starts took half a round trip more. On longer
+paths flows that come together share unevenly with that. A queue ends
 the start at once; without one, three rounds that bring no quarter more. What follows goes on with the rate of the last
 whole round trip: a part of one shows more, up to a third when the path has just become full, but who comes to a queue
 of others has for himself in a part what over a round trip is theirs, and sixteen who come together filled a queue of
@@ -40,9 +40,11 @@ PACE_LATE_RTT: Final = 0.03
 path carries, what an ACK sets free overflows a queue of ten packets where the ACK before was lost. On long paths queues
 hold more, and who comes to others' queue is to find the path full soon."""
 PEAK: Final = 2.0
+PEAK_SHORT: Final = 4.0
 PEAK_LATE: Final = 1.5
-"""Round trips' worth of the highest rate shown that may be in flight: what a window that doubles comes to, and
-a packet less than PEAK_LATE from the first late sample on."""
+"""Round trips' worth of the highest rate shown that may be in flight: what a window that doubles comes to; twice that
+on a path whose spans are more than a quarter of a round trip; and a packet less than PEAK_LATE from the first late
+sample on."""
 QUEUE_RTT: Final = 1 + 1 / 24
 QUEUE_RTT_LONG: Final = 1 + 1 / 8
 QUEUE_GRAIN: Final = 0.001
@@ -86,10 +88,11 @@ class StartUp:
         peak.add(sample, sample.ack_delay if narrow else 0.0)
         # What was lost counts too: it left the path, and without a queue it doesn't say that the path is full.
         grown = window + sample.acked_bytes + sample.lost_bytes
-        # Before anything is late spans that take more of a round trip lag behind a window that doubles.
-        if peak.rate and (self._late or SPAN_SHARE * least_rtt >= SPAN_LEAST):
+        if peak.rate:
+            # Spans that take more of a round trip lag behind a window that doubles.
+            is_long = SPAN_SHARE * least_rtt >= SPAN_LEAST
             full = peak.rate * least_rtt
-            most = PEAK_LATE * full - packet if self._late else PEAK * full
+            most = PEAK_LATE * full - packet if self._late else (PEAK if is_long else PEAK_SHORT) * full
             # Of few packets a span that has lost none is the highest soon: what they lose is in it already.
             grown = min(grown, most if narrow else most / (1.0 - background))
         return max(window, grown)
