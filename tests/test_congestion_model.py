@@ -597,7 +597,7 @@ def test_after_a_long_pause_nothing_is_known_of_what_the_path_loses() -> None:
     assert model._seen.deepest == 0.0
 
 
-@pytest.mark.parametrize(("used", "grows"), [(0.25, False), (0.26, True)])
+@pytest.mark.parametrize(("used", "grows"), [(0.0625, False), (0.07, True)])
 @pytest.mark.parametrize("limited", [True, False])
 def test_a_start_goes_on_only_while_its_window_is_used(limited: bool, used: float, grows: bool) -> None:
     """Requests on a path with random loss came to windows of ten times what it holds, more the older they were."""

@@ -85,7 +85,7 @@ HOST_BYTES: Final = 4 << 20
 """The window holds three trains of two packets at least (one being built, one on the way, one being read), and four
 milliseconds' worth of the rate: that long a process may have to wait for its turn on a processor. On loopback, where
 that is most of the RTT, hosts short of processors would otherwise be taken for a queue."""
-USED: Final = 4  # a start goes on while a quarter of the window is used
+USED: Final = 16  # a start goes on while a sixteenth of the window is used
 IDLE_FORGETS: Final = 10.0
 """Seconds of silence after which the path may have another RTT: it is empty, so the next sample is a probe."""
 
