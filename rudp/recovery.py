@@ -284,7 +284,7 @@ class Recovery:
         congestion = self.congestion
         congestion.max_datagram_size = max_datagram_size
         # Smaller than a packet, the window would let nothing go, and nothing in flight would ever let it grow.
-        congestion.congestion_window = usable_window(congestion)
+        congestion.congestion_window = max(congestion.congestion_window, congestion.minimum_window)
         self.pacer.set_rate(self._pacing_rate(), max_datagram_size, now)
 
     def next_timeout(self) -> float | None:
@@ -475,8 +475,7 @@ class Recovery:
         """What was in flight has changed, and the controller's mind may have."""
         self.app_limited = False
         congestion = self.congestion
-        if type(window := congestion.congestion_window) is not int or window < congestion.minimum_window:
-            congestion.congestion_window = usable_window(congestion)
+        congestion.congestion_window = usable_window(congestion)
         self.pacer.set_rate(self._pacing_rate(), congestion.max_datagram_size, now)
         if prior_in_flight and not self.sent_packets.bytes_in_flight:
             self._idle_since = now

@@ -10,7 +10,7 @@ from math import inf, nan
 import pytest
 
 from rudp.config import Config
-from rudp.congestion import AckSample, CongestionController, LossEvent, by_name, initial_window
+from rudp.congestion import AckSample, CongestionController, LossEvent, by_name, initial_window, usable_window
 from rudp.congestion.bbr import Bbr
 from rudp.congestion.cubic import Cubic
 from rudp.congestion.model import Model
@@ -104,6 +104,14 @@ def test_a_window_is_whole_bytes_and_the_smallest_at_least(answer: object, windo
     pair.run(60)
     assert pair.client.stats(pair.now).congestion_window == window
     assert pair.received["s", 0] == bytes(50_000)
+
+
+@pytest.mark.parametrize("controller_class", CONTROLLERS)
+def test_what_persistent_congestion_leaves_is_left(controller_class: type[CongestionController]) -> None:
+    """Though a controller's own smallest window may be more than RFC 9002's."""
+    controller = controller_class(PACKET)
+    controller.on_persistent_congestion(1.0)
+    assert usable_window(controller) == controller.congestion_window == 2 * PACKET
 
 
 @pytest.mark.parametrize("answer", [nan, inf, "much", None])

@@ -178,12 +178,19 @@ class CongestionController(ABC):
 
 
 def usable_window(controller: CongestionController) -> int:
-    """Return the controller's window as whole bytes, the smallest at least. Raises ConfigurationError for no number."""
+    """Return the controller's window as whole bytes, two packets at least (RFC 9002 section 7.2, kMinimumWindow).
+
+    A controller's own `minimum_window` may be more. Raises ConfigurationError for what is no number.
+    """
+    window, least = controller.congestion_window, MINIMUM_WINDOW_PACKETS * controller.max_datagram_size
+    if type(window) is int and window >= least:
+        return window
     try:
-        return max(int(controller.congestion_window), controller.minimum_window)
+        return max(int(window), least)
     except (TypeError, ValueError, OverflowError):
-        name, window = controller.name, controller.congestion_window
-        raise ConfigurationError(f"congestion={name}: its congestion_window is {window!r}, not bytes") from None
+        raise ConfigurationError(
+            f"congestion={controller.name}: its congestion_window is {window!r}, not bytes"
+        ) from None
 
 
 def initial_window(max_datagram_size: int) -> int:
