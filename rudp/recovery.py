@@ -276,8 +276,10 @@ class Recovery:
         self.ecn.restart()
         self._detection.restart()
         self._episode = self._persistent = None
-        self._path_first, self._idle_since = self.next_packet_number, None
-        self.app_limited, self.pto_count = False, 0
+        self._path_first = self.next_packet_number
+        self._idle_since = None
+        self.app_limited = False
+        self.pto_count = 0
 
     def set_max_datagram_size(self, max_datagram_size: int, now: float) -> None:
         """Full packets have another size from now on (path MTU discovery)."""
@@ -474,9 +476,8 @@ class Recovery:
     def _on_resolved(self, prior_in_flight: int, now: float) -> None:
         """What was in flight has changed, and the controller's mind may have."""
         self.app_limited = False
-        congestion = self.congestion
-        congestion.congestion_window = usable_window(congestion)
-        self.pacer.set_rate(self._pacing_rate(), congestion.max_datagram_size, now)
+        self.congestion.congestion_window = usable_window(self.congestion)
+        self.pacer.set_rate(self._pacing_rate(), self.congestion.max_datagram_size, now)
         if prior_in_flight and not self.sent_packets.bytes_in_flight:
             self._idle_since = now
             self.pacer.settle(now)

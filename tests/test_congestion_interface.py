@@ -6,6 +6,7 @@ import random
 import sys
 from enum import Enum
 from math import inf, nan
+from typing import Any
 
 import pytest
 
@@ -52,9 +53,10 @@ def test_names_and_classes_are_accepted() -> None:
 def test_an_unknown_name_says_which_are_known() -> None:
     with pytest.raises(ValueError, match=r"'cubix'.*bbr, cubic, model, new_reno"):
         by_name("cubix")
-    for nothing in (7, int, object()):
+    strangers: list[Any] = [7, int, object()]
+    for stranger in strangers:
         with pytest.raises(ConfigurationError, match="a name or a CongestionController class"):
-            by_name(nothing)  # type: ignore[arg-type]
+            by_name(stranger)
 
 
 def test_a_class_that_lacks_methods_says_which() -> None:
@@ -69,11 +71,11 @@ def test_a_class_that_lacks_methods_says_which() -> None:
 class Mine(CongestionController):
     """As much as is asked of one's own: three methods."""
 
-    answer: object = 20_000
+    answer: Any = 20_000
     pace: float | None = None
 
     def on_ack(self, sample: AckSample) -> None:
-        self.congestion_window, self.pacing_rate = self.answer, self.pace  # type: ignore[assignment]
+        self.congestion_window, self.pacing_rate = self.answer, self.pace
 
     def on_loss(self, event: LossEvent) -> None:
         """Take nothing from it."""

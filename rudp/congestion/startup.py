@@ -13,11 +13,10 @@ rate. As soon as a sample is late, be it the first packets' that a slow link has
 packet, or a queue of ten packets overflows; nor is more allowed there for what the path loses by itself, as the highest
 rate is one of a part that lost nothing. Until then a path whose spans of the rate are more than a quarter of a round
 trip has twice the bound: where ACKs are lost such spans lag, too, and starts took half a round trip more. On longer
-paths flows that come together share unevenly with that. A queue ends
-the start at once; without one, three rounds that bring no quarter more. What follows goes on with the rate of the last
-whole round trip: a part of one shows more, up to a third when the path has just become full, but who comes to a queue
-of others has for himself in a part what over a round trip is theirs, and sixteen who come together filled a queue of
-one BDP for good.
+paths flows that come together share unevenly with that. A queue ends the start at once; without one, three rounds that
+bring no quarter more. What follows goes on with the rate of the last whole round trip: a part of one shows more, up to
+a third when the path has just become full, but who comes to a queue of others has for himself in a part what over a
+round trip is theirs, and sixteen who come together filled a queue of one BDP for good.
 
 Sources: draft-ietf-ccwg-bbr section 4.3.1 (full pipe), RFC 9406 (delay ends slow start). Own: the bound.
 """
