@@ -9,6 +9,7 @@ import pytest
 
 from rudp.congestion import LossEvent
 from rudp.congestion.background_loss import BackgroundLoss
+from rudp.congestion.ceiling import Ceiling
 from rudp.congestion.model import Model, Phase
 from rudp.congestion.new_reno import NewReno
 from rudp.congestion.seen_queue import SeenQueue
@@ -398,7 +399,8 @@ def test_loss_that_cuts_do_not_change_is_background_though_no_queue_was_seen() -
     world, flow, model = run(path, 2.0)
     model._background = BackgroundLoss()
     model._seen = SeenQueue()
-    model._window = model.ceiling = path.bdp() / 2
+    model._window = path.bdp() / 2
+    model._ceiling = Ceiling(model._window)
     world.run(12.0)
     # Chance says how many cuts it takes: two to six seconds.
     assert goodput(flow, 9.0, 12.0) >= 0.9 * (1 - path.loss) * path.rate, report(flow, 9.0, 12.0)

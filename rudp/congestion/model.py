@@ -37,6 +37,7 @@ from typing import Final
 
 from rudp.congestion.background_loss import BackgroundLoss
 from rudp.congestion.base_rtt import BaseRtt
+from rudp.congestion.ceiling import Ceiling
 from rudp.congestion.competition import Competition
 from rudp.congestion.controller import MINIMUM_WINDOW_PACKETS as LEAST_WINDOW_PACKETS
 from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits
@@ -60,16 +61,9 @@ DIP: Final = 0.5
 JUMP: Final = 1.5
 """A queue so many times the usual is something new: a flow has come, or the rate has changed."""
 
-CEILING_CUT: Final = 0.85
-VAIN: Final = 0.45
-STILL: Final = 0.8
-"""Cuts to less than half that left four fifths of the loss: the path loses by itself, though no queue was ever seen."""
 UNSEEN_MOST: Final = 0.25
-"""But no more than that, as others that overflow a queue too short to be seen may be what doesn't change."""
-CEILING_GROWTH: Final = 1 / 800
-"""The n-th clean round raises a ceiling by n / 800: back after 16 rounds."""
-EXPLAINED: Final = 0.85
-"""Part of the loss that made a ceiling that must be found to be the path's own for the ceiling to go."""
+"""Where cuts are in vain a path is believed to lose no more than that by itself, as others that overflow a queue too
+short to be seen may be what doesn't change."""
 TOLERANCE: Final = 0.01
 DEVIATIONS: Final = 4.0
 """Loss above the background that a round may have: 1 %, and what chance does once in ten thousand rounds."""
@@ -107,10 +101,9 @@ class Model(CongestionController):
 
     # fmt: off
     __slots__ = (
-        "_background", "_base", "_clean", "_competition", "_cut_loss", "_cut_peak", "_cut_rate", "_drain", "_drained",
-        "_law", "_queue", "_rate", "_rate_before", "_round", "_round_peak", "_round_stop", "_rounds", "_seen",
-        "_sent_peak", "_skip", "_spread", "_standstill", "_startup", "_usual_queue", "_vain_ceiling", "_vain_loss",
-        "_window", "ceiling", "phase",
+        "_background", "_base", "_ceiling", "_competition", "_cut_peak", "_cut_rate", "_drain", "_drained", "_law",
+        "_queue", "_rate", "_rate_before", "_round", "_round_peak", "_round_stop", "_rounds", "_seen", "_sent_peak",
+        "_skip", "_spread", "_standstill", "_startup", "_usual_queue", "_window", "phase",
     )
     # fmt: on
 
@@ -118,8 +111,6 @@ class Model(CongestionController):
     burst_packets = 4  # ten, over and over when the window opens, overflow a short queue and blur what RTTs tell
 
     phase: Phase
-    ceiling: float
-    """Bytes of window that congestion taught not to exceed; infinity if none."""
 
     def __init__(self, max_datagram_size: int, random: RandomBits | None = None) -> None:
         super().__init__(max_datagram_size, random)
@@ -129,17 +120,16 @@ class Model(CongestionController):
     def _forget(self) -> None:
         """Start from nothing but the base RTT and the window."""
         self.phase = _STARTUP
-        self.ceiling = INFINITY
         self._background, self._seen = BackgroundLoss(), SeenQueue()
+        self._ceiling: Ceiling | None = None  # or each connection would hold one for good
         self._competition, self._drain, self._law = Competition(), Drain(), DelayLaw()
         self._round, self._spread, self._startup = Round(), Spread(), StartUp()
         self._window = float(self.congestion_window)
         self._rate = self._rate_before = 0.0
-        self._rounds = self._skip = self._clean = 0
+        self._rounds = self._skip = 0
         self._sent_peak = self._round_peak = self._cut_peak = 0
         self._drained = False
-        self._queue = self._usual_queue = self._cut_rate = self._cut_loss = 0.0
-        self._vain_ceiling = self._vain_loss = 0.0
+        self._queue = self._usual_queue = self._cut_rate = 0.0
 
     @property
     def delivery_rate(self) -> float:
@@ -155,6 +145,11 @@ class Model(CongestionController):
     def background_loss(self) -> float:
         """Share of packets that the path loses by itself."""
         return self._background.share
+
+    @property
+    def ceiling(self) -> float:
+        """Bytes of window that congestion taught not to exceed; infinity if none."""
+        return self._ceiling.value if self._ceiling is not None else INFINITY
 
     @property
     def minimum_window(self) -> int:
@@ -350,39 +345,27 @@ class Model(CongestionController):
             least = 0.0 if told.rate and not told.is_app_limited else STEP_DOWN * self._window  # or it tells nothing
             self._window, self._skip = max(told.rate * self._base.value, least, self.minimum_window), 2
             if self._base.value < HOST_TIME:
-                self.ceiling = self._window  # or the allowance would be sent in place of it, whatever is lost
+                self._ceiling = Ceiling(self._window)  # or the allowance would be sent in place of it, whatever is lost
         elif told.marked or self._exceeds(TOLERANCE):
-            self._clean = 0
             self._law.overflowed(told.rtt_max - self._base.value, self._base.value)
-            # Of several cuts one after another the least lost counts, as some lose more by chance.
-            lost = INFINITY if told.marked else told.lost / (told.acked + told.lost)
-            self._cut_loss = lost if self.ceiling == INFINITY else min(self._cut_loss, lost)
-            self.ceiling = max(CEILING_CUT * min(self._window, self._round_peak, self.ceiling), self.minimum_window)
-            self._window, self._skip = min(self._window, self.ceiling), 2
-            if told.marked or self.ceiling >= self._vain_ceiling:
-                self._vain_ceiling, self._vain_loss = self.ceiling, lost
-            elif (
-                8 * self.minimum_window < self.ceiling < VAIN * self._vain_ceiling
-                and lost >= STILL * self._vain_loss
-                and not self._queue
-            ):
-                self._background.trust(UNSEEN_MOST)
-                self._background.add(told.acked, told.lost, self.max_datagram_size)
-                self._drop_ceiling()
+            self._cut_ceiling(INFINITY if told.marked else told.lost / (told.acked + told.lost))
         else:
             self._raise_ceiling()
 
+    def _cut_ceiling(self, lost: float) -> None:
+        told, least = self._round, self.minimum_window
+        ceiling = self._ceiling = self._ceiling or Ceiling()
+        ceiling.cut(min(self._window, self._round_peak), least, lost)
+        self._window, self._skip = min(self._window, ceiling.value), 2
+        if ceiling.in_vain(least, lost) and not self._queue:
+            self._background.trust(UNSEEN_MOST)
+            self._background.add(told.acked, told.lost, self.max_datagram_size)
+            self._ceiling = None
+
     def _raise_ceiling(self) -> None:
         """Take a round without congestion."""
-        self._clean += 1
-        self.ceiling *= 1.0 + CEILING_GROWTH * self._clean
-        # A loss that turns out to be the path's own was no congestion.
-        if self._background.share >= EXPLAINED * self._cut_loss or self.ceiling > 2 * self._window:
-            self._drop_ceiling()
-
-    def _drop_ceiling(self) -> None:
-        self.ceiling = INFINITY
-        self._vain_ceiling = self._vain_loss = 0.0
+        if self._ceiling is not None and not self._ceiling.rise(self._window, self._background.share):
+            self._ceiling = None
 
     def _exceeds(self, tolerance: float, deviations: float = DEVIATIONS, *, wary: bool = False) -> bool:
         told, packet = self._round, self.max_datagram_size
@@ -459,7 +442,7 @@ class Model(CongestionController):
             base=before, now=sample.now, sinks=base.sinks, kept=drain.mean - ground,
         )  # fmt: skip
         if not competed and competition.loss_window is not None:
-            self.ceiling, self._window = INFINITY, competition.loss_window.window * self.max_datagram_size
+            self._ceiling, self._window = None, competition.loss_window.window * self.max_datagram_size
         elif competed > competition.is_on:
             self._window = min(self._window, self._full_window())  # the queue was ours
         mean, in_doubt = drain.mean if drain.is_sure else 0.0, competition.in_doubt
