@@ -7,6 +7,7 @@ made.
     begin       O(1)    note when the flow began
     sinks       O(1)    whether it was found lower since the last drain
     is_due      O(1)    whether it's time for a drain
+    lengthen    O(1)    the path has become longer
     want        O(1)    ask for one soon
     join        O(1)    ask for one at once, unless the last is too fresh
     drained     O(1)    a drain ended
@@ -105,6 +106,11 @@ class BaseRtt:
         self._ground = self._last = INFINITY
         self._left_most = LEFT_MOST
         self.is_new = True
+
+    def lengthen(self, rtt: float) -> None:
+        """The path has become longer: this is its RTT until a lower one is seen."""
+        self.forget()
+        self._now = self.value = self._last = rtt
 
     @property
     def ground(self) -> float:

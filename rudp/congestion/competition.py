@@ -6,6 +6,7 @@ a flow that only losses stop leaves its queue standing. Refuses to know: the del
     queue_falls    O(1)    note a round's queueing delay; True if others seem to drain just now
     drained        O(1)    note how short the queue was since the last drain of our own
     entered        O(1)    note the window that start-up came to
+    uncontested    O(1)    what stayed was path, not queue
 
 Judged is the shortest queue since the drain before. Two drains in a row with a queue that never got short, on a long
 path three, make the path contested: the window is then CUBIC's (`loss_window`), beginning from the one before the
@@ -98,6 +99,11 @@ class Competition:
     def entered(self, window: float) -> None:
         """Note the window that start-up came to."""
         self._fair = window
+
+    def uncontested(self) -> None:
+        """What stayed in drains, and between them, was path and no queue."""
+        self._doubts = 0
+        self._kept = self._queue = self._highest = 0.0
 
     def drained(
         self,

@@ -1,7 +1,8 @@
 """The rate model, name "model": a short queue of one's own as the sign that the path is full, whatever is lost.
 
-Knows three things about the path, all measured: the RTT without a queue (`base_rtt`), the rate at which it delivers,
-and what it loses though it isn't full (`background_loss`). Everything is paced; it works by rounds, one RTT each:
+Knows three things about the path, all measured: the RTT without a queue (`base_rtt`; a leap that stays however much is
+taken away is that of a longer path, `longer_path`), the rate at which it delivers, and what it loses though it isn't
+full (`background_loss`). Everything is paced; it works by rounds, one RTT each:
 
     STARTUP     doubles the window each round (`startup`), until three samples in a row show a queue, three rounds
                 bring no quarter more, one that brings none has losses, or any has CE marks or loses 30 % more
@@ -32,7 +33,6 @@ draft-cheng-iccrg-delivery-rate-estimation. Own: the background loss and the tes
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Final
 
 from rudp.congestion.background_loss import BackgroundLoss
@@ -43,7 +43,9 @@ from rudp.congestion.controller import MINIMUM_WINDOW_PACKETS as LEAST_WINDOW_PA
 from rudp.congestion.controller import AckSample, CongestionController, LossEvent, RandomBits
 from rudp.congestion.delay_law import DelayLaw
 from rudp.congestion.drain import Drain
+from rudp.congestion.longer_path import LongerPath
 from rudp.congestion.loss_window import MINIMUM_WINDOW_PACKETS
+from rudp.congestion.phase import Phase
 from rudp.congestion.rounds import GRAIN, INFINITY, Round, network_rtt, round_trip_noise
 from rudp.congestion.seen_queue import SeenQueue
 from rudp.congestion.spread import Spread
@@ -83,16 +85,6 @@ USED: Final = 16  # a start goes on while a sixteenth of the window is used
 IDLE_FORGETS: Final = 10.0
 """Seconds of silence after which the path may have another RTT: it is empty, so the next sample is a probe."""
 
-
-class Phase(Enum):
-    """Where the controller is; see the module's docstring."""
-
-    STARTUP = "startup"
-    DRAIN = "drain"
-    STEADY = "steady"
-    PROBE_RTT = "probe_rtt"
-
-
 _STARTUP, _DRAIN, _STEADY, _PROBE_RTT = Phase  # a global is read in a sixth of the time of an enumeration's member
 
 
@@ -102,8 +94,8 @@ class Model(CongestionController):
     # fmt: off
     __slots__ = (
         "_background", "_base", "_ceiling", "_competition", "_cut_peak", "_cut_rate", "_drain", "_drained", "_law",
-        "_queue", "_rate", "_rate_before", "_round", "_round_peak", "_round_stop", "_rounds", "_seen", "_sent_peak",
-        "_skip", "_spread", "_standstill", "_startup", "_usual_queue", "_window", "phase",
+        "_longer", "_queue", "_rate", "_rate_before", "_round", "_round_peak", "_round_stop", "_rounds", "_seen",
+        "_sent_peak", "_skip", "_spread", "_standstill", "_startup", "_usual_queue", "_window", "phase",
     )
     # fmt: on
 
@@ -123,6 +115,7 @@ class Model(CongestionController):
         self._background, self._seen = BackgroundLoss(), SeenQueue()
         self._ceiling: Ceiling | None = None  # or each connection would hold one for good
         self._competition, self._drain, self._law = Competition(), Drain(), DelayLaw()
+        self._longer: LongerPath | None = None  # unless the RTT has leapt
         self._round, self._spread, self._startup = Round(), Spread(), StartUp()
         self._window = float(self.congestion_window)
         self._rate = self._rate_before = 0.0
@@ -187,7 +180,7 @@ class Model(CongestionController):
         if self.phase is _PROBE_RTT:
             self.phase, self._skip = _STEADY, 1
             self._set_rate_and_window(self._base.value + self._queue)
-        self._drained = False
+        self._drained, self._longer = False, None
         if idle_seconds > IDLE_FORGETS:
             self._base.forget()
             self._round.clear()  # which can't be judged without
@@ -292,11 +285,15 @@ class Model(CongestionController):
     def _note_queue(self, now: float) -> None:
         base, told = self._base, self._round
         grain = round_trip_noise(told, base.value)
+        queue_before, deepest = self._queue, self._seen.deepest
+        before = base.ground + queue_before + GRAIN
         queue = self._queue = max(told.rtt_mean - base.ground - grain, 0.0)
         self._seen.note(told.rtt_lasting - base.value)
         if self._seen.is_deep(base.value):
             self._background.trust()
         falls = self._competition.queue_falls(queue)
+        if queue > self._usual_queue + 2 * GRAIN >= queue_before and not base.is_new:
+            self._longer = LongerPath(self._window, before, deepest)
         if self.phase is _STEADY:
             if queue > JUMP * self._usual_queue + 2 * GRAIN and not self._skip:
                 base.want(now)
@@ -351,6 +348,8 @@ class Model(CongestionController):
             self._cut_ceiling(INFINITY if told.marked else told.lost / (told.acked + told.lost))
         else:
             self._raise_ceiling()
+            return
+        self._longer = None
 
     def _cut_ceiling(self, lost: float) -> None:
         told, least = self._round, self.minimum_window
@@ -382,6 +381,7 @@ class Model(CongestionController):
     def _move(self, now: float) -> None:
         """One step of the delay law, or of the window that losses move."""
         told, window, packet = self._round, self._window, self.max_datagram_size
+        longer, self._longer = self._longer, None
         idle = told.is_app_limited or self._round_peak < 0.7 * window
         if (loss_window := self._competition.loss_window) is not None:
             if not idle:
@@ -394,6 +394,13 @@ class Model(CongestionController):
             self._law.held()
             self._seen.restart()
             return
+        if longer is not None:
+            wanted = self._law.target(window / packet / told.rtt_mean, self._base.ground)
+            is_longer = longer.take(told.rtt_min, self._round_peak, self._base.ground, wanted)
+            self._longer = longer if is_longer is False else None
+            if is_longer:
+                self._lengthen(longer)
+                return
         is_short = self._law.is_short(self._queue, window / packet, told.rtt_mean, self._base.value)
         if self._seen.disproves(told.acked, told.lost, packet, self._base.value, self._queue, is_short=is_short):
             self._background = BackgroundLoss()
@@ -406,6 +413,15 @@ class Model(CongestionController):
         rate = max(self._rate, self._rate_before) / made_up
         most = WINDOW_GAIN * rate * told.rtt_mean + self._allowance()
         self._window = max(min(window, max(most, self._window * STEP_DOWN), self.ceiling), self.minimum_window)
+
+    def _lengthen(self, longer: LongerPath) -> None:
+        """What was queue is path: know its RTT, and go on at the rate of before."""
+        self._window = longer.window(self._base.ground)
+        self._base.lengthen(longer.level)
+        self._competition.uncontested()
+        self._law.start()
+        self._drain.end()
+        self._seen.deepest, self._usual_queue, self._skip = longer.deepest, 0.0, 2
 
     # Draining
 
