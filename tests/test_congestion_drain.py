@@ -51,6 +51,25 @@ def test_on_a_long_path_without_a_queue_to_be_seen_each_fourth_is_deep() -> None
 
 
 @pytest.mark.parametrize(
+    ("base", "packets", "seen", "lossy", "slow"),
+    [
+        (0.01, 200, True, 0.0, True),
+        (0.01, 100, True, 0.0, False),
+        (SHORT, 1_000, True, 0.0, False),
+        (SHORT, 20, False, 0.05, True),
+        (SHORT, 20, True, 0.05, False),
+        (SHORT, 20, False, 0.0, False),
+    ],
+)
+def test_a_drain_is_sent_at_its_own_pace_where_its_trains_would_make_a_queue_or_overflow_one(
+    base: float, packets: int, seen: bool, lossy: float, slow: bool
+) -> None:
+    drain = Drain()
+    drain.begin(packets * PACKET, PACKET, LEAST, base, seen=seen, is_new=False, lossy=lossy)
+    assert drain.is_slow is slow
+
+
+@pytest.mark.parametrize(
     ("base", "in_doubt", "lasts"), [(SHORT, False, 0.1), (SHORT, True, 0.2), (LONG, False, 0.1), (0.001, False, 0.01)]
 )
 def test_a_drain_lasts_a_tenth_of_a_second_and_less_where_round_trips_are_short(
