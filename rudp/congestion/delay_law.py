@@ -74,13 +74,6 @@ LONG_ROOT: Final = 1.3
 """From so many seconds of base RTT on more of that share, by the RTT, up to so many times, as a second has few rounds;
 and of FOLD that power more, as what flows err about the base RTT is to be a small part of what they share by. Not of
 one's own packets: of sixteen flows at 10 Mbit/s those are most of the queue already."""
-SHORT_RTT: Final = 0.03
-SHORT_MORE: Final = 1.0
-SHORT_SLOW: Final = 4_000.0
-"""On shorter paths FOLD is up to twice as much, the more the shorter, as drains agree on the base RTT to within a tenth
-of a millisecond only, whatever it is: of four flows at 1 Gbit/s and 10 ms, where that is a third of an e-fold, one had
-a third more than its share. Not below so many packets a second, where one's own are worth more: ten packets of room
-would overflow."""
 MEAN: Final = 3.0
 MEAN_MOST: Final = 0.1
 """Weight of a round in the mean, times the share of the RTT that is to be queued, and at most; on a long path as
@@ -130,28 +123,15 @@ def _length(base: float) -> float:
     return float(_hurry(base) ** LONG_ROOT)
 
 
-def _nearness(base: float) -> float:
-    """0 from SHORT_RTT on, 1 without delay."""
-    return max(1.0 - base / SHORT_RTT, 0.0)
-
-
-def _fold(base: float) -> tuple[float, float]:
-    """What an e-fold of the rate is worth before it is scaled, in seconds, and how far above which rate."""
-    near = _nearness(base)
-    return FOLD * _length(base) * (1.0 + SHORT_MORE * near), SHORT_SLOW * near
-
-
-def _usual(rate: float, base: float) -> float:
-    """The queue to hold at that rate, before it is scaled by the path's length."""
-    fold, slow = _fold(base)
-    return OWN_PACKETS / rate + fold * log(1.0 + TOP / (rate + slow))
+def _usual(rate: float, fold: float) -> float:
+    """The queue to hold at that rate on a path of USUAL, where each e-fold of it is worth so many seconds."""
+    return OWN_PACKETS / rate + fold * log(1.0 + TOP / rate)
 
 
 def _elasticity(rate: float, base: float) -> float:
     """By how many per cent that falls where a rate is one per cent higher."""
-    fold, slow = _fold(base)
-    above = rate + slow
-    return (OWN_PACKETS / rate + fold * rate / above * TOP / (TOP + above)) / _usual(rate, base)
+    fold = FOLD * _length(base)
+    return (OWN_PACKETS / rate + fold * TOP / (TOP + rate)) / _usual(rate, fold)
 
 
 def _empty_below(wanted: float) -> float:
@@ -178,7 +158,7 @@ class DelayLaw:
         if not rate:
             return 0.0
         scale = float(((base + NEAR) / (USUAL + NEAR)) ** BASE_ROOT)
-        return min(scale * _usual(rate, base), self._bound)
+        return min(scale * _usual(rate, FOLD * _length(base)), self._bound)
 
     def is_short(self, queue: float, window: float, rtt: float, base: float) -> bool:
         """Whether that is less than half of the queue to hold with that window; False on a path without delay."""

@@ -44,8 +44,6 @@ which two trains at a time went to and fro."""
 SAMPLES: Final = 8
 """That have a mean. With three, as a drain of 5 Mbit/s at 50 ms has, nine of 48 starts at 10 Mbit/s shared unevenly,
 for two."""
-
-
 LOSSY: Final = 0.01
 """From so much loss on a drain is sent at its own pace, or it, too, overflows a queue too short to be seen, and what it
 loses shows nothing."""
