@@ -286,8 +286,8 @@ def fairness_command(  # noqa: PLR0917
     rudp bench fairness --controllers model --scenario late --plot .
     rudp bench fairness --scenario equal-2 --rate 10 --rtt 50 --starts 20
 
-    Without --rate and --rtt the links are 10 and 100 Mbit/s by 10, 50 and 200 ms, 1000 by 50 and 50 by 40; with
-    them all combinations. Those that leave a flow less than 8 packets of BDP are left out.
+    Without --rate and --rtt the links are 10, 100 and 1000 Mbit/s by 10, 50 and 200 ms, and 50 by 40; with them all
+    combinations. Those that leave a flow less than 8 packets of BDP are left out.
     """
     if unknown := [name for name in scenarios if name not in fairness.SCENARIOS]:
         raise click.UsageError(f"no scenario {', '.join(unknown)}; there are {', '.join(fairness.SCENARIOS)}")

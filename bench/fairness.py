@@ -31,7 +31,7 @@ __all__ = ["LINKS", "SCENARIOS", "Cell", "Row", "cost", "goals_missed", "grid", 
 LINKS: Final = (
     (10.0, 10.0), (10.0, 50.0), (10.0, 200.0),
     (100.0, 10.0), (100.0, 50.0), (100.0, 200.0),
-    (1000.0, 50.0),
+    (1000.0, 10.0), (1000.0, 50.0), (1000.0, 200.0),
     (50.0, 40.0),
 )  # fmt: skip
 LEAST_PACKETS: Final = 8  # BDP a flow, below which windows are too small to be shared
