@@ -11,7 +11,9 @@ Knows: the part of the path that is given up, and the samples since the drain be
     end       O(1)    forget what was met
 
 A queue too short to be seen may lose, and a new one pass for RTT: then half of the flight tells, which is dear on long
-paths. In general a fifth or a tenth less than one's own part of the path is enough, as others drain at the same time.
+paths. At the full window's pace such a drain, too, would overflow it, and what it loses show nothing; nor is a fast one
+sent at that. In general a fifth or a tenth less than one's own part of the path is enough, as others drain at the same
+time.
 
 The lowest RTT tells what is left of the queue; it counts from drain to drain, as others may have drained in between.
 But it is one packet's luck, where cards gather packets for a millisecond: of two flows at 100 Mbit/s and 10 ms, which
@@ -44,9 +46,6 @@ which two trains at a time went to and fro."""
 SAMPLES: Final = 8
 """That have a mean. With three, as a drain of 5 Mbit/s at 50 ms has, nine of 48 starts at 10 Mbit/s shared unevenly,
 for two."""
-LOSSY: Final = 0.01
-"""From so much loss on a drain is sent at its own pace, or it, too, overflows a queue too short to be seen, and what it
-loses shows nothing."""
 FAST_PACKETS: Final = 100
 FAST_RTT: Final = 0.03
 """A drain of so many packets on a path of less than so many seconds goes in trains of ten and more. At the pace of the
@@ -58,30 +57,27 @@ starts of four flows at 100 Mbit/s took others for CUBIC's."""
 class Drain:
     """Times in seconds. `lowest` is kept by its owner, for each ACK."""
 
-    __slots__ = ("_count", "_sum", "_until", "is_slow", "lowest", "number", "target")
+    __slots__ = ("_count", "_sum", "_until", "is_fast", "lowest", "number", "target")
 
     number: int
     """How many there were, this one among them."""
     target: float
     """Bytes that may stay in flight."""
-    is_slow: bool
-    """It is to be sent at its own pace, not at that of the full window."""
+    is_fast: bool
+    """Its trains would make a queue at the pace of the full window: it is to be sent at its own."""
     lowest: float
     """The lowest RTT since the drain before; infinity without a sample."""
 
     def __init__(self) -> None:
         self.number = 0
         self.target = 0.0
-        self.is_slow = False
+        self.is_fast = False
         self._until = INFINITY
         self.end()
 
-    def begin(
-        self, flight: float, packet: int, least: int, base: float, *, seen: bool, is_new: bool, lossy: float = 0.0
-    ) -> None:
+    def begin(self, flight: float, packet: int, least: int, base: float, *, seen: bool, is_new: bool) -> None:
         """The next one. `flight`: bytes of our part of the path, without a queue, of which `least` stay in any case;
-        `packet`: bytes; `base`: the RTT without a queue, which `is_new` where it isn't sure; `seen`: a queue was;
-        `lossy`: the share that is put down to the path.
+        `packet`: bytes; `base`: the RTT without a queue, which `is_new` where it isn't sure; `seen`: a queue was.
         """
         self.number += 1
         is_long = base >= LONG_RTT
@@ -89,8 +85,7 @@ class Drain:
         deep = unseen or (is_long and is_new)
         share = SHARE_DOUBT if deep else SHARE_LONG if is_long else SHARE
         self.target = max(share * flight - SPARE_PACKETS * packet, least)
-        is_fast = base < FAST_RTT and self.target > FAST_PACKETS * packet
-        self.is_slow = (lossy > LOSSY and not seen) or is_fast
+        self.is_fast = base < FAST_RTT and self.target > FAST_PACKETS * packet
         self._until = INFINITY
 
     @property

@@ -431,8 +431,7 @@ class Model(CongestionController):
         rtt = self._round.rtt_min if self._round.rtt_min < INFINITY else base.value + self._queue
         flight = self._window * (base.value / rtt if rtt else 1.0)
         least, seen = self.minimum_window, self._seen.is_deep(base.value)
-        lossy = self._background.share
-        self._drain.begin(flight, packet, least, base.value, seen=seen, is_new=base.is_new, lossy=lossy)
+        self._drain.begin(flight, packet, least, base.value, seen=seen, is_new=base.is_new)
 
     def _advance_drain(self, sample: AckSample, rtt: float | None) -> None:
         """Wait for the flight to fall, then for an RTT of what was sent since, then for the others to drain too."""
@@ -488,7 +487,9 @@ class Model(CongestionController):
             if phase is _STARTUP:
                 pace = self._startup.pace(window / self.max_datagram_size, base)
                 self.pacing_rate = pace * window / smoothed_rtt
-            elif phase is _PROBE_RTT and self._drain.is_slow:
+            elif phase is _PROBE_RTT and (
+                self._drain.is_fast or (self._background.share > TOLERANCE and not self._seen.is_deep(base))
+            ):
                 self.pacing_rate = self._spread.rate(min(window, self._drain.target), smoothed_rtt)
             else:
                 self.pacing_rate = self._spread.rate(window, smoothed_rtt)
