@@ -57,7 +57,15 @@ def test_an_rtt_that_stays_while_the_flight_falls_is_the_paths() -> None:
     told = rounds(watch, [BASE] + 7 * [0.03], FALLING)
     assert told == 6 * [False] + 2 * [True]
     assert watch.level == 0.03
-    assert watch.window(BASE) == pytest.approx(100_000 * (BASE + WANTED + 0.01) / (BASE + WANTED))
+    assert watch.window(BASE, 100_000) == pytest.approx(100_000 * (BASE + WANTED + 0.01) / (BASE + WANTED))
+
+
+def test_who_has_little_left_gets_no_more_back_than_was_sure_to_be_free() -> None:
+    """The rest others have taken, whose path isn't longer: with all of it back a tenth of what was sent was dropped."""
+    watch = LongerPath(100_000.0, BASE + WANTED, 0.003)
+    rounds(watch, [BASE] + 7 * [0.03], FALLING)
+    longer = (BASE + WANTED + 0.01) / (BASE + WANTED)
+    assert watch.window(BASE, 35_000) == pytest.approx(35_000 / LESS * longer)
 
 
 def test_a_flight_that_stays_tells_nothing() -> None:
@@ -155,16 +163,17 @@ def test_flows_come_out_of_it_together(count: int) -> None:
     assert all(model.lengthened for _, model in pairs)
 
 
-def test_a_path_that_becomes_short_again_is_known_at_once() -> None:
+def test_a_path_that_becomes_short_again_is_known_at_once_but_for_the_queue_that_makes() -> None:
     inside = world(50, 0.02)
     flow, model = add(inside)
     inside.run(6.0)
     inside.path.rtt += 0.03
     inside.run(10.0)
     inside.path.rtt -= 0.03
-    inside.run(10.5)
-    assert model.min_rtt == pytest.approx(0.02, rel=0.1)
+    inside.run(10.1)
+    assert model.min_rtt < 0.026
     inside.run(14.0)
+    assert model.min_rtt == pytest.approx(0.02, rel=0.1)
     assert used(flow, 10.0, 14.0) > 0.9
 
 

@@ -10,6 +10,9 @@ while a leap is watched.
     take      O(1)    the next round; whether the path is longer, or the leap over
     window    O(1)    what carries the rate of before
 
+Who goes on has his part of the rate of before, and no more than is sure to be free: others whose path isn't longer have
+taken the rest, and who holds ACKs back to have it all would get it at once.
+
 Others may take what a flow gives up, so that the queue stays. Those of our kind give way as well while there is more
 queue than they want. CUBIC does that when it comes, at first for a while and unevenly, then quite evenly when we have
 next to nothing: so what counts is only what is given up soon after the leap, when it is much of what the link carries.
@@ -78,6 +81,8 @@ class LongerPath:
         self._flat += -1 if is_late else 1
         return self._flat >= ROUNDS and flight <= LESS * self._flight
 
-    def window(self, base: float) -> float:
-        """What carries the rate of before, with the queue of before, over the path as it is now."""
-        return self._window * (1.0 + (self.level - base) / self._rtt)
+    def window(self, base: float, flight: float) -> float:
+        """What carries the rate of before, with the queue of before, over the path as it is now; `flight`: what met it
+        last, of which it is what had to go to be sure at most.
+        """
+        return min(self._window, flight / LESS) * (1.0 + (self.level - base) / self._rtt)

@@ -415,13 +415,13 @@ class Model(CongestionController):
         self._window = max(min(window, max(most, self._window * STEP_DOWN), self.ceiling), self.minimum_window)
 
     def _lengthen(self, longer: LongerPath) -> None:
-        """What was queue is path: know its RTT, and go on at the rate of before."""
-        self._window = longer.window(self._base.ground)
+        """What was queue is path: know its RTT, and go on at the rate of before, as far as it is still ours."""
+        self._window = longer.window(self._base.ground, self._round_peak)
         self._base.lengthen(longer.level)
         self._competition.uncontested()
         self._law.start()
         self._drain.end()
-        self._seen.deepest, self._usual_queue, self._skip = longer.deepest, 0.0, 2
+        self._seen.deepest, self._queue, self._usual_queue, self._skip = longer.deepest, 0.0, 0.0, 2
 
     # Draining
 
