@@ -1,7 +1,7 @@
 """Whether the path itself has become longer: the RTT has leapt, and stays though much less is in flight.
 
 A delay law takes what a change of route adds for a queue, and cuts. A queue falls by that; what doesn't is the path. On
-50 Mbit/s and 20 ms that became 26 a flow had 18 % of the link in the next five seconds, now 97.
+50 Mbit/s and 20 ms that became 26 a flow had 18 % of the link in the next five seconds, now 98.
 
 Knows: the window, the RTT and the deepest queue before a leap, the level that rounds' lowest RTTs have kept since, and
 how much was in flight when they came to it. Refuses to know: what a leap is, what is lost, and what follows. It lives
