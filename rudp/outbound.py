@@ -45,6 +45,14 @@ SHORT_ACKS_PER_WINDOW: Final = 4
 ACK_SPACING: Final = 0.0015
 MOST_ACKS_PER_WINDOW: Final = 32
 LEAST_PACKETS_PER_ACK: Final = 32
+# On a near path for more, too, up to so many, and for fewer packets from so many seconds of RTT down, but for these at
+# least: flows share by a queue of a millisecond, known as well as its samples are many. With eight, which a card that
+# gathers for a millisecond makes four, the drains of four at 1 Gbit/s and 10 ms differed by 0.08 ms, a fifth of an
+# e-fold of the rate: Jain's index of their worst five seconds was 0.92 to 0.95, and is 0.96 to 0.99.
+NEAR_ACK_SPACING: Final = 0.00065
+NEAR_ACKS_PER_WINDOW: Final = 20
+NEAR_RTT: Final = 0.025
+NEAR_PACKETS_PER_ACK: Final = 10
 # Below this many packets a window the receiver's own pace of acknowledging serves.
 LEAST_WINDOW_PACKETS: Final = 160
 # The most that the frame can say. A window may be any number where a controller is the user's own.
@@ -73,11 +81,12 @@ NEVER: Final = float("inf")
 
 def ack_threshold(packets: int, rtt: float) -> int:
     """How many packets of a window of so many the peer is to acknowledge at once; `rtt` in seconds."""
-    least = int(min(max(rtt / GRANULARITY, SHORT_ACKS_PER_WINDOW), ACKS_PER_WINDOW))
-    often = min(max(rtt / ACK_SPACING, least), MOST_ACKS_PER_WINDOW)
-    share = packets // least
-    few = share if share < LEAST_PACKETS_PER_ACK else max(packets // int(often), LEAST_PACKETS_PER_ACK)
-    return min(max(2, few), LARGEST_THRESHOLD)
+    least = min(max(rtt / GRANULARITY, SHORT_ACKS_PER_WINDOW), ACKS_PER_WINDOW)
+    near = min(rtt / NEAR_ACK_SPACING, NEAR_ACKS_PER_WINDOW)
+    often = min(max(rtt / ACK_SPACING, near, least), MOST_ACKS_PER_WINDOW)
+    few = max(LEAST_PACKETS_PER_ACK * min(rtt / NEAR_RTT, 1.0), NEAR_PACKETS_PER_ACK)
+    share = packets // int(least)
+    return min(max(2, min(share, max(packets // int(often), int(few)))), LARGEST_THRESHOLD)
 
 
 class Outbound:

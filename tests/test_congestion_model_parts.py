@@ -458,12 +458,19 @@ def test_a_competition_that_ended_by_mistake_begins_again_by_one_drain_where_it_
 
 @pytest.mark.parametrize(
     ("base", "kept", "window", "begins"),
-    [(0.05, 0.02, 12.0, True), (0.2, 0.02, 12.0, False), (0.05, 0.006, 12.0, False), (0.05, 0.02, 50.0, False)],
+    [
+        (0.05, 0.02, 12.0, True),
+        (0.02, 0.02, 12.0, True),
+        (0.01, 0.02, 12.0, False),
+        (0.2, 0.02, 12.0, False),
+        (0.05, 0.006, 12.0, False),
+        (0.05, 0.02, 50.0, False),
+    ],
 )
 def test_who_has_lost_his_window_to_a_queue_that_drains_leave_competes(
     base: float, kept: float, window: float, begins: bool
 ) -> None:
-    """Though it got short in between, as CUBIC's does after its cuts. Not on a long path, nor who shares."""
+    """Though it got short in between, as CUBIC's does after its cuts. Not on a long or a near path, nor who shares."""
     competition, begun = Competition(), []
     competition.entered(100.0)
     for _ in range(12):

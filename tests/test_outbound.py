@@ -64,31 +64,34 @@ class TestAcknowledging:
         [
             (0, 0.0, 2),
             (0, 0.01, 2),
-            (160, 0.0039, 40),
-            (160, 0.004, 40),
-            (160, 0.006, 160 // 6),
-            (160, 0.008, 20),
-            (17_000, 0.0039, 17_000 // 4),
+            (160, 0.0039, 160 // 6),
+            (160, 0.004, 160 // 6),
+            (160, 0.006, 160 // 9),
+            (160, 0.008, 160 // 12),
+            (160, 0.012, 15),
+            (350, 0.012, 350 // 18),
+            (430, 0.05, 32),
+            (17_000, 0.0025, 17_000 // 4),
             (160, 0.2, 20),
             (255, 0.2, 31),
             (256, 0.2, 32),
             (1000, 0.2, 32),
             (17_000, 0.0, 17_000 // 4),
-            (17_000, 0.004, 17_000 // 4),
-            (17_000, 0.006, 17_000 // 6),
-            (17_000, 0.008, 17_000 // 8),
-            (17_000, 0.012, 17_000 // 8),
-            (17_000, 0.024, 17_000 // 16),
+            (17_000, 0.004, 17_000 // 6),
+            (17_000, 0.006, 17_000 // 9),
+            (17_000, 0.008, 17_000 // 12),
+            (17_000, 0.012, 17_000 // 18),
+            (17_000, 0.024, 17_000 // 20),
             (17_000, 0.050, 17_000 // 32),
             (17_000, 0.2, 17_000 // 32),
             (17_000, 5.0, 17_000 // 32),
             (1 << 2000, 0.2, (1 << 32) - 1),
         ],
     )
-    def test_long_paths_are_told_of_little_at_once(self, packets: int, rtt: float, threshold: int) -> None:
+    def test_no_path_but_the_shortest_is_told_of_much_at_once(self, packets: int, rtt: float, threshold: int) -> None:
         """An eighth of the window, less where that lasts longer, though not few packets nor for more than 32 ACKs.
 
-        Of a round trip of four grains of a timer and less a quarter, and no more ACKs than grains from there on.
+        On near paths as many more ACKs as their length allows, up to 20; on the nearest a quarter of the window.
         """
         assert ack_threshold(packets, rtt) == threshold
 

@@ -46,12 +46,12 @@ which two trains at a time went to and fro."""
 SAMPLES: Final = 8
 """That have a mean. With three, as a drain of 5 Mbit/s at 50 ms has, nine of 48 starts at 10 Mbit/s shared unevenly,
 for two."""
-FAST_PACKETS: Final = 100
+FAST: Final = 12_500.0
 FAST_RTT: Final = 0.03
-"""A drain of so many packets on a path of less than so many seconds goes in trains of ten and more. At the pace of the
-full window those overtake what the drain leaves free, and who has most of 1 Gbit/s took half a millisecond of his own
-for the path's RTT: of two flows at 10 ms one had three quarters of it. With all drains at their own pace one of 24
-starts of four flows at 100 Mbit/s took others for CUBIC's."""
+"""Who gets so many packets a second, on a path of less than so many seconds, sends in trains of ten and more. At the
+pace of the full window those of a drain overtake what it leaves free, and who has most of 1 Gbit/s took half a
+millisecond of his own for the path's RTT: of two flows at 10 ms one had three quarters of it. With all drains at their
+own pace one of 24 starts of four flows at 100 Mbit/s took others for CUBIC's."""
 
 
 class Drain:
@@ -75,9 +75,12 @@ class Drain:
         self._until = INFINITY
         self.end()
 
-    def begin(self, flight: float, packet: int, least: int, base: float, *, seen: bool, is_new: bool) -> None:
+    def begin(
+        self, flight: float, packet: int, least: int, base: float, rate: float, *, seen: bool, is_new: bool
+    ) -> None:
         """The next one. `flight`: bytes of our part of the path, without a queue, of which `least` stay in any case;
-        `packet`: bytes; `base`: the RTT without a queue, which `is_new` where it isn't sure; `seen`: a queue was.
+        `packet`: bytes; `base`: the RTT without a queue, which `is_new` where it isn't sure; `rate`: bytes a second
+        that were delivered of late; `seen`: a queue was.
         """
         self.number += 1
         is_long = base >= LONG_RTT
@@ -85,7 +88,7 @@ class Drain:
         deep = unseen or (is_long and is_new)
         share = SHARE_DOUBT if deep else SHARE_LONG if is_long else SHARE
         self.target = max(share * flight - SPARE_PACKETS * packet, least)
-        self.is_fast = base < FAST_RTT and self.target > FAST_PACKETS * packet
+        self.is_fast = base < FAST_RTT and rate > FAST * packet
         self._until = INFINITY
 
     @property

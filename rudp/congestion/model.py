@@ -431,7 +431,7 @@ class Model(CongestionController):
         rtt = self._round.rtt_min if self._round.rtt_min < INFINITY else base.value + self._queue
         flight = self._window * (base.value / rtt if rtt else 1.0)
         least, seen = self.minimum_window, self._seen.is_deep(base.value)
-        self._drain.begin(flight, packet, least, base.value, seen=seen, is_new=base.is_new)
+        self._drain.begin(flight, packet, least, base.value, self._rate, seen=seen, is_new=base.is_new)
 
     def _advance_drain(self, sample: AckSample, rtt: float | None) -> None:
         """Wait for the flight to fall, then for an RTT of what was sent since, then for the others to drain too."""
