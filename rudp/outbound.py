@@ -51,7 +51,7 @@ LEAST_PACKETS_PER_ACK: Final = 32
 # e-fold of the rate: Jain's index of their worst five seconds was 0.92 to 0.95, and is 0.96 to 0.99.
 NEAR_ACK_SPACING: Final = 0.00065
 NEAR_ACKS_PER_WINDOW: Final = 20
-NEAR_RTT: Final = 0.025
+NEAR_PATH: Final = 0.025
 NEAR_PACKETS_PER_ACK: Final = 10
 # Below this many packets a window the receiver's own pace of acknowledging serves.
 LEAST_WINDOW_PACKETS: Final = 160
@@ -84,7 +84,7 @@ def ack_threshold(packets: int, rtt: float) -> int:
     least = min(max(rtt / GRANULARITY, SHORT_ACKS_PER_WINDOW), ACKS_PER_WINDOW)
     near = min(rtt / NEAR_ACK_SPACING, NEAR_ACKS_PER_WINDOW)
     often = min(max(rtt / ACK_SPACING, near, least), MOST_ACKS_PER_WINDOW)
-    few = max(LEAST_PACKETS_PER_ACK * min(rtt / NEAR_RTT, 1.0), NEAR_PACKETS_PER_ACK)
+    few = max(LEAST_PACKETS_PER_ACK * min(rtt / NEAR_PATH, 1.0), NEAR_PACKETS_PER_ACK)
     share = packets // int(least)
     return min(max(2, min(share, max(packets // int(often), int(few)))), LARGEST_THRESHOLD)
 

@@ -11,7 +11,7 @@ PACKET = 1_200
 FLIGHT = 1_000 * PACKET
 LEAST = 4 * PACKET
 SHORT, LONG = 0.05, 0.2
-RATE = 20_000.0 * PACKET
+RATE = 12.5e6
 
 
 def begun(base: float = SHORT, *, seen: bool = True, is_new: bool = False) -> Drain:
@@ -52,15 +52,14 @@ def test_on_a_long_path_without_a_queue_to_be_seen_each_fourth_is_deep() -> None
 
 
 @pytest.mark.parametrize(
-    ("base", "packets", "fast"),
-    [(0.01, 20_000, True), (0.01, 9_000, False), (SHORT, 20_000, False), (0.03, 20_000, False)],
+    ("base", "mbit", "fast"), [(0.01, 150, True), (0.01, 100, False), (SHORT, 1_000, False), (0.03, 150, False)]
 )
 def test_a_drain_is_fast_where_its_trains_would_make_a_queue_on_a_short_path(
-    base: float, packets: int, fast: bool
+    base: float, mbit: int, fast: bool
 ) -> None:
-    """By the rate, in packets a second, not by what start-up left in the window: 100 Mbit/s never has such trains."""
+    """By the rate, whatever start-up left in the window and however large packets are."""
     drain = Drain()
-    drain.begin(FLIGHT, PACKET, LEAST, base, float(packets * PACKET), seen=True, is_new=False)
+    drain.begin(FLIGHT, PACKET, LEAST, base, mbit * 125_000.0, seen=True, is_new=False)
     assert drain.is_fast is fast
 
 

@@ -481,6 +481,18 @@ def test_who_has_lost_his_window_to_a_queue_that_drains_leave_competes(
     assert any(begun) is begins
 
 
+@pytest.mark.parametrize(("wanted", "begins"), [(0.015, True), (0.0185, True), (0.0195, False), (0.03, False)])
+def test_who_meets_no_more_queue_than_he_wants_has_no_rival(wanted: float, begins: bool) -> None:
+    """The first of sixteen had the whole link for a moment, lost it to the others, and took it back as CUBIC would."""
+    competition = Competition()
+    competition.entered(100.0)
+    for _ in range(12):
+        competition.drained(0.0, 0.02, 12.0, base=0.05, now=0.0, sinks=False, kept=0.02, wanted=wanted)
+        if competition.is_on:
+            break
+    assert competition.is_on is begins
+
+
 def test_what_drains_left_before_a_competition_ended_begins_none() -> None:
     """It was over, and by one more drain, which left nothing at all, on again with seven times the window."""
     competition = Competition()

@@ -49,6 +49,10 @@ KEPT_RTT: Final = 0.015
 together, and until then one of the first, who had most of the link for a moment, took the others for a rival in three
 of seventeen draws, up to half of the link with it. Who came late to CUBIC at 100 Mbit/s and 10 ms had 0.18 of the
 link with that and without, in the mean of twelve draws."""
+SATED: Final = 1.05
+"""Nor with no more queue than is wanted: who meets that takes more by himself. The first of sixteen at 1 Gbit/s and 50
+ms, who had all for a moment, met 0.97 of it and one and a half times his share, and took it all as CUBIC would. Who
+came late to CUBIC met 1.1 to 1.3."""
 UNCONTESTED_DRAINS: Final = 4
 WARY_DRAINS: Final = 4
 """Drains after the end of a competition by which it may have been a mistake to end it."""
@@ -120,16 +124,18 @@ class Competition:
         now: float,
         sinks: bool,
         kept: float = 0.0,
+        wanted: float = 0.0,
     ) -> None:
         """Note that since the last drain at least `left` of the `before` seconds of queue stayed; `window` is ours.
 
         `base` is the RTT without a queue; it `sinks` where it was found lower in that time. In the drain itself there
-        were `kept` seconds on average.
+        were `kept` seconds on average. With that window `wanted` seconds are.
         """
         left -= GRAIN
         needed = CONTESTED_DRAINS + (base >= LONG_RTT)
         self._kept += (min(max(kept - GRAIN, 0.0) / before if before else 0.0, 1.0) - self._kept) * KEPT_WEIGHT
-        filled = self._kept > KEPT_LEAST and window < STARVES * self._fair and KEPT_RTT <= base < LONG_RTT
+        starves = window < STARVES * self._fair and before > SATED * wanted and KEPT_RTT <= base < LONG_RTT
+        filled = starves and self._kept > KEPT_LEAST
         if self.is_on:
             nearly_empty = left <= UNCONTESTED_SHARE * self._highest and not sinks
             self._doubts = self._doubts + 1 if nearly_empty else 0

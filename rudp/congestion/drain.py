@@ -46,10 +46,10 @@ which two trains at a time went to and fro."""
 SAMPLES: Final = 8
 """That have a mean. With three, as a drain of 5 Mbit/s at 50 ms has, nine of 48 starts at 10 Mbit/s shared unevenly,
 for two."""
-FAST: Final = 12_500.0
+FAST: Final = 15e6
 FAST_RTT: Final = 0.03
-"""Who gets so many packets a second, on a path of less than so many seconds, sends in trains of ten and more. At the
-pace of the full window those of a drain overtake what it leaves free, and who has most of 1 Gbit/s took half a
+"""Who gets so many bytes a second, on a path of less than so many seconds, sends in trains of ten packets and more. At
+the pace of the full window those of a drain overtake what it leaves free, and who has most of 1 Gbit/s took half a
 millisecond of his own for the path's RTT: of two flows at 10 ms one had three quarters of it. With all drains at their
 own pace one of 24 starts of four flows at 100 Mbit/s took others for CUBIC's."""
 
@@ -88,7 +88,7 @@ class Drain:
         deep = unseen or (is_long and is_new)
         share = SHARE_DOUBT if deep else SHARE_LONG if is_long else SHARE
         self.target = max(share * flight - SPARE_PACKETS * packet, least)
-        self.is_fast = base < FAST_RTT and rate > FAST * packet
+        self.is_fast = base < FAST_RTT and rate > FAST
         self._until = INFINITY
 
     @property

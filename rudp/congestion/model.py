@@ -452,10 +452,10 @@ class Model(CongestionController):
     def _end_drain(self, sample: AckSample) -> None:
         competition, base, drain, law = self._competition, self._base, self._drain, self._law
         competed, before, window = competition.is_on, base.value, self._window / self.max_datagram_size
-        ground = base.ground
+        ground, wanted = base.ground, law.target(window / before if before else 0.0, before)
         competition.drained(
             drain.lowest - ground, law.mean, window,
-            base=before, now=sample.now, sinks=base.sinks, kept=drain.mean - ground,
+            base=before, now=sample.now, sinks=base.sinks, kept=drain.mean - ground, wanted=wanted,
         )  # fmt: skip
         if not competed and competition.loss_window is not None:
             self._ceiling, self._window = None, competition.loss_window.window * self.max_datagram_size
