@@ -45,12 +45,9 @@ SHORT_ACKS_PER_WINDOW: Final = 4
 ACK_SPACING: Final = 0.0015
 MOST_ACKS_PER_WINDOW: Final = 32
 LEAST_PACKETS_PER_ACK: Final = 32
-# On a near path for more, too, up to so many, and for fewer packets from so many seconds of RTT down, but for these at
-# least: flows share by a queue of a millisecond, known as well as its samples are many. With eight, which a card that
-# gathers for a millisecond makes four, the drains of four at 1 Gbit/s and 10 ms differed by 0.08 ms, a fifth of an
-# e-fold of the rate: Jain's index of their worst five seconds was 0.92 to 0.95, and is 0.96 to 0.99.
+# On a near path for more, too, if the controller says up to how many, one in so many seconds, and for fewer packets
+# from so many seconds of RTT down, but for these at least.
 NEAR_ACK_SPACING: Final = 0.00065
-NEAR_ACKS_PER_WINDOW: Final = 20
 NEAR_PATH: Final = 0.025
 NEAR_PACKETS_PER_ACK: Final = 10
 # Below this many packets a window the receiver's own pace of acknowledging serves.
@@ -79,12 +76,12 @@ UNKNOWN: Final = float("-inf")
 NEVER: Final = float("inf")
 
 
-def ack_threshold(packets: int, rtt: float) -> int:
+def ack_threshold(packets: int, rtt: float, near_acks: int = 0) -> int:
     """How many packets of a window of so many the peer is to acknowledge at once; `rtt` in seconds."""
     least = min(max(rtt / GRANULARITY, SHORT_ACKS_PER_WINDOW), ACKS_PER_WINDOW)
-    near = min(rtt / NEAR_ACK_SPACING, NEAR_ACKS_PER_WINDOW)
-    often = min(max(rtt / ACK_SPACING, near, least), MOST_ACKS_PER_WINDOW)
-    few = max(LEAST_PACKETS_PER_ACK * min(rtt / NEAR_PATH, 1.0), NEAR_PACKETS_PER_ACK)
+    often = min(max(rtt / ACK_SPACING, min(rtt / NEAR_ACK_SPACING, near_acks), least), MOST_ACKS_PER_WINDOW)
+    length = min(rtt / NEAR_PATH, 1.0) if near_acks else 1.0
+    few = max(LEAST_PACKETS_PER_ACK * length, NEAR_PACKETS_PER_ACK)
     share = packets // int(least)
     return min(max(2, min(share, max(packets // int(often), int(few)))), LARGEST_THRESHOLD)
 
@@ -269,9 +266,10 @@ class Outbound:
     def _ask_for_acks(self) -> None:
         """Tell the receiver of a large window to acknowledge a share of it at a time."""
         rtt = self._recovery.rtt
-        packets = self._recovery.congestion.congestion_window // self.packetizer.datagram_size
+        congestion = self._recovery.congestion
+        packets = congestion.congestion_window // self.packetizer.datagram_size
         old = self._ack_threshold
-        threshold = ack_threshold(packets, rtt.smoothed_rtt)
+        threshold = ack_threshold(packets, rtt.smoothed_rtt, congestion.near_acks)
         if old and old < threshold * 2 and threshold < old * 2:
             return
         self._ack_threshold = threshold

@@ -64,43 +64,64 @@ class TestAcknowledging:
         [
             (0, 0.0, 2),
             (0, 0.01, 2),
-            (160, 0.0039, 160 // 6),
-            (160, 0.004, 160 // 6),
-            (160, 0.006, 160 // 9),
-            (160, 0.008, 160 // 12),
-            (160, 0.012, 15),
-            (350, 0.012, 350 // 18),
-            (430, 0.05, 32),
-            (17_000, 0.0025, 17_000 // 4),
+            (160, 0.0039, 40),
+            (160, 0.004, 40),
+            (160, 0.006, 160 // 6),
+            (160, 0.008, 20),
+            (17_000, 0.0039, 17_000 // 4),
             (160, 0.2, 20),
             (255, 0.2, 31),
             (256, 0.2, 32),
             (1000, 0.2, 32),
             (17_000, 0.0, 17_000 // 4),
-            (17_000, 0.004, 17_000 // 6),
-            (17_000, 0.006, 17_000 // 9),
-            (17_000, 0.008, 17_000 // 12),
-            (17_000, 0.012, 17_000 // 18),
-            (17_000, 0.024, 17_000 // 20),
+            (17_000, 0.004, 17_000 // 4),
+            (17_000, 0.006, 17_000 // 6),
+            (17_000, 0.008, 17_000 // 8),
+            (17_000, 0.012, 17_000 // 8),
+            (17_000, 0.024, 17_000 // 16),
             (17_000, 0.050, 17_000 // 32),
             (17_000, 0.2, 17_000 // 32),
             (17_000, 5.0, 17_000 // 32),
             (1 << 2000, 0.2, (1 << 32) - 1),
         ],
     )
-    def test_no_path_but_the_shortest_is_told_of_much_at_once(self, packets: int, rtt: float, threshold: int) -> None:
+    def test_long_paths_are_told_of_little_at_once(self, packets: int, rtt: float, threshold: int) -> None:
         """An eighth of the window, less where that lasts longer, though not few packets nor for more than 32 ACKs.
 
-        On near paths as many more ACKs as their length allows, up to 20; on the nearest a quarter of the window.
+        Of a round trip of four grains of a timer and less a quarter, and no more ACKs than grains from there on.
         """
         assert ack_threshold(packets, rtt) == threshold
 
+    @pytest.mark.parametrize(
+        ("packets", "rtt", "threshold"),
+        [
+            (0, 0.01, 2),
+            (160, 0.0025, 40),
+            (160, 0.004, 160 // 6),
+            (160, 0.008, 160 // 12),
+            (160, 0.012, 15),
+            (350, 0.012, 350 // 18),
+            (160, 0.03, 20),
+            (430, 0.05, 32),
+            (17_000, 0.0025, 17_000 // 4),
+            (17_000, 0.006, 17_000 // 9),
+            (17_000, 0.012, 17_000 // 18),
+            (17_000, 0.024, 17_000 // 20),
+            (17_000, 0.2, 17_000 // 32),
+        ],
+    )
+    def test_who_tells_queues_by_samples_has_more_on_near_paths(self, packets: int, rtt: float, threshold: int) -> None:
+        """One in 0.65 ms, up to 20 a round trip, and none for fewer than ten packets; elsewhere as any other."""
+        assert ack_threshold(packets, rtt, 20) == threshold
+
+    @pytest.mark.parametrize("near", [0, 20])
     @pytest.mark.parametrize("packets", [160, 200, 207, 255, 256, 263, 17_000, 17_007])
-    def test_no_small_change_of_the_rtt_is_news(self, packets: int) -> None:
+    def test_no_small_change_of_the_rtt_is_news(self, packets: int, near: int) -> None:
         """Nor with one of the window: one that wavers about any RTT would have the frame sent each time."""
         for grains in range(1, 600):
             rtt = grains * 0.0005
-            before, after = ack_threshold(packets, rtt * 0.95), ack_threshold(packets * 7 // 8, rtt * 1.05)
+            before = ack_threshold(packets, rtt * 0.95, near)
+            after = ack_threshold(packets * 7 // 8, rtt * 1.05, near)
             assert before < after * 2, f"{rtt} s"
             assert after < before * 2, f"{rtt} s"
 

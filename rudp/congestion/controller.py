@@ -118,6 +118,9 @@ class CongestionController(ABC):
     """What `stats()` and traces call it; by default the name of the class."""
     burst_packets: ClassVar[int] = 10
     """Packets that may leave at once while others are in flight (RFC 9002 section 7.7: at most the initial window)."""
+    near_acks: ClassVar[int] = 0
+    """ACKs in a round trip of some 4 to 30 ms, 20 for example, of which a window of 160 packets and more is to be told,
+    one in 0.65 ms at most; 0: 8."""
 
     congestion_window: int
     """Bytes that may be in flight."""
