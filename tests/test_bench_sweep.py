@@ -20,6 +20,7 @@ from rich.console import Console
 from bench import cells, fairness, loss, report, sweep, tables, windows
 from bench.flows import APART, Flow, run
 from rudp.cli.app import cli
+from rudp.congestion.model import Model
 from tests import loss_snapshot
 
 RESULTS = Path(__file__).parent.parent / "bench" / "results"
@@ -360,6 +361,18 @@ def test_a_fast_flows_own_trains_are_no_part_of_a_short_path() -> None:
     row = fairness.measure(fairness.Cell("equal-2", "model", 500.0, 10.0, brief=True, start=1))
     assert row.jain_least > 0.95, f"{row.shares}"
     assert row.used > 0.95
+
+
+def test_a_controller_says_of_how_many_acks_it_is_to_be_told_on_a_near_path() -> None:
+    class Fewer(Model):
+        near_acks = 0
+
+    acks = []
+    for controller in (Model, Fewer):
+        flow = Flow(controller, rtt=0.01)
+        outcome = run([flow], rate=50e6, queue_bytes=500_000, seconds=2.0, seed=1, config=cells.CONFIG)
+        acks.append(outcome.packets - outcome.bottleneck.received)
+    assert acks[0] > 1.3 * acks[1], acks
 
 
 def test_starts_draw_other_times_and_a_line_has_their_worst() -> None:
