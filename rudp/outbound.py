@@ -78,12 +78,15 @@ NEVER: Final = float("inf")
 
 def ack_threshold(packets: int, rtt: float, near_acks: int = 0) -> int:
     """How many packets of a window of so many the peer is to acknowledge at once; `rtt` in seconds."""
-    least = min(max(rtt / GRANULARITY, SHORT_ACKS_PER_WINDOW), ACKS_PER_WINDOW)
-    often = min(max(rtt / ACK_SPACING, min(rtt / NEAR_ACK_SPACING, near_acks), least), MOST_ACKS_PER_WINDOW)
-    length = min(rtt / NEAR_PATH, 1.0) if near_acks else 1.0
-    few = max(LEAST_PACKETS_PER_ACK * length, NEAR_PACKETS_PER_ACK)
-    share = packets // int(least)
-    return min(max(2, min(share, max(packets // int(often), int(few)))), LARGEST_THRESHOLD)
+    least = int(min(max(rtt / GRANULARITY, SHORT_ACKS_PER_WINDOW), ACKS_PER_WINDOW))
+    often, few = rtt / ACK_SPACING, LEAST_PACKETS_PER_ACK
+    if often < near_acks:  # never, for most controllers, and this is for each train
+        often = min(rtt / NEAR_ACK_SPACING, near_acks)
+        few = max(int(few * min(rtt / NEAR_PATH, 1.0)), NEAR_PACKETS_PER_ACK)
+    share = packets // least
+    if share >= few:
+        share = max(packets // int(min(max(often, least), MOST_ACKS_PER_WINDOW)), few)
+    return min(max(2, share), LARGEST_THRESHOLD)
 
 
 class Outbound:

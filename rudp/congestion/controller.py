@@ -120,7 +120,7 @@ class CongestionController(ABC):
     """Packets that may leave at once while others are in flight (RFC 9002 section 7.7: at most the initial window)."""
     near_acks: ClassVar[int] = 0
     """ACKs in a round trip of some 4 to 30 ms, 20 for example, of which a window of 160 packets and more is to be told,
-    one in 0.65 ms at most; 0: 8."""
+    one in 0.65 ms at most; 0: no more than for others, eight."""
 
     congestion_window: int
     """Bytes that may be in flight."""
