@@ -14,6 +14,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -134,6 +135,29 @@ def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C within the block comes at its end; processes started in it never see one, where signals have masks.
+
+    Only the main thread gets Ctrl-C, so in any other there is nothing to hold.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    # A handler as well as a mask: the signal may be taken by a thread that doesn't block it.
+    handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
+    try:
+        yield
+    finally:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
+
+
 class Processes(ProcessPoolExecutor):
     """Worker processes that can be left without waiting for what they are at."""
 
@@ -142,6 +166,15 @@ class Processes(ProcessPoolExecutor):
         spawn = multiprocessing.get_context("spawn")
         super().__init__(jobs, mp_context=spawn, initializer=_ignore_interrupts)
         self._others = multiprocessing.active_children()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Submit `fn`, and start a worker for it if none is idle.
+
+        A worker half started is one that `abandon` can't end and that complains of the missing half; one that gets
+        Ctrl-C while it imports prints where. So neither happens: see `_interrupts_held`.
+        """
+        with _interrupts_held():
+            return super().submit(fn, *args, **kwargs)
 
     def abandon(self) -> None:
         """End the workers in mid-call.

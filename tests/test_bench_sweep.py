@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import multiprocessing.context
 import signal
 import subprocess
 import sys
@@ -310,6 +312,39 @@ def test_ctrl_c_ends_the_workers() -> None:
     assert "interrupted" in errors
     assert "Traceback" not in errors
     assert time.monotonic() - started < 60
+
+
+def test_ctrl_c_while_a_worker_starts_comes_when_it_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it is left with half of what it needs, says so, and can't be ended."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    started = multiprocessing.context.SpawnProcess.start
+
+    def start(process: multiprocessing.context.SpawnProcess) -> None:
+        signal.raise_signal(signal.SIGINT)
+        started(process)
+
+    monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", start)
+    pool = sweep.Processes(1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            pool.submit(len, ())
+        assert len(multiprocessing.active_children()) == 1
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        pool.abandon()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this system has no signal masks")
+def test_workers_never_get_ctrl_c_not_even_while_they_import() -> None:
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    pool = sweep.Processes(2)
+    try:
+        for future in [pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()) for _ in range(2)]:
+            assert signal.SIGINT in future.result()
+    finally:
+        pool.shutdown()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 # The figures.
