@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from math import exp, log
 
 import pytest
@@ -397,9 +398,30 @@ def test_what_overflowed_was_longer_by_what_the_base_rtt_is_found_lower() -> Non
     assert learns.target(20.0, 0.2) == pytest.approx(before, rel=0.02), "one that is higher says nothing of it"
 
 
+TIMES = count(0.0, 3.0)
+"""Of drains, one after another."""
+
+
 def drain(competition: Competition, left: float, window: float = 100.0, *, sinks: bool = False) -> None:
     competition.queue_falls(0.03)
-    competition.drained(left, 0.03, window, base=0.05, now=0.0, sinks=sinks)
+    competition.drained(left, 0.03, window, base=0.05, now=next(TIMES), sinks=sinks)
+
+
+def test_a_queue_that_stayed_for_less_than_two_seconds_is_nobodys_yet() -> None:
+    """Not all others had a drain of their own in that time. One that got short is judged at once."""
+
+    def drains(*told: tuple[float, float]) -> Competition:
+        competition = Competition()
+        competition.queue_falls(0.03)
+        for now, left in told:
+            competition.drained(left, 0.03, 100.0, base=0.05, now=now, sinks=False)
+        return competition
+
+    assert drains((100.0, 0.0), (102.0, 0.02), (104.0, 0.02)).is_on
+    assert not drains((100.0, 0.0), (102.0, 0.02), (103.9, 0.02)).is_on
+    assert drains((100.0, 0.0), (102.0, 0.02), (103.9, 0.02), (104.0, 0.02)).is_on
+    assert not drains((100.0, 0.0), (101.9, 0.02)).in_doubt
+    assert not drains((100.0, 0.0), (102.0, 0.02), (103.0, 0.002), (105.0, 0.02)).is_on
 
 
 def test_drains_that_find_the_base_rtt_lower_do_not_end_a_competition() -> None:
@@ -436,7 +458,7 @@ def test_on_a_long_path_it_takes_three_drains_to_begin_a_competition() -> None:
     """Sixteen of our own kind that come within seconds leave each other a queue at two of them."""
     competition = Competition()
     for left, begins in ((0.0, False), (0.08, False), (0.08, False), (0.08, True)):
-        competition.drained(left, 0.1, 100.0, base=0.2, now=0.0, sinks=False)
+        competition.drained(left, 0.1, 100.0, base=0.2, now=next(TIMES), sinks=False)
         assert competition.is_on is begins
 
 
@@ -474,7 +496,7 @@ def test_who_has_lost_his_window_to_a_queue_that_drains_leave_competes(
     competition, begun = Competition(), []
     competition.entered(100.0)
     for _ in range(12):
-        competition.drained(0.0, 0.02, window, base=base, now=0.0, sinks=False, kept=kept)
+        competition.drained(0.0, 0.02, window, base=base, now=next(TIMES), sinks=False, kept=kept)
         begun.append(competition.is_on)
     assert not any(begun[:2])
     assert begun[4] is begins
@@ -487,7 +509,7 @@ def test_who_meets_no_more_queue_than_he_wants_has_no_rival(wanted: float, begin
     competition = Competition()
     competition.entered(100.0)
     for _ in range(12):
-        competition.drained(0.0, 0.02, 12.0, base=0.05, now=0.0, sinks=False, kept=0.02, wanted=wanted)
+        competition.drained(0.0, 0.02, 12.0, base=0.05, now=next(TIMES), sinks=False, kept=0.02, wanted=wanted)
         if competition.is_on:
             break
     assert competition.is_on is begins
@@ -499,7 +521,7 @@ def test_what_drains_left_before_a_competition_ended_begins_none() -> None:
     competition.entered(60.0)
 
     def drained(left: float, kept: float) -> None:
-        competition.drained(left, 0.003, 8.0, base=0.04, now=0.0, sinks=False, kept=kept)
+        competition.drained(left, 0.003, 8.0, base=0.04, now=next(TIMES), sinks=False, kept=kept)
 
     competition.queue_falls(0.04)
     while not competition.is_on:
@@ -517,7 +539,7 @@ def test_every_third_drain_that_leaves_the_queue_is_chance() -> None:
     competition.entered(100.0)
     for number in range(30):
         kept = 0.02 if number % 3 == 0 else 0.0
-        competition.drained(0.0, 0.02, 10.0, base=0.05, now=0.0, sinks=False, kept=kept)
+        competition.drained(0.0, 0.02, 10.0, base=0.05, now=next(TIMES), sinks=False, kept=kept)
         assert not competition.is_on
 
 

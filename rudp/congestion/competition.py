@@ -8,13 +8,13 @@ a flow that only losses stop leaves its queue standing. Refuses to know: the del
     entered        O(1)    note the window that start-up came to
     uncontested    O(1)    what stayed was path, not queue
 
-Judged is the shortest queue since the drain before. Two drains in a row with a queue that never got short, on a long
-path three, make the path contested: the window is then CUBIC's (`loss_window`), beginning from the one before the
-doubts. Four with nearly none end that, unless the RTT without a queue was found lower meanwhile: a CUBIC flow in a
-queue of one BDP never empties it, so who came second takes what it leaves for the path, sees nothing above that, and
-had a sixth of the link. Three may be chance: who has half of what is in flight takes most of the queue away by draining
-his own part, and all of it soon after others' cuts. For some drains more, one with a queue begins it again, where it
-ended.
+Judged is the shortest queue since the drain before; where it stayed, not sooner than two seconds after that was judged.
+Two drains in a row with a queue that never got short, on a long path three, make the path contested: the window is then
+CUBIC's (`loss_window`), beginning from the one before the doubts. Four with nearly none end that, unless the RTT
+without a queue was found lower meanwhile: a CUBIC flow in a queue of one BDP never empties it, so who came second takes
+what it leaves for the path, sees nothing above that, and had a sixth of the link. Three may be chance: who has half of
+what is in flight takes most of the queue away by draining his own part, and all of it soon after others' cuts. For some
+drains more, one with a queue begins it again, where it ended.
 
 CUBIC's queue gets short for a moment after each of its cuts: a flow that came 5 s after CUBIC at 50 Mbit/s and 40 ms
 found it so in every second or third interval, and had 3 % of the link for 25 seconds. So what stays in the drains
@@ -31,10 +31,15 @@ from typing import Final
 
 from rudp.congestion.loss_window import LossWindow
 from rudp.congestion.rounds import LONG_RTT
+from rudp.never import NEVER_YET
 
 CONTESTED_DRAINS: Final = 2
 """On a long path it takes one more: newcomers of our own kind don't know the RTT without a queue yet and learn it by
 drains of theirs, which are far between there."""
+WATCHED: Final = 2.0
+"""Seconds of which a queue that stays tells: in less not all others had a drain of their own. The first of sixteen at
+100 Mbit/s and 50 ms, whose drains followed each other by 1.9 and 1.3 s, took newcomers for a rival, and half as much
+again as his share. Who met CUBIC at 50 Mbit/s and 40 ms did as before, to the last digit in thirty draws."""
 KEPT_LEAST: Final = 0.55
 KEPT_WEIGHT: Final = 1 / 4
 """Share of the queue, of one and a half times what is wanted at most, that stays in drains, on average over the last of
@@ -76,7 +81,7 @@ DIP_GRAIN: Final = 0.0015
 class Competition:
     """Times in seconds, windows in packets, rates in packets a second."""
 
-    __slots__ = ("_doubts", "_fair", "_highest", "_kept", "_queue", "_wary", "loss_window")
+    __slots__ = ("_doubts", "_fair", "_highest", "_judged", "_kept", "_queue", "_wary", "loss_window")
 
     loss_window: LossWindow | None
     """The window to hold while the path is contested."""
@@ -86,6 +91,7 @@ class Competition:
         self._doubts = self._wary = 0
         self._fair = self._kept = 0.0
         self._queue = self._highest = 0.0
+        self._judged = NEVER_YET
 
     @property
     def is_on(self) -> bool:
@@ -136,6 +142,10 @@ class Competition:
         self._kept += (min(max(kept - GRAIN, 0.0) / before if before else 0.0, 1.0) - self._kept) * KEPT_WEIGHT
         starves = window < STARVES * self._fair and before > SATED * wanted and KEPT_RTT <= base < LONG_RTT
         filled = starves and self._kept > KEPT_LEAST
+        stays = filled or left > max(CONTESTED_SHARE * before, CONTESTED_LEAST * base)
+        if stays and not (self.is_on or filled) and now - self._judged < WATCHED:
+            return
+        self._judged = now
         if self.is_on:
             nearly_empty = left <= UNCONTESTED_SHARE * self._highest and not sinks
             self._doubts = self._doubts + 1 if nearly_empty else 0
@@ -145,7 +155,7 @@ class Competition:
                 self._wary = WARY_DRAINS
                 self._fair = max(self._fair, window)
             self._highest *= 0.9
-        elif filled or left > max(CONTESTED_SHARE * before, CONTESTED_LEAST * base):
+        elif stays:
             self._doubts += 1
             if filled or self._doubts >= needed:
                 self.loss_window, self._doubts = LossWindow(), 0
