@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rudp.congestion.ceiling import ABOVE, CUT, EXPLAINED, STILL, VAIN, VAIN_LEAST, Ceiling
+from rudp.congestion.ceiling import ABOVE, CUT, CUT_FEW, EXPLAINED, MUCH, STILL, VAIN, VAIN_LEAST, Ceiling
 from rudp.congestion.rounds import INFINITY
 
 LEAST = 4_000
@@ -35,6 +35,22 @@ def test_clean_rounds_bring_it_back_in_sixteen() -> None:
         assert ceiling.rise(FLIGHT, 0.0)
         rounds += 1
     assert rounds == 16
+
+
+@pytest.mark.parametrize(("lost", "left"), [(MUCH, CUT), (1.1 * MUCH, CUT_FEW), (INFINITY, CUT_FEW)])
+def test_much_lost_of_few_packets_is_cut_as_cubic_does(lost: float, left: float) -> None:
+    ceiling = Ceiling()
+    ceiling.cut(FLIGHT, LEAST, lost, few=True)
+    assert ceiling.value == pytest.approx(left * FLIGHT)
+
+
+def test_of_few_packets_it_comes_back_in_twice_as_many_rounds() -> None:
+    ceiling = cut(0.05)
+    rounds = 0
+    while ceiling.value < FLIGHT:
+        assert ceiling.rise(FLIGHT, 0.0, few=True)
+        rounds += 1
+    assert rounds == 32
 
 
 def test_a_cut_begins_the_rise_anew() -> None:

@@ -481,8 +481,8 @@ def test_a_drain_that_is_to_tell_what_the_path_loses_is_sent_at_its_own_pace(see
     """At full pace it overflowed a queue of five packets, too, and that was taken for the path's own loss: 18 %."""
     world, _, model = run(Path(20 * MBIT, 0.05, 5 * PACKET), 0.5)
     if seen:
-        model._seen.note(0.02)
-    assert model.background_loss > 0.02, "its start overflowed the queue"
+        model._seen.note(0.02, model.min_rtt)
+    assert model.background_loss > 0.01, "its start overflowed the queue"
     while model.phase is not Phase.PROBE_RTT:
         world.run(world.now + 0.005)
     for _ in range(4):

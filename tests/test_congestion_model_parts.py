@@ -7,7 +7,7 @@ from math import exp, log
 
 import pytest
 
-from rudp.congestion.background_loss import BackgroundLoss
+from rudp.congestion.background_loss import FEW, ROUNDS, UNTRUSTED, UNTRUSTED_FEW, BackgroundLoss
 from rudp.congestion.base_rtt import INFINITY, LEFT_MOST, BaseRtt
 from rudp.congestion.competition import Competition
 from rudp.congestion.delay_law import DelayLaw
@@ -35,6 +35,52 @@ def test_much_is_believed_only_of_a_path_whose_queue_was_seen() -> None:
     background.trust()
     background.add(60 * PACKET, 40 * PACKET, PACKET)
     assert background.share == pytest.approx(0.4, rel=0.02)
+
+
+@pytest.mark.parametrize(("packets", "believed"), [(FEW, UNTRUSTED_FEW), (2 * FEW, UNTRUSTED)])
+def test_of_few_packets_less_is_believed(packets: int, believed: float) -> None:
+    """What many flows drop in a queue that is always full looks like this to each."""
+    background = BackgroundLoss()
+    for _ in range(100):
+        background.add(packets * PACKET // 2, packets * PACKET // 2, PACKET)
+    assert background.share == pytest.approx(believed)
+    background.trust()
+    background.add(packets * PACKET // 2, packets * PACKET // 2, PACKET)
+    assert background.share == pytest.approx(0.5, rel=0.02)
+    background.doubt(PACKET)
+    assert background.share == pytest.approx(UNTRUSTED_FEW)
+
+
+@pytest.mark.parametrize(("base", "share"), [(0.02, 0.05), (0.0191, 0.05), (0.017, 0.0)])
+def test_what_was_lost_while_the_base_rtt_was_thought_longer_is_no_background(base: float, share: float) -> None:
+    background = BackgroundLoss()
+    background.trust()
+    background.follow(0.03, PACKET, begins=True)
+    background.follow(0.02, PACKET, begins=True)
+    for _ in range(100):
+        background.add(95 * PACKET, 5 * PACKET, PACKET)
+    background.follow(base, PACKET, begins=False)
+    assert background.share == pytest.approx(share, abs=0.001)
+    background.add(95 * PACKET, 5 * PACKET, PACKET)
+    background.follow(base, PACKET, begins=False)
+    assert background.share > 0.0
+
+
+def test_what_rounds_of_few_packets_lose_adds_up() -> None:
+    """Of twenty packets two are spared, but not of each twenty; rounds of many packets tell by themselves."""
+    background = BackgroundLoss()
+    told = [background.adds_up(18 * PACKET, 2 * PACKET, PACKET) for _ in range(2 * ROUNDS)]
+    assert told == [False] * (ROUNDS - 1) + [True] + [False] * (ROUNDS - 1) + [True]
+    background.adds_up(18 * PACKET, 2 * PACKET, PACKET)
+    background.answered()
+    assert not any(background.adds_up(18 * PACKET, 2 * PACKET, PACKET) for _ in range(ROUNDS - 1))
+    background.answered()
+    assert not any(background.adds_up(2 * FEW * PACKET, FEW * PACKET, PACKET) for _ in range(2 * ROUNDS))
+
+
+def test_what_few_packets_lose_by_chance_does_not() -> None:
+    background = BackgroundLoss()
+    assert not any(background.adds_up(20 * PACKET, PACKET * (index % ROUNDS == 0), PACKET) for index in range(100))
 
 
 @pytest.mark.parametrize("packets", [100, 1_000, 10_000])

@@ -17,7 +17,7 @@ DEEP = 0.02
 
 def seen(delay: float = DEEP) -> SeenQueue:
     queue = SeenQueue()
-    queue.note(delay)
+    queue.note(delay, BASE)
     return queue
 
 
@@ -39,7 +39,7 @@ def test_a_queue_is_seen_from_an_eighth_of_the_rtt_and_three_milliseconds_on(del
 
 def test_the_deepest_counts() -> None:
     queue = seen(DEEP)
-    queue.note(DEEP / 4)
+    queue.note(DEEP / 4, BASE)
     assert queue.deepest == DEEP
 
 
@@ -175,9 +175,9 @@ def test_what_was_disproved_is_believed_again_if_it_is_twice_as_deep() -> None:
     queue = seen()
     disproves(queue, 400, 1.0)
     assert disproves(queue, 800, 0.5, rounds=20)
-    queue.note(1.9 * DEEP)
+    queue.note(1.9 * DEEP, BASE)
     assert not queue.is_deep(BASE)
-    queue.note(2.1 * DEEP)
+    queue.note(2.1 * DEEP, BASE)
     assert queue.is_deep(BASE)
 
 
@@ -187,7 +187,7 @@ def test_what_was_disproved_long_ago_is_believed_again() -> None:
     assert disproves(queue, 800, 0.5, rounds=20)
     for _ in range(6):
         queue.fade()
-    queue.note(DEEP)
+    queue.note(DEEP, BASE)
     assert not queue.is_deep(BASE)
     queue.fade()
     assert queue.is_deep(BASE)
@@ -195,8 +195,32 @@ def test_what_was_disproved_long_ago_is_believed_again() -> None:
 
 def test_nothing_is_disproved_that_was_not_seen() -> None:
     queue = SeenQueue()
-    queue.note(0.002)
+    queue.note(0.002, BASE)
     disproves(queue, 400, 1.0)
     assert not disproves(queue, 800, 0.5, rounds=20)
-    queue.note(0.01)
+    queue.note(0.01, BASE)
     assert queue.is_deep(BASE)
+
+
+def test_a_queue_is_less_deep_by_what_the_base_rtt_has_risen_since_and_no_deeper_by_what_it_fell() -> None:
+    """Who forgets the RTT without a queue, as others keep one, takes that for path; it was seen, but it isn't there."""
+    queue = seen(0.02)
+    assert queue.depth(BASE + 0.015) == pytest.approx(0.005)
+    assert not queue.is_deep(BASE + 0.015)
+    assert queue.is_path(BASE + 0.015)
+    assert queue.depth(BASE - 0.01) == pytest.approx(0.02)
+    assert queue.is_deep(BASE)
+    assert not queue.is_path(BASE)
+    queue.note(0.012, BASE + 0.015)
+    assert queue.is_deep(BASE + 0.015)
+
+
+def test_a_path_that_became_longer_has_the_queue_it_had() -> None:
+    queue = seen(0.02)
+    queue.lengthen(0.02, 2 * BASE)
+    assert queue.depth(2 * BASE) == pytest.approx(0.02)
+
+
+def test_what_was_never_seen_is_no_path() -> None:
+    assert not SeenQueue().is_path(BASE)
+    assert not SeenQueue().is_deep(BASE)

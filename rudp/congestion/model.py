@@ -35,7 +35,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rudp.congestion.background_loss import BackgroundLoss
+from rudp.congestion.background_loss import DEVIATIONS, FEW, SPARE_PACKETS, TOLERANCE, UNSEEN, UNTRUSTED, BackgroundLoss
 from rudp.congestion.base_rtt import BaseRtt
 from rudp.congestion.ceiling import Ceiling
 from rudp.congestion.competition import Competition
@@ -46,7 +46,7 @@ from rudp.congestion.drain import Drain
 from rudp.congestion.longer_path import LongerPath
 from rudp.congestion.loss_window import MINIMUM_WINDOW_PACKETS
 from rudp.congestion.phase import Phase
-from rudp.congestion.rounds import GRAIN, INFINITY, Round, network_rtt, round_trip_noise
+from rudp.congestion.rounds import CALM, GRAIN, INFINITY, Round, network_rtt, round_trip_noise
 from rudp.congestion.seen_queue import SeenQueue
 from rudp.congestion.spread import Spread
 from rudp.congestion.standstill import Standstill
@@ -63,16 +63,9 @@ DIP: Final = 0.5
 JUMP: Final = 1.5
 """A queue so many times the usual is something new: a flow has come, or the rate has changed."""
 
-UNSEEN_MOST: Final = 0.25
-"""Where cuts are in vain a path is believed to lose no more than that by itself, as others that overflow a queue too
-short to be seen may be what doesn't change."""
-TOLERANCE: Final = 0.01
-DEVIATIONS: Final = 4.0
-"""Loss above the background that a round may have: 1 %, and what chance does once in ten thousand rounds."""
-SPARE_PACKETS: Final = 2
-"""Nor do two packets make congestion where nobody competes."""
+AGREED: Final = 3
+"""Drains, of which the last two agree on the base RTT, after which it is likely to be the path's."""
 OVERLOAD: Final = 0.3
-CALM_RTT: Final = 1.05
 SHALLOW: Final = 0.5
 
 ALLOWANCE_PACKETS: Final = 6
@@ -288,9 +281,11 @@ class Model(CongestionController):
         queue_before, deepest = self._queue, self._seen.deepest
         before = base.ground + queue_before + GRAIN
         queue = self._queue = max(told.rtt_mean - base.ground - grain, 0.0)
-        self._seen.note(told.rtt_lasting - base.value)
+        self._seen.note(told.rtt_lasting - base.value, base.value)
         if self._seen.is_deep(base.value):
             self._background.trust()
+        elif self._seen.is_path(base.value):
+            self._background.doubt(self.max_datagram_size)
         falls = self._competition.queue_falls(queue)
         if queue > self._usual_queue + 2 * GRAIN >= queue_before and not base.is_new:
             self._longer = LongerPath(self._window, before, deepest)
@@ -305,6 +300,7 @@ class Model(CongestionController):
 
     def _judge_loss(self, now: float) -> None:
         told, drained, self._drained = self._round, self._drained, False
+        self._background.follow(self._base.value, self.max_datagram_size, begins=self.phase is _STARTUP)
         if not told.marked and self._is_background(drained=drained):
             if drained:
                 self._background.check(told.acked, told.lost, self.max_datagram_size)
@@ -320,30 +316,29 @@ class Model(CongestionController):
     def _is_background(self, *, drained: bool) -> bool:
         """Whether the round could not have overflowed a queue, so that its losses are the path's own."""
         told, base = self._round, self._base.value
-        if told.rtt_min > base * CALM_RTT + GRAIN:
+        if told.rtt_min > base * CALM + GRAIN:
             return False
         if self.phase is _STARTUP:
             return self._startup.has_grown_to(told.rate) and not self._exceeds(OVERLOAD, wary=True)
         if not self._seen.is_deep(base):
             return drained
-        if drained or told.rtt_lasting - base < SHALLOW * self._seen.deepest:
+        if drained or told.rtt_lasting - base < SHALLOW * self._seen.depth(base):
             return True
         return self._round_peak <= 0.8 * self._cut_peak and told.rate <= 0.75 * self._cut_rate
 
     def _answer_loss(self, now: float) -> None:
-        told, loss_window = self._round, self._competition.loss_window
+        told, loss_window, packet = self._round, self._competition.loss_window, self.max_datagram_size
         if loss_window is not None:
             if told.marked or self._exceeds(0.0, DEVIATIONS / 2):
                 loss_window.cut(now)
-                self._window = loss_window.window * self.max_datagram_size
-                self._skip = 2
+                self._window, self._skip = loss_window.window * packet, 2
         elif self._exceeds(OVERLOAD):
             self._cut_peak, self._cut_rate = self._round_peak, told.rate
             least = 0.0 if told.rate and not told.is_app_limited else STEP_DOWN * self._window  # or it tells nothing
             self._window, self._skip = max(told.rate * self._base.value, least, self.minimum_window), 2
             if self._base.value < HOST_TIME:
                 self._ceiling = Ceiling(self._window)  # or the allowance would be sent in place of it, whatever is lost
-        elif told.marked or self._exceeds(TOLERANCE):
+        elif told.marked or self._exceeds(TOLERANCE) or self._background.adds_up(told.acked, told.lost, packet):
             self._law.overflowed(told.rtt_max - self._base.value, self._base.value)
             self._cut_ceiling(INFINITY if told.marked else told.lost / (told.acked + told.lost))
         else:
@@ -352,24 +347,30 @@ class Model(CongestionController):
         self._longer = None
 
     def _cut_ceiling(self, lost: float) -> None:
-        told, least = self._round, self.minimum_window
+        told, least, few = self._round, self.minimum_window, self._is_few()
         ceiling = self._ceiling = self._ceiling or Ceiling()
-        ceiling.cut(min(self._window, self._round_peak), least, lost)
+        ceiling.cut(min(self._window, self._round_peak), least, lost, few=few)
+        self._background.answered()
         self._window, self._skip = min(self._window, ceiling.value), 2
         if ceiling.in_vain(least, lost) and not self._queue:
-            self._background.trust(UNSEEN_MOST)
+            self._background.trust(UNSEEN)
             self._background.add(told.acked, told.lost, self.max_datagram_size)
             self._ceiling = None
 
     def _raise_ceiling(self) -> None:
         """Take a round without congestion."""
-        if self._ceiling is not None and not self._ceiling.rise(self._window, self._background.share):
+        ceiling, background = self._ceiling, self._background.share
+        if ceiling is not None and not ceiling.rise(self._window, background, few=self._is_few()):
             self._ceiling = None
 
     def _exceeds(self, tolerance: float, deviations: float = DEVIATIONS, *, wary: bool = False) -> bool:
         told, packet = self._round, self.max_datagram_size
         lost = told.lost if self._competition.is_on else max(told.lost - SPARE_PACKETS * packet, 0)
         return self._background.exceeds(told.acked, lost, packet, tolerance=tolerance, deviations=deviations, wary=wary)
+
+    def _is_few(self) -> bool:
+        """Whether so little is under way where no queue was seen that it may be many flows' queue, always full."""
+        return self._window <= FEW * self.max_datagram_size and not self._seen.is_deep(self._base.value)
 
     # The delay law
 
@@ -421,7 +422,8 @@ class Model(CongestionController):
         self._competition.uncontested()
         self._law.start()
         self._drain.end()
-        self._seen.deepest, self._queue, self._usual_queue, self._skip = longer.deepest, 0.0, 0.0, 2
+        self._seen.lengthen(longer.deepest, longer.level)
+        self._queue, self._usual_queue, self._skip = 0.0, 0.0, 2
 
     # Draining
 
@@ -463,6 +465,8 @@ class Model(CongestionController):
             self._window = min(self._window, self._full_window())  # the queue was ours
         mean, in_doubt = drain.mean if drain.is_sure else 0.0, competition.in_doubt
         base.drained(drain.lowest, sample.now, before / window, mean=mean, in_doubt=in_doubt)
+        if drain.number >= AGREED and window > FEW / 2 and not base.is_new:
+            self._background.trust(UNTRUSTED)
         if drain.number == 1 or competed > competition.is_on or base.ground > ground + GRAIN:
             law.start()  # what was queue was none, or somebody else's
         else:

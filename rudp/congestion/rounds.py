@@ -16,6 +16,8 @@ LONG_RTT: Final = 0.1
 """Seconds of base RTT from which a path is a long one: a second has few rounds there."""
 GRAIN: Final = 0.001
 """Seconds of queue that count as none: a train of a millisecond's worth."""
+CALM: Final = 1.05
+"""An RTT that is no more than so many times as long, and GRAIN, is the same."""
 JITTER: Final = 3.0
 JITTER_LEAST: Final = 0.002
 JITTER_SHARE: Final = 1 / 20

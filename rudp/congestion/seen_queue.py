@@ -11,8 +11,11 @@ Knows: the longest delay above the RTT without a queue, and how much of what was
 Refuses to know: how windows move, and what follows.
 
     note         O(1)    a round's longest delay that lasted
+    depth        O(1)    how deep it was, by the RTT without a queue as it is known now
     is_deep      O(1)    whether the path has shown a queue that can be told from what RTTs waver by, and is believed
+    is_path      O(1)    whether it has, but that passes for path now
     disproves    O(1)    take a round; whether it shows that there is no such queue
+    lengthen     O(1)    the path is longer, its queue as before
     take_back    O(1)    what was lost arrived after all
     restart      O(1)    the next rounds can't be compared with those before
     fade         O(1)    believe what was disproved a little sooner
@@ -28,6 +31,8 @@ Source: own.
 from __future__ import annotations
 
 from typing import Final
+
+from rudp.congestion.rounds import INFINITY
 
 SHORT: Final = 1 / 8
 SHORT_MOST: Final = 0.0015
@@ -57,7 +62,8 @@ class SeenQueue:
 
     # fmt: off
     __slots__ = (
-        "_acked", "_arrived", "_disproved", "_lost", "_rounds", "_sent", "acked_least", "deepest", "lost_least",
+        "_acked", "_arrived", "_base", "_disproved", "_lost", "_rounds", "_sent", "acked_least", "deepest",
+        "lost_least",
     )
     # fmt: on
 
@@ -68,7 +74,7 @@ class SeenQueue:
     """What arrived of some rounds and what was lost, of those that lost the smallest part since they are compared."""
 
     def __init__(self) -> None:
-        self.deepest, self._disproved = 0.0, 0
+        self.deepest, self._disproved, self._base = 0.0, 0, INFINITY
         self.restart()
 
     def restart(self) -> None:
@@ -77,9 +83,14 @@ class SeenQueue:
         self._rounds = self._acked = self._lost = 0
         self.acked_least = self.lost_least = 0
 
-    def note(self, delay: float) -> None:
-        """A round's longest delay above the RTT without a queue, of those that lasted."""
-        self.deepest = delay if delay > self.deepest else self.deepest
+    def note(self, delay: float, base: float) -> None:
+        """A round's longest delay above `base`, the RTT without a queue, of those that lasted."""
+        if delay > self.depth(base):
+            self.deepest, self._base = delay, base
+
+    def lengthen(self, deepest: float, base: float) -> None:
+        """The path has become longer, and has the queue that was seen before."""
+        self.deepest, self._base = deepest, base
 
     def take_back(self, spurious: int) -> None:
         """So much of what was counted as lost arrived after all."""
@@ -92,15 +103,26 @@ class SeenQueue:
         if self._disproved:  # or each idle controller would hold a float for it
             self._disproved *= FADED
 
+    def depth(self, base: float) -> float:
+        """How deep the deepest was above `base`, the RTT without a queue: less than then if that has risen."""
+        return self.deepest - base + self._base if base > self._base else self.deepest
+
     def is_deep(self, base: float) -> bool:
         """Whether the path has shown a queue that can be told; `base`: the RTT without one."""
-        return self.deepest > max(DEEP * base + DEEP_GRAIN, AGAIN * self._disproved)
+        return self._tells(self.depth(base), base)
+
+    def is_path(self, base: float) -> bool:
+        """Whether it was deep by the base RTT of then and isn't by this: others keep it filled, that was forgotten."""
+        return self._tells(self.deepest, base) and not self.is_deep(base)
+
+    def _tells(self, delay: float, base: float) -> bool:
+        return delay > max(DEEP * base + DEEP_GRAIN, AGAIN * self._disproved)
 
     def disproves(self, acked: int, lost: int, packet: int, base: float, queue: float, *, is_short: bool) -> bool:
         """Take a round of the window's; `packet`: bytes of one; `base`: the RTT without a queue; `queue`: what it met
         on average; `is_short`: that is less than half of what a flow is to hold.
         """
-        is_short = is_short or queue < min(SHORT * self.deepest, SHORT_MOST)
+        is_short = is_short or queue < min(SHORT * self.depth(base), SHORT_MOST)
         if not (is_short and self.is_deep(base)):
             self.restart()
             return False

@@ -144,6 +144,17 @@ def test_many_who_start_together_on_a_long_path_keep_the_queue_short(apart: floa
     assert jain(found) >= 0.9, found
 
 
+@pytest.mark.parametrize("apart", [0.06, 0.1])
+def test_many_who_come_to_a_full_queue_do_not_keep_it_overflowing(apart: float) -> None:
+    """Most of sixteen met 10 ms of queue and took that for path, what it dropped for the path's own loss, and made up
+    for it: a third and more of all packets was dropped for good. Each has five packets of BDP; CUBIC loses 2 %.
+    """
+    flows = [Flow(start=index * apart, rtt=0.01) for index in range(16)]
+    outcome = run(flows, rate=100 * MBIT, queue_bytes=MBIT, seconds=9.0, seed=1)
+    before, after = next(reading for reading in outcome.line if reading.time >= 6.0), outcome.line[-1]
+    assert (after.dropped - before.dropped) / (after.received - before.received) < 0.1
+
+
 @pytest.mark.parametrize(("first", "mbit"), [(0, 20), (1, 50)])
 def test_beside_cubic_each_gets_its_part(first: int, mbit: int) -> None:
     flows = [Flow("model", rtt=0.04, start=2.0 * first), Flow("cubic", rtt=0.04, start=2.0 * (1 - first))]
