@@ -44,6 +44,8 @@ INTERVAL_FIRST: Final = 2.0
 FIRST_DRAINS: Final = 2
 """The same until the second: of four who started within a second at 10 Mbit/s and 50 ms one took eight milliseconds of
 the others' queue for the path's, and they that for a rival's."""
+AGREED: Final = 3
+"""Drains after which the RTT that the last two agree on is likely to be the path's."""
 INTERVAL_ROUNDS: Final = 20
 """And so many RTTs at least: a drain costs about an eighth of one."""
 MEAN_SAMPLES: Final = 4

@@ -36,7 +36,7 @@ from __future__ import annotations
 from typing import Final
 
 from rudp.congestion.background_loss import DEVIATIONS, FEW, SPARE_PACKETS, TOLERANCE, UNSEEN, UNTRUSTED, BackgroundLoss
-from rudp.congestion.base_rtt import BaseRtt
+from rudp.congestion.base_rtt import AGREED, BaseRtt
 from rudp.congestion.ceiling import Ceiling
 from rudp.congestion.competition import Competition
 from rudp.congestion.controller import MINIMUM_WINDOW_PACKETS as LEAST_WINDOW_PACKETS
@@ -62,9 +62,6 @@ DIP: Final = 0.5
 """A queue of half of what it was of late: others drain, or it is short by chance."""
 JUMP: Final = 1.5
 """A queue so many times the usual is something new: a flow has come, or the rate has changed."""
-
-AGREED: Final = 3
-"""Drains, of which the last two agree on the base RTT, after which it is likely to be the path's."""
 OVERLOAD: Final = 0.3
 SHALLOW: Final = 0.5
 
@@ -359,8 +356,7 @@ class Model(CongestionController):
 
     def _raise_ceiling(self) -> None:
         """Take a round without congestion."""
-        ceiling, background = self._ceiling, self._background.share
-        if ceiling is not None and not ceiling.rise(self._window, background, few=self._is_few()):
+        if self._ceiling and not self._ceiling.rise(self._window, self._background.share, few=self._is_few()):
             self._ceiling = None
 
     def _exceeds(self, tolerance: float, deviations: float = DEVIATIONS, *, wary: bool = False) -> bool:
