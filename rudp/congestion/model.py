@@ -46,7 +46,7 @@ from rudp.congestion.drain import Drain
 from rudp.congestion.longer_path import LongerPath
 from rudp.congestion.loss_window import MINIMUM_WINDOW_PACKETS
 from rudp.congestion.phase import Phase
-from rudp.congestion.rounds import CALM, GRAIN, INFINITY, Round, network_rtt, round_trip_noise
+from rudp.congestion.rounds import CALM, GRAIN, INFINITY, LONG_RTT, Round, network_rtt, round_trip_noise
 from rudp.congestion.seen_queue import SeenQueue
 from rudp.congestion.spread import Spread
 from rudp.congestion.standstill import Standstill
@@ -64,13 +64,12 @@ JUMP: Final = 1.5
 """A queue so many times the usual is something new: a flow has come, or the rate has changed."""
 OVERLOAD: Final = 0.3
 SHALLOW: Final = 0.5
-
 ALLOWANCE_PACKETS: Final = 6
 HOST_TIME: Final = 0.004
 HOST_BYTES: Final = 4 << 20
-"""The window holds three trains of two packets at least (one being built, one on the way, one being read), and four
-milliseconds' worth of the rate: that long a process may have to wait for its turn on a processor. On loopback, where
-that is most of the RTT, hosts short of processors would otherwise be taken for a queue."""
+"""The window holds three trains of two packets at least (being built, on the way, being read), and four milliseconds'
+worth of the rate: so long a process may wait for its turn on a processor. On loopback, where that is most of the RTT,
+hosts short of processors would be taken for a queue."""
 USED: Final = 16  # a start goes on while a sixteenth of the window is used
 IDLE_FORGETS: Final = 10.0
 """Seconds of silence after which the path may have another RTT: it is empty, so the next sample is a probe."""
@@ -324,18 +323,18 @@ class Model(CongestionController):
         return self._round_peak <= 0.8 * self._cut_peak and told.rate <= 0.75 * self._cut_rate
 
     def _answer_loss(self, now: float) -> None:
-        told, loss_window, packet = self._round, self._competition.loss_window, self.max_datagram_size
-        if loss_window is not None:
+        told = self._round
+        if (loss_window := self._competition.loss_window) is not None:
             if told.marked or self._exceeds(0.0, DEVIATIONS / 2):
                 loss_window.cut(now)
-                self._window, self._skip = loss_window.window * packet, 2
+                self._window, self._skip = loss_window.window * self.max_datagram_size, 2
         elif self._exceeds(OVERLOAD):
             self._cut_peak, self._cut_rate = self._round_peak, told.rate
             least = 0.0 if told.rate and not told.is_app_limited else STEP_DOWN * self._window  # or it tells nothing
             self._window, self._skip = max(told.rate * self._base.value, least, self.minimum_window), 2
             if self._base.value < HOST_TIME:
                 self._ceiling = Ceiling(self._window)  # or the allowance would be sent in place of it, whatever is lost
-        elif told.marked or self._exceeds(TOLERANCE) or self._background.adds_up(told.acked, told.lost, packet):
+        elif told.marked or self._exceeds(TOLERANCE) or self._adds_up():
             self._law.overflowed(told.rtt_max - self._base.value, self._base.value)
             self._cut_ceiling(INFINITY if told.marked else told.lost / (told.acked + told.lost))
         else:
@@ -366,7 +365,11 @@ class Model(CongestionController):
 
     def _is_few(self) -> bool:
         """Whether so little is under way where no queue was seen that it may be many flows' queue, always full."""
-        return self._window <= FEW * self.max_datagram_size and not self._seen.is_deep(self._base.value)
+        window, base = self._window / self.max_datagram_size, self._base.value
+        return window <= FEW and base < LONG_RTT and not self._seen.is_deep(base)
+
+    def _adds_up(self) -> bool:
+        return self._is_few() and self._background.adds_up(self._round.acked, self._round.lost, self.max_datagram_size)
 
     # The delay law
 
@@ -425,11 +428,10 @@ class Model(CongestionController):
 
     def _begin_drain(self) -> None:
         self.phase = _PROBE_RTT
-        base, packet = self._base, self.max_datagram_size
+        base, packet, seen = self._base, self.max_datagram_size, self._seen.is_deep(self._base.value)
         rtt = self._round.rtt_min if self._round.rtt_min < INFINITY else base.value + self._queue
         flight = self._window * (base.value / rtt if rtt else 1.0)
-        least, seen = self.minimum_window, self._seen.is_deep(base.value)
-        self._drain.begin(flight, packet, least, base.value, self._rate, seen=seen, is_new=base.is_new)
+        self._drain.begin(flight, packet, self.minimum_window, base.value, self._rate, seen=seen, is_new=base.is_new)
 
     def _advance_drain(self, sample: AckSample, rtt: float | None) -> None:
         """Wait for the flight to fall, then for an RTT of what was sent since, then for the others to drain too."""
@@ -451,10 +453,8 @@ class Model(CongestionController):
         competition, base, drain, law = self._competition, self._base, self._drain, self._law
         competed, before, window = competition.is_on, base.value, self._window / self.max_datagram_size
         ground, wanted = base.ground, law.target(window / before if before else 0.0, before)
-        competition.drained(
-            drain.lowest - ground, law.mean, window,
-            base=before, now=sample.now, sinks=base.sinks, kept=drain.mean - ground, wanted=wanted,
-        )  # fmt: skip
+        competition.drained(drain.lowest - ground, law.mean, window, base=before, now=sample.now, sinks=base.sinks,
+            kept=drain.mean - ground, wanted=wanted)  # fmt: skip
         if not competed and competition.loss_window is not None:
             self._ceiling, self._window = None, competition.loss_window.window * self.max_datagram_size
         elif competed > competition.is_on:
