@@ -52,18 +52,29 @@ def test_of_few_packets_less_is_believed(packets: int, believed: float) -> None:
 
 
 @pytest.mark.parametrize(("base", "share"), [(0.02, 0.05), (0.0191, 0.05), (0.017, 0.0)])
-def test_what_was_lost_while_the_base_rtt_was_thought_longer_is_no_background(base: float, share: float) -> None:
+@pytest.mark.parametrize("rises", [False, True])
+def test_what_was_lost_while_the_base_rtt_was_thought_longer_is_no_background(
+    rises: bool, base: float, share: float
+) -> None:
+    """Whether it was never known, or was forgotten: and nothing of it says that the path loses nothing."""
     background = BackgroundLoss()
     background.trust()
     background.follow(0.03, PACKET, begins=True)
-    background.follow(0.02, PACKET, begins=True)
+    background.follow(0.01 if rises else 0.02, PACKET, begins=True)
+    background.follow(0.02, PACKET, begins=False)
     for _ in range(100):
         background.add(95 * PACKET, 5 * PACKET, PACKET)
     background.follow(base, PACKET, begins=False)
     assert background.share == pytest.approx(share, abs=0.001)
     background.add(95 * PACKET, 5 * PACKET, PACKET)
     background.follow(base, PACKET, begins=False)
-    assert background.share > 0.0
+    assert background.share == pytest.approx(0.05, rel=0.1)
+
+
+def test_the_packets_of_several_rounds_are_not_many_for_that() -> None:
+    background = BackgroundLoss()
+    background.add(2 * FEW * PACKET, 2 * FEW * PACKET, PACKET, rounds=4)
+    assert background.share == pytest.approx(UNTRUSTED_FEW)
 
 
 def test_what_rounds_of_few_packets_lose_adds_up() -> None:

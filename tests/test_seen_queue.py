@@ -110,7 +110,9 @@ def test_it_tells_what_was_lost_of_the_rounds_that_lost_least() -> None:
     for sent, share in ((400, 0.95), (410, 0.9), (420, 0.85)):
         assert not disproves(queue, sent, share)
     assert disproves(queue, 800, 0.45, rounds=20)
-    lost = queue.lost_least / (queue.lost_least + queue.acked_least)
+    acked, lost_least, rounds = queue.least
+    assert rounds >= ROUNDS
+    lost = lost_least / (lost_least + acked)
     assert lost == pytest.approx(0.05)
 
 
@@ -203,16 +205,25 @@ def test_nothing_is_disproved_that_was_not_seen() -> None:
 
 
 def test_a_queue_is_less_deep_by_what_the_base_rtt_has_risen_since_and_no_deeper_by_what_it_fell() -> None:
-    """Who forgets the RTT without a queue, as others keep one, takes that for path; it was seen, but it isn't there."""
     queue = seen(0.02)
     assert queue.depth(BASE + 0.015) == pytest.approx(0.005)
     assert not queue.is_deep(BASE + 0.015)
-    assert queue.is_path(BASE + 0.015)
     assert queue.depth(BASE - 0.01) == pytest.approx(0.02)
     assert queue.is_deep(BASE)
-    assert not queue.is_path(BASE)
     queue.note(0.012, BASE + 0.015)
     assert queue.is_deep(BASE + 0.015)
+
+
+@pytest.mark.parametrize("risen", [0.015, 0.03])
+def test_a_queue_that_passes_for_path_is_said_to_once(risen: float) -> None:
+    """Who forgets the RTT without a queue, as others keep one, takes that for path; it was seen, but it isn't there."""
+    queue = seen(0.02)
+    assert not queue.passes(BASE)
+    assert queue.passes(BASE + risen)
+    assert not queue.passes(BASE + risen)
+    assert not queue.is_deep(BASE)
+    queue.note(0.001, BASE + risen)
+    assert not queue.is_deep(BASE + risen)
 
 
 def test_a_path_that_became_longer_has_the_queue_it_had() -> None:
@@ -222,5 +233,5 @@ def test_a_path_that_became_longer_has_the_queue_it_had() -> None:
 
 
 def test_what_was_never_seen_is_no_path() -> None:
-    assert not SeenQueue().is_path(BASE)
+    assert not SeenQueue().passes(BASE)
     assert not SeenQueue().is_deep(BASE)

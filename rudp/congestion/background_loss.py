@@ -31,8 +31,8 @@ MAXIMUM: Final = 0.6
 UNTRUSTED: Final = 0.1
 UNTRUSTED_FEW: Final = 0.02
 UNSEEN: Final = 0.25
-"""Nor more than these where the queue is too short to be seen: in rounds of more than FEW packets, or half as many if
-drains agree on the base RTT; in others (the threshold of draft-ietf-ccwg-bbr); where cuts are in vain. Many flows that
+"""Nor more than these where the queue is too short to be seen: of rounds of more than FEW packets, or half as many if
+drains agree on the base RTT; of others (the threshold of draft-ietf-ccwg-bbr); where cuts are in vain. Many flows that
 overflow a queue lose as if at random, and what each made up for, all would lose: with 10 % for all, sixteen who came
 within two seconds to 100 Mbit/s and 10 ms, and took the full queue for the path's RTT, had 38 % dropped for good."""
 FEW: Final = 96
@@ -77,9 +77,9 @@ class BackgroundLoss:
         self._most = UNTRUSTED_FEW
         self._update(packet)
 
-    def add(self, acked: int, lost: int, packet: int) -> None:
-        """Count what a round without congestion brought."""
-        if acked + lost > FEW * packet:
+    def add(self, acked: int, lost: int, packet: int, *, rounds: int = 1) -> None:
+        """Count what a round without congestion brought, or so many."""
+        if acked + lost > rounds * FEW * packet:
             self.trust(UNTRUSTED)
         self._acked += acked
         self._lost += lost
@@ -101,13 +101,14 @@ class BackgroundLoss:
             self._acked = self._lost = 0.0
 
     def follow(self, base: float, packet: int, *, begins: bool) -> None:
-        """Where the RTT without a queue, `base` in seconds, is found shorter than it was when counting began, what was
-        lost may have been overflow: those rounds had a queue. `begins`: that begins now.
+        """Where the RTT without a queue, `base` in seconds, is found shorter than while rounds were counted, what they
+        lost may have been overflow: they had a queue, and are forgotten. `begins`: counting does now.
         """
-        if begins or self._base == INFINITY:
+        if begins or self._base == INFINITY or base > self._base * CALM + GRAIN:
             self._base = base
         elif self._base > base * CALM + GRAIN:
-            self._base, self._lost, self._most = base, 0.0, UNTRUSTED_FEW
+            self._base, self._most = base, UNTRUSTED_FEW
+            self._acked = self._lost = 0.0
             self._update(packet)
 
     def adds_up(self, acked: int, lost: int, packet: int) -> bool:

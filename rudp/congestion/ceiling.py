@@ -28,8 +28,8 @@ VAIN: Final = 0.45
 STILL: Final = 0.8
 VAIN_LEAST: Final = 16
 """Cuts to less than half that left four fifths of the loss: the path loses by itself, though no queue was ever seen.
-Not where less than sixteen times the smallest window is left: where many flows share, others fill what one leaves, so
-that his cuts never change what is lost."""
+Not where less than sixteen times the smallest window is left, so that it takes a flight of 170 packets: where many
+flows share, others fill what one leaves, and his cuts never change what is lost."""
 GROWTH: Final = 1 / 800
 """The n-th clean round raises a ceiling by n / 800: back after 16 rounds."""
 EXPLAINED: Final = 0.85
@@ -55,7 +55,7 @@ class Ceiling:
         self._clean = 0
         # Of several cuts one after another the least lost counts, as some lose more by chance.
         self._lost = lost if self.value == INFINITY else min(self._lost, lost)
-        self.value = max((CUT_FEW if few and lost > MUCH else CUT) * min(flight, self.value), least)
+        self.value = max((CUT_FEW if few and MUCH < lost < INFINITY else CUT) * min(flight, self.value), least)
 
     def in_vain(self, least: int, lost: float) -> bool:
         """Whether that cut was one of several that together left less than half, and the loss as it was."""

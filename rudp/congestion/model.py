@@ -14,8 +14,8 @@ full (`background_loss`). Everything is paced; it works by rounds, one RTT each:
 
 Random loss plays no role in that. What makes it back off, besides the queue:
 
-  - a round that loses significantly more than the background, or has CE marks: a ceiling, 0.85 of the window, which
-    rises slowly while rounds are clean
+  - a round that loses significantly more than the background, or has CE marks: a ceiling, 0.85 of the window (of few
+    packets 0.7), which rises slowly while rounds are clean; few packets are judged over eight rounds as well
   - a round that loses 30 % more: the window becomes what was delivered, or half where no rate was told
   - a queue that never gets short from one drain to the next: others fill it, and it behaves as one CUBIC flow
     (`competition`)
@@ -57,7 +57,6 @@ STEP_DOWN: Final = 0.5
 WINDOW_GAIN: Final = 2.0
 BACKGROUND_TRUSTED: Final = 0.4
 """No window is above twice what was delivered in an RTT and the background made up for, up to 40 % of it."""
-
 DIP: Final = 0.5
 """A queue of half of what it was of late: others drain, or it is short by chance."""
 JUMP: Final = 1.5
@@ -274,14 +273,14 @@ class Model(CongestionController):
     def _note_queue(self, now: float) -> None:
         base, told = self._base, self._round
         grain = round_trip_noise(told, base.value)
-        queue_before, deepest = self._queue, self._seen.deepest
+        queue_before, deepest = self._queue, max(self._seen.depth(base.value), 0.0)
         before = base.ground + queue_before + GRAIN
         queue = self._queue = max(told.rtt_mean - base.ground - grain, 0.0)
+        if self._seen.passes(base.value) and self._window <= FEW * self.max_datagram_size:
+            self._background.doubt(self.max_datagram_size)
         self._seen.note(told.rtt_lasting - base.value, base.value)
         if self._seen.is_deep(base.value):
             self._background.trust()
-        elif self._seen.is_path(base.value):
-            self._background.doubt(self.max_datagram_size)
         falls = self._competition.queue_falls(queue)
         if queue > self._usual_queue + 2 * GRAIN >= queue_before and not base.is_new:
             self._longer = LongerPath(self._window, before, deepest)
@@ -341,12 +340,12 @@ class Model(CongestionController):
             self._raise_ceiling()
             return
         self._longer = None
+        self._background.answered()
 
     def _cut_ceiling(self, lost: float) -> None:
         told, least, few = self._round, self.minimum_window, self._is_few()
         ceiling = self._ceiling = self._ceiling or Ceiling()
         ceiling.cut(min(self._window, self._round_peak), least, lost, few=few)
-        self._background.answered()
         self._window, self._skip = min(self._window, ceiling.value), 2
         if ceiling.in_vain(least, lost) and not self._queue:
             self._background.trust(UNSEEN)
@@ -404,7 +403,8 @@ class Model(CongestionController):
         is_short = self._law.is_short(self._queue, window / packet, told.rtt_mean, self._base.value)
         if self._seen.disproves(told.acked, told.lost, packet, self._base.value, self._queue, is_short=is_short):
             self._background = BackgroundLoss()
-            self._background.add(self._seen.acked_least, self._seen.lost_least, packet)
+            acked, lost, rounds = self._seen.least
+            self._background.add(acked, lost, packet, rounds=rounds)
             self._law.held()
             self._window, self._skip = max(self._rate * self._base.value, self.minimum_window), 2
             return

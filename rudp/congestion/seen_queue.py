@@ -13,7 +13,7 @@ Refuses to know: how windows move, and what follows.
     note         O(1)    a round's longest delay that lasted
     depth        O(1)    how deep it was, by the RTT without a queue as it is known now
     is_deep      O(1)    whether the path has shown a queue that can be told from what RTTs waver by, and is believed
-    is_path      O(1)    whether it has, but that passes for path now
+    passes       O(1)    whether it has, but that passes for path from now on
     disproves    O(1)    take a round; whether it shows that there is no such queue
     lengthen     O(1)    the path is longer, its queue as before
     take_back    O(1)    what was lost arrived after all
@@ -56,22 +56,22 @@ FADED: Final = 0.9
 """Twice as deep a queue is believed again, or one like that when it has faded at seven drains, three seconds apart or
 twenty round trips."""
 
+_NONE: Final = (0, 0, 0)
+
 
 class SeenQueue:
     """Times in seconds, amounts in bytes."""
 
     # fmt: off
     __slots__ = (
-        "_acked", "_arrived", "_base", "_disproved", "_lost", "_rounds", "_sent", "acked_least", "deepest",
-        "lost_least",
+        "_acked", "_arrived", "_base", "_disproved", "_lost", "_rounds", "_sent", "deepest", "least",
     )
     # fmt: on
 
     deepest: float
     _disproved: float
-    acked_least: int
-    lost_least: int
-    """What arrived of some rounds and what was lost, of those that lost the smallest part since they are compared."""
+    least: tuple[int, int, int]
+    """What arrived of some rounds, what was lost and how many, of those that lost the smallest part of all compared."""
 
     def __init__(self) -> None:
         self.deepest, self._disproved, self._base = 0.0, 0, INFINITY
@@ -81,7 +81,7 @@ class SeenQueue:
         """Compare nothing that came before with what comes."""
         self._sent = self._arrived = 0
         self._rounds = self._acked = self._lost = 0
-        self.acked_least = self.lost_least = 0
+        self.least = _NONE
 
     def note(self, delay: float, base: float) -> None:
         """A round's longest delay above `base`, the RTT without a queue, of those that lasted."""
@@ -111,9 +111,12 @@ class SeenQueue:
         """Whether the path has shown a queue that can be told; `base`: the RTT without one."""
         return self._tells(self.depth(base), base)
 
-    def is_path(self, base: float) -> bool:
-        """Whether it was deep by the base RTT of then and isn't by this: others keep it filled, that was forgotten."""
-        return self._tells(self.deepest, base) and not self.is_deep(base)
+    def passes(self, base: float) -> bool:
+        """Whether it was deep by the base RTT then and isn't by this, as others keep it filled; that is said once."""
+        if not self._tells(self.deepest, base) or self.is_deep(base):
+            return False
+        self.deepest, self._base = max(self.depth(base), 0.0), base
+        return True
 
     def _tells(self, delay: float, base: float) -> bool:
         return delay > max(DEEP * base + DEEP_GRAIN, AGAIN * self._disproved)
@@ -132,8 +135,8 @@ class SeenQueue:
         if self._rounds < ROUNDS or self._lost * packet > DOUBT * (self._acked + self._lost) * self._acked:
             return False
         sent, arrived = (self._acked + self._lost) // self._rounds, self._acked // self._rounds
-        if self._lost * self.acked_least <= self.lost_least * self._acked or not self.acked_least:
-            self.acked_least, self.lost_least = self._acked, self._lost
+        if self._lost * self.least[0] <= self.least[1] * self._acked or not self.least[0]:
+            self.least = self._acked, self._lost, self._rounds
         self._rounds = self._acked = self._lost = 0
         more = sent / self._sent - 1.0 if self._sent else -1.0
         fewer = arrived <= FEWER * self._arrived
@@ -142,5 +145,5 @@ class SeenQueue:
         in_vain = more >= MORE and not fewer and arrived < (1.0 + PAID * more) * self._arrived
         self._sent, self._arrived = sent, arrived
         if in_vain:
-            self._disproved, self.deepest = self.deepest, 0.0
+            self._disproved, self.deepest, self._base = self.depth(base), 0.0, base
         return in_vain
