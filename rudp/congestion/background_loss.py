@@ -4,6 +4,8 @@ Knows: bytes acknowledged and lost in rounds that could not have overflowed a qu
 said. Refuses to know: which rounds those are, and what to do about the others.
 
     add         O(1)    count a round that met no congestion
+    trust       O(1)    believe more of it
+    doubt       O(1)    believe less of it
     check       O(1)    forget what a round disproves
     follow      O(1)    forget what was lost while the base RTT was thought to be longer
     exceeds     O(1)    whether a round lost significantly more than this path does by itself
