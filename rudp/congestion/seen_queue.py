@@ -56,32 +56,34 @@ FADED: Final = 0.9
 """Twice as deep a queue is believed again, or one like that when it has faded at seven drains, three seconds apart or
 twenty round trips."""
 
-_NONE: Final = (0, 0, 0)
-
 
 class SeenQueue:
     """Times in seconds, amounts in bytes."""
 
     # fmt: off
     __slots__ = (
-        "_acked", "_arrived", "_base", "_disproved", "_lost", "_rounds", "_sent", "deepest", "least",
+        "_acked", "_acked_least", "_arrived", "_base", "_disproved", "_lost", "_lost_least", "_rounds", "_rounds_least",
+        "_sent", "deepest",
     )
     # fmt: on
 
     deepest: float
     _disproved: float
-    least: tuple[int, int, int]
-    """What arrived of some rounds, what was lost and how many, of those that lost the smallest part of all compared."""
 
     def __init__(self) -> None:
         self.deepest, self._disproved, self._base = 0.0, 0, INFINITY
         self.restart()
 
+    @property
+    def least(self) -> tuple[int, int, int]:
+        """What arrived of some rounds, what was lost and how many, of those that lost the smallest part of all."""
+        return self._acked_least, self._lost_least, self._rounds_least
+
     def restart(self) -> None:
         """Compare nothing that came before with what comes."""
         self._sent = self._arrived = 0
         self._rounds = self._acked = self._lost = 0
-        self.least = _NONE
+        self._acked_least = self._lost_least = self._rounds_least = 0
 
     def note(self, delay: float, base: float) -> None:
         """A round's longest delay above `base`, the RTT without a queue, of those that lasted."""
@@ -135,8 +137,8 @@ class SeenQueue:
         if self._rounds < ROUNDS or self._lost * packet > DOUBT * (self._acked + self._lost) * self._acked:
             return False
         sent, arrived = (self._acked + self._lost) // self._rounds, self._acked // self._rounds
-        if self._lost * self.least[0] <= self.least[1] * self._acked or not self.least[0]:
-            self.least = self._acked, self._lost, self._rounds
+        if self._lost * self._acked_least <= self._lost_least * self._acked or not self._acked_least:
+            self._acked_least, self._lost_least, self._rounds_least = self._acked, self._lost, self._rounds
         self._rounds = self._acked = self._lost = 0
         more = sent / self._sent - 1.0 if self._sent else -1.0
         fewer = arrived <= FEWER * self._arrived
