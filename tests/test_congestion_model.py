@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from rudp.congestion import LossEvent
-from rudp.congestion.background_loss import BackgroundLoss
+from rudp.congestion.background_loss import FEW, ROUNDS, BackgroundLoss
 from rudp.congestion.ceiling import Ceiling
 from rudp.congestion.model import Model, Phase
 from rudp.congestion.new_reno import NewReno
@@ -508,6 +508,22 @@ def test_a_pause_in_a_drain_ends_it_and_what_follows_is_sent_as_before() -> None
     assert model.phase is Phase.STEADY
     assert model.congestion_window == pytest.approx(before, rel=0.1)
     assert model.pacing_rate == pytest.approx(pace, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("packets", "base", "queue", "adds_up"),
+    [(FEW, 0.05, 0.0, True), (FEW + 1, 0.05, 0.0, False), (FEW, 0.1, 0.0, False), (FEW, 0.05, 0.02, False)],
+)
+def test_rounds_are_judged_together_only_of_few_packets_where_no_queue_was_seen(
+    packets: int, base: float, queue: float, adds_up: bool
+) -> None:
+    """Many tell by themselves, on a long path eight rounds are seconds, and a queue that was seen tells overflow."""
+    model = Model(PACKET)
+    model._base.update(base)
+    model._window = float(packets * PACKET)
+    model._seen.note(queue, base)
+    model._round.acked, model._round.lost = 18 * PACKET, 2 * PACKET
+    assert any(model._adds_up() for _ in range(ROUNDS)) is adds_up
 
 
 @pytest.mark.parametrize("packets", [5, 10])

@@ -122,6 +122,7 @@ class BackgroundLoss:
             return False
         acked, lost = self._late_acked, max(self._late_lost - SPARE_PACKETS * packet, 0)
         self.answered()
+        # A window that has fallen had rounds of more, which tell by themselves.
         few = acked + lost <= ROUNDS * FEW * packet
         return few and self.exceeds(acked, lost, packet, tolerance=TOLERANCE, deviations=DEVIATIONS)
 
