@@ -75,6 +75,6 @@ def progress(pair: Pair) -> list[object]:
         streams: Any = connection._streams
         turns = streams.turns
         found += [turns.acknowledged, turns.send_window.limit, streams.received_highest, streams.received_total]
-        found += [streams.receive_window.consumed, streams.count, streams.resets_unacknowledged]
+        found += [streams.receive_window.consumed, len(streams.held), streams.resets_unacknowledged]
         found += [*streams.limits.max_streams_peer, connection._closing.fin_acked, len(pair.events[side])]
     return found

@@ -78,7 +78,7 @@ class Closing:
     # fmt: on
 
     def __init__(self) -> None:
-        # Either side has said that it writes no more.
+        # Either side has said that it writes no more, or all has ended.
         self.begun = False
         # The application will write no more; and, after a full close, read no more either.
         self.finished = False

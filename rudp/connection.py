@@ -28,6 +28,7 @@ from rudp.deadlines import Deadlines
 from rudp.errors import ConnectionClosed, ProtocolError
 from rudp.events import Event
 from rudp.handshake import ClientHandshake, ServerHandshake
+from rudp.in_order import InOrder
 from rudp.inbound import Inbound
 from rudp.lifecycle import Lifecycle
 from rudp.lingering import Linger
@@ -58,8 +59,8 @@ class Connection:
 
     # fmt: off
     __slots__ = (
-        "_closing", "_config", "_control", "_counters", "_deadlines", "_inbound", "_life", "_liveness", "_now",
-        "_opening", "_outbound", "_paths", "_ready", "_received", "_recovery", "_streams", "due", "events", "id",
+        "_closing", "_config", "_control", "_counters", "_deadlines", "_inbound", "_life", "_liveness", "_opening",
+        "_outbound", "_paths", "_ready", "_received", "_recovery", "_streams", "due", "events", "id", "in_order", "now",
         "opened_by", "reset_by", "timers",
     )
     # fmt: on
@@ -75,15 +76,14 @@ class Connection:
         ready: dict[int, Connection],
         now: float,
     ) -> None:
-        self.id, self._config, self._ready, self._now = connection_id, config, ready, now
+        self.id, self._config, self._ready, self.now = connection_id, config, ready, now
         self.events: list[Event] = []
-        self._paths = Paths(path, random, PathMtu.by_config(config))
+        self._paths, self._liveness = Paths(path, random, PathMtu.by_config(config)), Liveness(config, now)
         self._control, self._closing, self._counters = ControlQueue(), Closing(), Counters()
         self._streams = Streams(config, self._control, self.events, is_client=isinstance(handshake, ClientHandshake))
         law = congestion.by_name(config.congestion)
         self._recovery = Recovery(config.max_datagram_size, law, random, ecn=config.ecn)
         self._received = ReceivedPackets(self._recovery.rtt, config.max_ack_delay)
-        self._liveness = Liveness(config, now)
         packetizer = Packetizer(
             0, protection.by_name(config.protection), config.max_datagram_size, self._streams.turns, self._control
         )
@@ -106,6 +106,11 @@ class Connection:
         self._life = Lifecycle(
             opening=self._opening, closing=self._closing, streams=self._streams, received=self._received,
             rtt=self._recovery.rtt, packetizer=packetizer, liveness=self._liveness, events=self.events,
+        )
+        self.in_order = InOrder(
+            protection=packetizer.protection, streams=self._streams, control=self._control, received=self._received,
+            paths=self._paths, closing=self._closing, counters=self._counters, liveness=self._liveness,
+            inbound=self._inbound, outbound=self._outbound,
         )
         # fmt: on
         # The endpoint's: who sent the SYN; what a RESET says; `next_timeout` when last asked; its heap's, latest first.
@@ -199,7 +204,7 @@ class Connection:
     @property
     def stream_count(self) -> int:
         """Streams of which a direction is still in use."""
-        return self._streams.count
+        return len(self._streams.held)
 
     def has_stream(self, stream_id: int) -> bool:
         """Whether a direction of the stream is still in use."""
@@ -270,7 +275,7 @@ class Connection:
         """
         streams = self._streams
         try:
-            return streams.read(stream_id, max_bytes, self._now, self._recovery.rtt.smoothed_rtt)
+            return streams.read(stream_id, max_bytes, self.now, self._recovery.rtt.smoothed_rtt)
         finally:
             if self._control.pending is not None or streams.limits.due is not None:
                 self._wake()
@@ -331,7 +336,7 @@ class Connection:
     ) -> bool:
         """`count` DATA packets, `ranges` of truncated numbers. Whether `end_of_buffer` has anything to decide."""
         life, inbound, closing, paths, received = self._life, self._inbound, self._closing, self._paths, self._received
-        self._now, state, size = now, life.state, 0
+        self.now, state, size = now, life.state, 0
         if state not in OPEN_STATES and state is not _SYN_RECEIVED:
             return False
         if self._outbound.unaccounted is not None:
@@ -378,7 +383,7 @@ class Connection:
 
     def accept(self, packet: wire.Syn, protocol: str | None) -> None:
         """Server: take what the client's SYN states, and the application protocol chosen for it."""
-        self._opening.accept(packet, protocol, self._now)
+        self._opening.accept(packet, protocol, self.now)
 
     def receive_retry(self, packet: wire.Retry, now: float) -> None:
         """Client: the server wants a cookie."""
@@ -398,7 +403,7 @@ class Connection:
 
     def receive_syn_ack(self, packet: wire.SynAck, source: tuple[Address, Address | None], now: float) -> None:
         """Client: the server answered. A duplicate is answered, so that a server whose first DATA was lost goes on."""
-        self._now = now
+        self.now = now
         if self.state is State.SYN_SENT:
             if (problem := self._opening.on_syn_ack(packet, source[1], now)) is not None:
                 self.refuse(problem)
@@ -422,7 +427,7 @@ class Connection:
 
     def handle_timeout(self, now: float) -> None:
         """Act on what is due; harmless when called early."""
-        self._now = now
+        self.now = now
         if self._outbound.unaccounted is not None or self._inbound.held_ack is not None:
             self._settle()
         if now < self._deadlines.acts_at:
@@ -443,9 +448,7 @@ class Connection:
             return
         if probes := self._inbound.handle_timeout(now):
             self._outbound.probes = probes
-        ping = self._liveness.ping_deadline(self._streams.turns.flow_blocked, sent.unacknowledged_since())
-        if ping is not None and now >= ping:
-            self._liveness.on_ping_sent(now)
+        if self._liveness.takes_ping(now, self._streams.turns.flow_blocked, sent.unacknowledged_since()):
             self._outbound.ping = True
         self._streams.limits.pay(now)
         self._paths.handle_timeout(now)
@@ -458,7 +461,7 @@ class Connection:
             try:
                 self._inbound.settle()
                 if self._closing.begun:
-                    self._life.advance(self._now)
+                    self._life.advance(self.now)
             except ProtocolError as error:
                 self._life.on_violation(error)
 
@@ -466,7 +469,7 @@ class Connection:
 
     def next_train(self, now: float) -> Train | None:
         """The next train to send, or None when there is none now. Call it again until it returns None."""
-        self._now, state = now, self._life.state
+        self.now, state = now, self._life.state
         if self._inbound.held_ack is not None:
             # What answers leaves first: nobody waits for what an ACK changes.
             if self._streams.turns.ready and (train := self._outbound.next_train(now)) is not None:
@@ -477,12 +480,9 @@ class Connection:
             if state is _FIN_WAIT_2 and self._life.bound_close(now):
                 self._deadlines.invalidate()
             return self._outbound.next_train(now)
-        path, words = self._paths.active, self._life.last_words
-        if words is not None and len(words) <= path.budget():
-            datagram, self._life.last_words = words, None
-        elif state is _SYN_SENT and (opening := self._opening.next_datagram(now)) is not None:
-            datagram = opening
-        else:
+        path = self._paths.active
+        datagram = self._opening.next_datagram(now) if state is _SYN_SENT else self._life.take_last_words(path.budget())
+        if datagram is None:
             return None
         path.bytes_sent += len(datagram)
         self._counters.bytes_sent += len(datagram)
@@ -491,7 +491,7 @@ class Connection:
     def next_timeout(self) -> float | None:
         """When `handle_timeout` must be called, or a train can go that cannot now; None: never."""
         if (state := self._life.state) in OPEN_STATES:
-            return self._deadlines.next(self._now)
+            return self._deadlines.next(self.now)
         return self._opening.next_timeout() if state is _SYN_SENT else None
 
     def take_events(self) -> list[Event]:

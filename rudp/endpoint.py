@@ -34,26 +34,22 @@ from rudp.half_open import HalfOpen, HalfOpens
 from rudp.handshake import ClientHandshake, local_parameters
 from rudp.lingering import Lingering
 from rudp.path import Path, RandomSource
-from rudp.rate_limit import RateLimit
+from rudp.resets import Resets
 from rudp.runs import read_runs
 from rudp.state import CLOSED_STATES, State
 from rudp.stats import EndpointStats
 from rudp.steering import Stray, Strays
 from rudp.timers import Timers
 from rudp.train import Address, Source, Train
+from rudp.wire import CANONICAL_HEADER_SIZE, DATA_CANONICAL, read_canonical_header
 
 __all__ = ["Endpoint"]
 
-# Stateless resets a second, and at once: enough to end a restarted server's old connections, too few to be a weapon.
-RESETS_PER_SECOND: Final = 1000.0
-RESET_BURST: Final = 1000.0
 # Answers to strangers that wait to be sent, those that go before any connection, and the bytes of a connection's turn:
 # neither a flood of SYNs nor a connection that may always send takes all that a driver sends at a time.
 MAX_REPLIES: Final = 1024
 REPLIES_FIRST: Final = 8
 TURN_SIZE: Final = 1 << 17
-# Bytes of a RESET; what provokes one must be longer (RFC 9000 section 10.3.3).
-RESET_SIZE: Final = len(wire.encode_opening(wire.Reset(0, bytes(wire.RESET_TOKEN_SIZE))))
 
 _DATA_TYPES: Final = wire.DATA_TYPES
 _NO_TRAINS: Final[Iterator[Train]] = iter(())
@@ -80,8 +76,7 @@ class Endpoint:
         self._protection = protection.by_name(self._config.protection)
         # Clients in SYN_SENT, for ICMP errors.
         self._connecting: dict[int, Connection] = {}
-        # By a keyed hash of the peer's id and token: how long a look-up takes tells nothing about tokens.
-        self._by_reset_token: dict[bytes, Connection] = {}
+        self._resets = Resets(self._secrets)
         self._lingering = Lingering()
         self._strays = Strays(self._config.worker, workers) if workers > 1 else None
         self._ready: OrderedDict[int, Connection] = OrderedDict()
@@ -90,9 +85,8 @@ class Endpoint:
         # Not yet taken, oldest first: `next_event`, or by who takes them all.
         self.events: deque[tuple[Connection, Event]] = deque()
         self._replies: deque[Train] = deque()
-        self._reset_limit = RateLimit(RESETS_PER_SECOND, RESET_BURST)
         self._admission = Admission(self._config, self._secrets)
-        self._received = self._dropped = self._resets = self._violations = 0
+        self._received = self._dropped = self._violations = 0
 
     # -- getters ------------------------------------------------------------------------------------------------
 
@@ -125,7 +119,7 @@ class Endpoint:
             datagrams_received=self._received,
             datagrams_dropped=self._dropped,
             retries_sent=self._admission.retries,
-            resets_sent=self._resets,
+            resets_sent=self._resets.sent,
             refused=self._admission.refused,
             opens_limited=self._admission.limited,
             violations=self._violations,
@@ -179,6 +173,14 @@ class Endpoint:
     ) -> None:
         """Take datagrams of `segment_size` bytes, the last may be shorter. Never raises for what a peer may send."""
         source = (remote, local, ecn)
+        if CANONICAL_HEADER_SIZE <= len(data) <= segment_size and data[0] == DATA_CANONICAL:
+            header = read_canonical_header(data)
+            connection = self._connections.get(header[1])
+            if connection is not None and (found := connection.in_order.take(data, header, source, now)) is not None:
+                self._received += 1
+                connection.now = now
+                self._end_buffer(connection, found, now)
+                return
         try:
             packets, runs = read_runs(data, segment_size)
         except DecodeError:
@@ -199,18 +201,20 @@ class Endpoint:
             if connection is None:
                 continue
             if last is not None and last is not connection:
-                if last.end_of_buffer(now):
-                    self._timers.schedule(last)
-                self._collect(last)
+                self._end_buffer(last, True, now)
             last = connection
             undecided = connection.receive_run(view, segment_size, kind, ranges, count, source, now)
         if last is not None:
-            if undecided and last.end_of_buffer(now):
-                self._timers.schedule(last)
-            # As `_collect`, but that DATA changes no index.
-            for event in last.events:
-                self.events.append((last, event))
-            last.events.clear()
+            self._end_buffer(last, undecided, now)
+
+    def _end_buffer(self, connection: Connection, undecided: bool, now: float) -> None:
+        """A buffer holds no more for a connection; `undecided`: its `end_of_buffer` may have something to decide."""
+        if undecided and connection.end_of_buffer(now):
+            self._timers.schedule(connection)
+        # As `_collect`, but that DATA changes no index.
+        for event in connection.events:
+            self.events.append((connection, event))
+        connection.events.clear()
 
     def receive_forwarded(  # noqa: PLR0917
         self, data: memoryview, segment_size: int, remote: Address, local: Address | None, ecn: int, now: float
@@ -243,14 +247,12 @@ class Endpoint:
             self._drop_malformed(view, source)
             return
         assert not isinstance(packet, wire.Syn)
-        remote, local, _ = source
         if isinstance(packet, wire.Reset):
-            connection = self._by_reset_token.get(self._secrets.fingerprint(packet.connection_id, packet.token))
+            connection = self._resets.ended_by(packet)
             if connection is not None:
                 connection.receive_reset()
                 self._collect(connection)
-                return
-            if self._strays is not None and self._reset_limit.allows(now):
+            elif self._strays is not None and self._resets.allows(now):
                 self._strays.take_for_all(view, source)
             else:
                 self._dropped += 1
@@ -261,7 +263,7 @@ class Endpoint:
                 self._answer_late(packet, source, now)
                 return
             if isinstance(packet, wire.SynAck):
-                connection.receive_syn_ack(packet, (remote, local), now)
+                connection.receive_syn_ack(packet, source[:2], now)
             elif isinstance(packet, wire.Retry):
                 connection.receive_retry(packet, now)
             else:
@@ -340,15 +342,8 @@ class Endpoint:
         connection.accept(client.syn, client.protocol)
         self._connections[client.id] = self._clients[client.client] = connection
         connection.opened_by = client.client
-        self._know_reset(connection)
+        self._resets.know(connection)
         return connection
-
-    def _know_reset(self, connection: Connection) -> None:
-        """Find a connection by what its peer's RESET will say."""
-        if connection.peer_reset_token is not None:
-            key = self._secrets.fingerprint(connection.peer_id, connection.peer_reset_token)
-            self._by_reset_token[key] = connection
-            connection.reset_by = key
 
     def _receive_unknown(
         self, view: memoryview, segment_size: int, connection_id: int, source: Source, now: float
@@ -365,10 +360,10 @@ class Endpoint:
             reply = self._lingering.reply(connection_id, now)
             if reply is not None and len(reply) <= longest * 3:
                 self._reply(reply, source)
-        elif longest > RESET_SIZE and connection_id not in self._half_open and self._reset_limit.allows(now):
-            self._resets += 1
-            token = self._secrets.reset_token(connection_id)
-            self._reply(wire.encode_opening(wire.Reset(connection_id, token)), source)
+        elif connection_id not in self._half_open:
+            reset = self._resets.answer(connection_id, longest, now)
+            if reset is not None:
+                self._reply(reset, source)
 
     def _reply(self, datagram: bytes, source: Source) -> None:
         if len(self._replies) == MAX_REPLIES:
@@ -459,7 +454,7 @@ class Endpoint:
         if self._connecting and connection.id in self._connecting and connection.state is not State.SYN_SENT:
             del self._connecting[connection.id]
             if connection.is_open:
-                self._know_reset(connection)
+                self._resets.know(connection)
 
     def _retire(self, connection: Connection, now: float) -> None:
         """Forget an ended connection, but for the reply that late packets get."""
@@ -470,8 +465,7 @@ class Endpoint:
         self._connecting.pop(connection.id, None)
         if connection.opened_by is not None:
             del self._clients[connection.opened_by]
-        if connection.reset_by is not None:
-            self._by_reset_token.pop(connection.reset_by, None)
+        self._resets.forget(connection)
         if connection.linger is not None:
             self._lingering.add(connection.id, connection.linger, now)
 

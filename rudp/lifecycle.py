@@ -228,5 +228,14 @@ class Lifecycle:
     def _linger(self, reply: bytes | None) -> None:
         self.linger = Linger(self._rtt.probe_timeout(), reply)
 
+    def take_last_words(self, most: int) -> bytes | None:
+        """What is still to be said, if it is `most` bytes at most; it is said once."""
+        words = self.last_words
+        if words is None or len(words) > most:
+            return None
+        self.last_words = None
+        return words
+
     def _terminate(self, error: Exception | None) -> None:
+        self._closing.begun = True
         self._events.append(Terminated(error))

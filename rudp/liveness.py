@@ -59,10 +59,6 @@ class Liveness:
         """An accepted packet arrived."""
         self.last_received, self.sent_since = now, None
 
-    def on_ping_sent(self, now: float) -> None:
-        """A PING for keepalive was queued."""
-        self._last_ping = now
-
     def idle_deadline(self, probe_timeout: float) -> float | None:
         """When the connection ends for idleness."""
         timeout, least = self._idle_timeout, MIN_PROBE_TIMEOUTS * probe_timeout
@@ -86,6 +82,14 @@ class Liveness:
             return None
         since = self.last_received if self.sent_since is None else self.sent_since
         return max(since, self._last_ping) + interval
+
+    def takes_ping(self, now: float, blocked: bool, unacknowledged_since: float | None) -> bool:
+        """Whether a PING is due by `ping_deadline`; the caller sends it then."""
+        due = self.ping_deadline(blocked, unacknowledged_since)
+        if due is None or now < due:
+            return False
+        self._last_ping = now
+        return True
 
     def give_up_deadline(self, unacknowledged_since: float | None) -> float | None:
         """When unanswered data ends the connection."""

@@ -164,6 +164,18 @@ class ReceiveBuffer:
         if fin:
             self.final_size = stop
 
+    def append(self, offset: int, data: bytes) -> bool:
+        """`insert` of what is next in order, where nothing waits out of order and no end is known. Whether it was."""
+        if offset != self.contiguous or self._offsets or self.final_size is not None or self.is_discarded:
+            return False
+        if self._ready is _NOTHING:
+            self._ready = [data]
+            self.contiguous = self.highest = offset + len(data)
+        else:
+            self._append(data)
+            self.highest = self.contiguous
+        return True
+
     def _insert_ahead(self, offset: int, stop: int, data: bytes) -> None:
         """Put in what isn't the next in order, or mends a gap."""
         offsets, held = self._offsets, len(self._fragments) - self._fragments_head

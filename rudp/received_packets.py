@@ -104,7 +104,6 @@ class ReceivedPackets:
         "_last_sent",
         "_latest_told",
         "_lowest_new",
-        "_next",
         "_patient",
         "_pause",
         "_reordering_threshold",
@@ -118,6 +117,7 @@ class ReceivedPackets:
         "largest",
         "largest_time",
         "max_ack_delay",
+        "next",
         "ranges",
         "undecided",
     )
@@ -129,8 +129,8 @@ class ReceivedPackets:
         # Of those, what acknowledged ACKs told of, once that isn't all there was.
         self._told: RangeSet | None = None
         self.floor = 0
-        # The number that comes next if none is missing; -1 when some are, as far as known, or nothing came yet.
-        self._next = -1
+        # The number that comes next, if its coming is no news of a gap; -1 when it may be, or nothing came yet.
+        self.next = -1
         self.largest = -1
         self.largest_time = 0.0
         self._largest_acked = -1
@@ -168,9 +168,9 @@ class ReceivedPackets:
     def on_received(self, first: int, stop: int, now: float, ack_eliciting: bool, ecn: int) -> None:
         """Note that packets [first, stop), all new, were accepted with the ECN mark `ecn` (0 to 3)."""
         assert first < stop
-        if first == self._next and (ecn == ECT0 or not ecn):
+        if first == self.next and (ecn == ECT0 or not ecn):
             # As nearly always, so there is nothing but to count.
-            self.ranges.stops[-1] = self._next = stop
+            self.ranges.stops[-1] = self.next = stop
             self.largest = stop - 1
             self.largest_time = now
             self._changed = True
@@ -209,7 +209,9 @@ class ReceivedPackets:
         starts = self.ranges.starts
         if len(starts) > MAX_RANGES:
             self._forget_lowest()
-        self._next = self.largest + 1 if len(starts) == 1 and starts[0] <= self.floor else -1
+        # No gap, or none that the last ACK couldn't show yet (as `_has_news_of_gap`) and none to be counted as untold.
+        known = starts[-1] <= self.floor or starts[-1] <= self._largest_acked - self._reordering_threshold + 2
+        self.next = self.largest + 1 if known else -1
         self._changed = self.undecided = True
         if ecn == ECT0:
             self._ect0 += count
@@ -297,6 +299,7 @@ class ReceivedPackets:
         self.max_ack_delay = frame.max_ack_delay
         self._settled = False
         self.undecided = True
+        self.next = -1  # what is news of a gap is another question now
 
     def request_soon(self, now: float) -> None:
         """The sender may wait for the ACK of what just came: on a near path, too, it takes `PATIENCE` at most."""

@@ -157,7 +157,7 @@ def gather(  # noqa: PLR0917
         send_buffered=streams.buffered,
         receive_window=streams.receive_window.window,
         send_window_available=streams.turns.send_window.available,
-        streams_open=streams.count,
+        streams_open=len(streams.held),
         limited_by=limited_by,
         ecn_capable=recovery.ecn.codepoint != 0,
     )

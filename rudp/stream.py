@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from rudp.errors import StreamClosed, StreamReset
+from rudp.errors import StreamClosed, StreamReset, StreamStopped
 from rudp.events import StreamReadable
 from rudp.flow_control import ReceiveWindow, SendWindow
 from rudp.receive_buffer import FragmentSpace, ReceiveBuffer
 from rudp.send_buffer import SendBuffer
 
-__all__ = ["Stream", "is_client_initiated", "is_unidirectional", "unreadable", "with_kind"]
+__all__ = ["Stream", "is_client_initiated", "is_unidirectional", "unreadable", "unwritable", "with_kind"]
 
 _Value = TypeVar("_Value")
 
@@ -142,3 +142,16 @@ def unreadable(stream: Stream) -> StreamReset | StreamClosed:
     if stream.receive is None:
         return StreamClosed(f"stream {stream.id} is unidirectional and ours: there is nothing to receive on it")
     return StreamClosed(f"receiving on stream {stream.id} was stopped by stop_sending()")
+
+
+def unwritable(stream: Stream) -> StreamStopped | StreamClosed:
+    """Why the application can't write on the stream."""
+    if stream.send is None:
+        return StreamClosed(f"stream {stream.id} is unidirectional and the peer's: it cannot be sent on")
+    if stream.stopped_code is not None:
+        return StreamStopped(
+            f"the peer asked to stop sending on stream {stream.id}, code {stream.stopped_code}",
+            code=stream.stopped_code,
+        )
+    ended = "reset" if stream.reset_code is not None else "finished"
+    return StreamClosed(f"stream {stream.id} was {ended} by this side: nothing can be written after that")

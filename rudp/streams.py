@@ -17,11 +17,11 @@ from typing import Final
 
 from rudp.config import Config
 from rudp.control import ControlQueue
-from rudp.errors import ErrorCode, ProtocolError, StreamClosed, StreamStopped
+from rudp.errors import ErrorCode, ProtocolError, StreamClosed
 from rudp.events import Event, SendingStopped, StreamOpened, StreamReadable, StreamReset, StreamsAvailable
 from rudp.flow_control import LEAST_ROUND, ReceiveWindow, connection_window, stream_maximum
 from rudp.receive_buffer import FragmentSpace, Pieces, ReceiveBuffer
-from rudp.stream import Stream, is_client_initiated, is_unidirectional, unreadable
+from rudp.stream import Stream, is_client_initiated, is_unidirectional, unreadable, unwritable
 from rudp.stream_limits import StreamLimits
 from rudp.turns import Turns
 from rudp.wire import POSITION_LIMIT, MaxData, MaxStreamData, Parameters, ResetStream, StopSending
@@ -34,13 +34,17 @@ _new_readable: Final = lru_cache(maxsize=256)(StreamReadable)
 
 
 class Streams:
-    """The streams of one connection."""
+    """The streams of one connection.
+
+    `received_total`: bytes received on all streams without a gap before them, against which a FIN's total is held.
+    `received_highest`: the sum of the highest offsets seen, which flow control counts.
+    """
 
     # fmt: off
     __slots__ = (
         "_config", "_control", "_events", "_fragments", "_is_client", "_peer_stream_limit", "_receiving_finished",
-        "_sending_finished", "_sum_of_contiguous", "_sum_of_highest", "_window_maximum", "_zero_ended", "held",
-        "limits", "receive_window", "resets_unacknowledged", "turns",
+        "_sending_finished", "_window_maximum", "_zero_ended", "held", "limits", "receive_window", "received_highest",
+        "received_total", "resets_unacknowledged", "turns",
     )
     # fmt: on
 
@@ -50,7 +54,7 @@ class Streams:
         self.held: dict[int, Stream] = {}
         self._peer_stream_limit = 0
         self.limits = StreamLimits(config, control, is_client=is_client)
-        self._sum_of_highest = self._sum_of_contiguous = self.resets_unacknowledged = 0
+        self.received_highest = self.received_total = self.resets_unacknowledged = 0
         self._zero_ended = self._sending_finished = self._receiving_finished = False  # the last two by FIN, of either
         initial, maximum = config.initial_receive_window, config.receive_window
         self._window_maximum = stream_maximum(initial, maximum)
@@ -157,7 +161,7 @@ class Streams:
         if stream.receive_done:
             return
         before, highest = receive.contiguous, receive.highest
-        stop, total = max(pieces[2]) if pieces else offset + len(data), self._sum_of_highest - highest
+        stop, total = max(pieces[2]) if pieces else offset + len(data), self.received_highest - highest
         if stop > window.max_data or total + stop > self.receive_window.max_data:
             window.check(stop)
             self.receive_window.check(total + stop)
@@ -169,8 +173,8 @@ class Streams:
         finally:
             # Of pieces that there is no room for, the first have been taken.
             contiguous, growth = receive.contiguous, receive.highest - highest
-            self._sum_of_highest = total + receive.highest
-            self._sum_of_contiguous += contiguous - before
+            self.received_highest = total + receive.highest
+            self.received_total += contiguous - before
             if stream.discarding:
                 self._drop(stream, receive, growth)
             elif stream.readable_armed:
@@ -180,6 +184,22 @@ class Streams:
                     self._events.append(event)
                 elif growth > 0:
                     self._on_ahead(stream_id, receive, window, growth)
+
+    def on_next(self, stream: Stream, receive: ReceiveBuffer, offset: int, data: bytes) -> bool:
+        """`on_stream_data` of bytes, not none, that come next; False, and nothing has changed, where more is to do."""
+        size, window = len(data), stream.receive_window
+        highest = self.received_highest + size
+        if window is None or offset + size > window.max_data or highest > self.receive_window.max_data:
+            return False
+        if not receive.append(offset, data):
+            return False
+        self.received_highest = highest
+        self.received_total += size
+        if stream.readable_armed:
+            stream.readable_armed = False
+            stream.readable = event = stream.readable or _new_readable(stream.id)
+            self._events.append(event)
+        return True
 
     def _drop(self, stream: Stream, receive: ReceiveBuffer, growth: int) -> None:
         """Data of a stream that nobody reads any more arrived."""
@@ -199,7 +219,7 @@ class Streams:
         if told:
             receive.window = window.window
             self._control.put(MaxStreamData(stream_id, window.grant()))
-        ahead = self._sum_of_highest - self._sum_of_contiguous
+        ahead = self.received_highest - self.received_total
         if whole.on_ahead(ahead) or told or whole.repeats(ahead, news):
             self._fragments.window = whole.window
             self._control.discard(MaxData)
@@ -218,13 +238,13 @@ class Streams:
         growth = frame.final_size - receive.highest
         if growth > 0:
             stream.receive_window.check(frame.final_size)
-            self.receive_window.check(self._sum_of_highest + growth)
+            self.receive_window.check(self.received_highest + growth)
         before = receive.contiguous
         receive.finish_at(frame.final_size)
         unread = receive.discard()
         if growth > 0:
-            self._sum_of_highest += growth
-        self._sum_of_contiguous += receive.contiguous - before
+            self.received_highest += growth
+        self.received_total += receive.contiguous - before
         self._return_credit(unread if not stream.discarding else max(0, growth))
         stream.receive_done, stream.readable_armed = True, False
         if not stream.discarding:
@@ -251,7 +271,7 @@ class Streams:
         data = receive.read(max_bytes)
         if data:
             whole, size = self.receive_window, len(data)
-            ahead, all_ahead = receive.highest - receive.contiguous, self._sum_of_highest - self._sum_of_contiguous
+            ahead, all_ahead = receive.highest - receive.contiguous, self.received_highest - self.received_total
             total, all_total = window.consumed + size, whole.consumed + size
             least = rtt if rtt > LEAST_ROUND else LEAST_ROUND
             if (
@@ -279,7 +299,7 @@ class Streams:
             receive.window = window.window
         if receive.final_size is None:
             self._announce_stream_credit(stream_id, window)
-        if whole.on_consumed(size, now, rtt, self._sum_of_highest - self._sum_of_contiguous):
+        if whole.on_consumed(size, now, rtt, self.received_highest - self.received_total):
             self._fragments.window = whole.window
         self._announce_credit()
 
@@ -320,7 +340,7 @@ class Streams:
             self._control.put(StopSending(stream_id, code))
         before = stream.receive.contiguous
         self._return_credit(stream.receive.discard())
-        self._sum_of_contiguous += stream.receive.contiguous - before
+        self.received_total += stream.receive.contiguous - before
         if stream.receive.at_eof:
             stream.receive_done = True
             self._forget_if_done(stream)
@@ -341,19 +361,9 @@ class Streams:
                 stream.receive_done = True
                 self._forget_if_done(stream)
 
-    @property
-    def received_total(self) -> int:
-        """Bytes received on all streams without a gap before them; what a FIN's total size is held against."""
-        return self._sum_of_contiguous
-
-    @property
-    def received_highest(self) -> int:
-        """Sum of the highest offsets seen, which flow control counts."""
-        return self._sum_of_highest
-
     def has_unread(self) -> bool:
         """Whether data was received in order that the application has not read."""
-        return self._sum_of_contiguous > self.receive_window.consumed
+        return self.received_total > self.receive_window.consumed
 
     # -- sending -----------------------------------------------------------------------------------------------
 
@@ -372,18 +382,12 @@ class Streams:
             raise StreamClosed(f"stream {stream_id} does not exist or has ended")
         send, window = stream.send, stream.send_window
         if send is None or window is None:
-            raise StreamClosed(f"stream {stream_id} is unidirectional and the peer's: it cannot be sent on")
+            raise unwritable(stream)
         if send.written - send.sent_up_to + send.lost >= most:  # `send.pending`, without a call
             stream.writable_at = most // 2
             return False
-        if stream.stopped_code is not None:
-            raise StreamStopped(
-                f"the peer asked to stop sending on stream {stream_id}, code {stream.stopped_code}",
-                code=stream.stopped_code,
-            )
-        if stream.reset_code is not None or send.fin_written:
-            ended = "reset" if stream.reset_code is not None else "finished"
-            raise StreamClosed(f"stream {stream_id} was {ended} by this side: nothing can be written after that")
+        if stream.stopped_code is not None or stream.reset_code is not None or send.fin_written:
+            raise unwritable(stream)
         turns = self.turns
         turns.unsent += send.write(data)
         if fin:
@@ -477,13 +481,6 @@ class Streams:
     def buffered(self) -> int:
         """Bytes written on all streams and not yet acknowledged."""
         return sum(s.send.buffered for s in self.held.values() if s.send is not None)
-
-    # -- ending ------------------------------------------------------------------------------------------------
-
-    @property
-    def count(self) -> int:
-        """Streams held."""
-        return len(self.held)
 
     def _forget_if_done(self, stream: Stream) -> None:
         """Drop a stream of which both directions have ended, and admit the peer another for one of its own."""

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from rudp import wire
 from rudp.config import Config
 from rudp.connection import Connection
-from rudp.endpoint import RESET_BURST, RESET_SIZE, Endpoint
+from rudp.endpoint import Endpoint
 from rudp.errors import ConnectionAborted, ConnectionRefused, ConnectionReset
 from rudp.events import Connected, StreamReadable
 from rudp.flow_control import ReceiveWindow
 from rudp.protection import by_name
+from rudp.resets import RESET_BURST, RESET_SIZE
 from rudp.state import State
 from tests.pair import CLIENT, SERVER, Net, Pair
 

@@ -29,8 +29,9 @@ from rudp import stream_limits, wire
 from rudp.aio.driver import BUFFERS_PER_WAKEUP
 from rudp.config import Config
 from rudp.ecn import EcnState
-from rudp.endpoint import RESET_BURST, RESETS_PER_SECOND, Endpoint
+from rudp.endpoint import Endpoint
 from rudp.errors import ConnectionAborted, ConnectionReset, ErrorCode
+from rudp.resets import RESET_BURST, RESETS_PER_SECOND
 from rudp.state import State
 from tests.pair import Pair
 

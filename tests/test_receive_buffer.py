@@ -311,6 +311,37 @@ def test_pieces_beyond_the_room_are_refused_as_one_by_one() -> None:
     assert buffer.fragments == MAX_FRAGMENTS
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from(["next", "ahead", "read", "end", "discard"]), st.integers(1, 900)), max_size=30)
+)
+@settings(max_examples=400)
+def test_what_is_appended_is_inserted_and_else_nothing_changes(story: list[tuple[str, int]]) -> None:
+    buffers = [ReceiveBuffer(), ReceiveBuffer()]
+    for what, much in story:
+        for index, buffer in enumerate(buffers):
+            with suppress(ProtocolError):
+                if what == "read":
+                    buffer.read(much)
+                elif what == "discard":
+                    buffer.discard()
+                elif what == "end":
+                    buffer.finish_at(buffer.highest + much)
+                elif what == "ahead":
+                    buffer.insert(buffer.contiguous + much, bytes(much), False)
+                elif index:
+                    buffer.insert(buffer.contiguous, bytes(much), False)
+                else:
+                    more = buffer.fragments > 0 or buffer.final_size is not None or buffer.is_discarded
+                    assert buffer.append(buffer.contiguous, bytes(much)) is not more
+                    if more:
+                        buffer.insert(buffer.contiguous, bytes(much), False)
+        assert kept(buffers[0]) == kept(buffers[1])
+
+
+def kept(buffer: ReceiveBuffer) -> dict[str, object]:
+    return {name: getattr(buffer, name) for name in ReceiveBuffer.__slots__ if name != "_shared"}
+
+
 def test_in_order_data_comes_out_as_the_object_that_arrived() -> None:
     buffer = ReceiveBuffer()
     first, second = bytes(LARGE_CHUNK), bytes(64_400)

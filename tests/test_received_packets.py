@@ -629,6 +629,41 @@ def test_until_a_sender_asks_for_few_acknowledgements_every_gap_is_told_at_once(
         settled.ack()
 
 
+EVENTS = ("next", "next", "next", "gap", "late", "quiet", "mark", "ack", "acked", "frequency", "urgent", "long ago")
+
+
+@given(st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 40)), max_size=60))
+def test_what_comes_next_is_noted_at_once_as_it_would_be_with_a_search_for_gaps(story: list[tuple[str, int]]) -> None:
+    """Whatever is missing before, and whatever the last ACK told of that."""
+    short, long = Receiver(), Receiver()
+    for sequence, (what, much) in enumerate(story):
+        for one in (short, long):
+            received = one.received
+            if one is long:
+                received.next = -1  # nothing is what comes next
+            one.now += 0.004 if what == "long ago" else 0.0007
+            first = received.largest + 1
+            if what == "acked" and received.largest >= 0:
+                received.on_ack_acked(received.build_ack(one.now).ranges[much % 2 :] or ((0, 1),))
+            elif what == "ack" and received.largest >= 0:
+                one.ack()
+            elif what == "frequency":
+                received.on_ack_frequency(AckFrequency(sequence, 4 + much, MAX_ACK_DELAY, much % 5))
+            elif what == "urgent":
+                received.request_immediate()
+            else:
+                start = max(0, first - 1 - much) if what == "late" else first + (what == "gap") * (1 + much % 3)
+                one.receive(start, start + 1 + much % 2, quiet=what == "quiet", ecn=CE if what == "mark" else much & 2)
+        assert noted(short) == noted(long)
+
+
+def noted(receiver: Receiver) -> dict[str, object]:
+    """All that is remembered, but for what comes next."""
+    names = [name for name in ReceivedPackets.__slots__ if name not in ("next", "_rtt")]
+    found = {name: getattr(receiver.received, name) for name in names}
+    return found | {name: list(found[name] or ()) for name in ("ranges", "_told")}
+
+
 def test_marks_and_requests_are_answered_at_once_whatever_was_just_told(settled: Receiver) -> None:
     settled.received.on_ack_frequency(AckFrequency(1, 1000, 0.020, 1))
     settled.ack()

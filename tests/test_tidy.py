@@ -33,8 +33,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__",),
     ("aio", "blocking", "testing"),
     ("sim", "udp", "udp_errors", "udp_group", "udp_options", "udp_pieces"),
-    ("endpoint", "admission", "steering", "timers"),
-    ("connection", "deadlines", "inbound", "outbound", "runs", "stats"),
+    ("endpoint", "admission", "resets", "steering", "timers"),
+    ("connection", "deadlines", "in_order", "inbound", "outbound", "runs", "stats"),
     (
         "handshake",
         "stream",

@@ -58,7 +58,7 @@ def check(connection: Connection) -> None:
 
 def _check_deadlines(connection: Connection) -> None:
     """The connection answers the soonest of all parts' deadlines, asked one by one, or when it asks them again."""
-    recovery, liveness, now = connection._recovery, connection._liveness, connection._now
+    recovery, liveness, now = connection._recovery, connection._liveness, connection.now
     waiting_since = recovery.unacknowledged_since()
     acting = [
         recovery.next_timeout(),

@@ -52,6 +52,8 @@ _canonical_header: Final = Packer(struct_format(DATA_HEADER) + struct_format(STR
 _pack_canonical: Final = _canonical_header.pack
 _from_bytes: Final = int.from_bytes
 _stream_to_end: Final = Packer(struct_format(STREAM_TO_END))
+# Type, destination id, truncated packet number, frame type, stream id and offset of one canonical packet.
+read_canonical_header: Final[Callable[[memoryview], tuple[Any, ...]]] = _canonical_header.unpack_from
 _unpack_stream: Final = _stream_to_end.unpack_from
 _HEADER_CODES: Final = struct_format(DATA_HEADER)[1:]
 _CANONICAL_CODES: Final = f"{DATA_HEADER_SIZE}x{struct_format(STREAM_TO_END)[1:]}"
