@@ -46,8 +46,10 @@ class Deadlines:
     def next(self, now: float) -> float | None:
         """When something is due; None: never."""
         release = self._outbound.next_timeout(now)
-        awaited = self._recovery.sent_packets.ack_eliciting_in_flight > 0
-        blocked = not awaited and self._streams.turns.flow_blocked
+        # No comparison whose result is kept: CPython 3.11 doesn't specialise it.
+        awaited, blocked = True, False
+        if not self._recovery.sent_packets.ack_eliciting_in_flight:
+            awaited, blocked = False, self._streams.turns.flow_blocked
         soonest = self.acts_at
         # What was sent since, and plain data that came, has only put off the others, unless it is the first to await an
         # acknowledgement, or what waits found no credit. So they are reckoned again when the clock is where they were.

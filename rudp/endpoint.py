@@ -433,10 +433,10 @@ class Endpoint:
                 self._collect(connection)
             # Have the heap look at it in time.
             due = connection.due = connection.next_timeout()
-            if due is None and connection.state in CLOSED_STATES:
-                self._retire(connection, now)
-            elif due is not None:
+            if due is not None:
                 self._timers.schedule(connection)
+            elif connection.state in CLOSED_STATES:
+                self._retire(connection, now)
         while replies:
             yield replies.popleft()
 

@@ -223,7 +223,9 @@ class Inbound:
                     self._received.request_soon(self._now)
             elif isinstance(frame, wire.Ack):
                 if len(frames) == 1 or not self._holds(frame, frames[-1]):
-                    self._ack(frame)
+                    if self.held_ack is not None:
+                        self.settle()
+                    self._take_ack(frame, self._now)
             elif isinstance(frame, wire.Close):
                 return frame
             else:
@@ -269,10 +271,6 @@ class Inbound:
         if self.held_ack is not None:
             (ack, now), self.held_ack = self.held_ack, None
             self._take_ack(ack, now)
-
-    def _ack(self, frame: wire.Ack) -> None:
-        self.settle()
-        self._take_ack(frame, self._now)
 
     def _take_ack(self, frame: wire.Ack, now: float) -> None:
         acked, lost, spurious = self._recovery.on_ack_received(frame, now)

@@ -155,13 +155,15 @@ class Outbound:
         if self.made:
             return self.made.popleft()
         deadline = self._received.deadline
-        ack_due = deadline is not None and now >= deadline
+        ack_due = now >= deadline if deadline is not None else False
         due = ack_due or self.ping or self.probes
         if now < self.quiet_until and not due:
             return None
         paths, turns = self._paths, self._streams.turns
-        elsewhere = paths.response is not None or paths.candidate is not None
-        if elsewhere and (train := self._path_train(now)) is not None:
+        if (
+            (paths.response is not None or paths.candidate is not None)
+            and (train := self._path_train(now)) is not None
+        ):
             return train
         mtu = paths.mtu
         if mtu.size != self.packetizer.datagram_size:
@@ -188,15 +190,16 @@ class Outbound:
 
     def _note_quiet(self, now: float) -> None:
         """Work out for how long there is nothing to look for here; who has nothing to send is limited by that."""
-        recovery, closing = self._recovery, self._closing
         until = UNKNOWN
         if self._control.pending or self._streams.turns.ready:
             until = self._release_time(now)
         else:
+            recovery = self._recovery
             if not recovery.app_limited and recovery.send_allowance(now) >= self.packetizer.datagram_size:
                 recovery.on_app_limited(now)
             if recovery.app_limited:  # else that is yet to be said, as soon as the pacer allows a packet
                 until = NEVER
+        closing = self._closing
         if self._paths.candidate is not None or (closing.finished and not closing.fin_queued):
             until = UNKNOWN
         self.quiet_until = until
@@ -214,15 +217,14 @@ class Outbound:
         if self._ack_threshold or recovery.congestion.congestion_window >= LEAST_WINDOW_PACKETS * size:
             self._ask_for_acks()
         ack = None
-        company = pings or (waiting and allowance >= size)
         # A probe repeats the ACK: all sent so far may be lost, and the peer may have backed off for long.
         probing = probes and received.largest >= 0
-        if ack_due or probing or (company and received.ack_wanted):
+        if ack_due or probing or ((pings or (waiting and allowance >= size)) and received.ack_wanted):
             fresh = self._counters.bytes_received - self.bytes_answered
             most = LEAST_ACK_RANGES + fresh // BYTES_FOR_ACK_RANGE
             ack = received.build_ack(now) if probing else received.build_ack(now, most)
-        pinging = pings or (ack is not None and not waiting and recovery.ping_due(now))
-        urgent = _ASKS_NOW if probes else _ASKS if pinging else ()
+        asks = pings or (ack is not None and not waiting and recovery.ping_due(now))
+        urgent = _ASKS_NOW if probes else _ASKS if asks else ()
         packets = packetizer.fill(now, ack, urgent, allowance, skip_at)
         if packets is None:
             if allowance >= size:
@@ -306,16 +308,16 @@ class Outbound:
 
     def account(self) -> None:
         """Note what was handed out last, if that is yet to be done."""
-        if self.unaccounted is None:
+        if (unaccounted := self.unaccounted) is None:
             return
-        records, number, size, ecn, path, now = self.unaccounted
+        records, number, size, ecn, path, now = unaccounted
         self.unaccounted = None
-        recovery, liveness, counters = self._recovery, self._liveness, self._counters
+        liveness, counters = self._liveness, self._counters
         for fields in records:
             record = SentTrain(*fields)
             record.ecn = ecn
-            recovery.on_train_sent(record, now)
-            if record.ack_eliciting and liveness.sent_since is None:
+            self._recovery.on_train_sent(record, now)
+            if liveness.sent_since is None and record.ack_eliciting:
                 liveness.sent_since = now
         counters.packets_sent += number
         counters.bytes_sent += size
@@ -356,11 +358,10 @@ class Outbound:
         if self.unaccounted is not None:
             self.account()
         due, release = self._received.deadline, self.quiet_until
-        if release < NEVER:
-            if release <= now and (self._control.pending or self._streams.turns.ready):
-                release = self._release_time(now)
-            if now < release < NEVER and (due is None or release < due):
-                due = release
+        if release <= now and (self._control.pending or self._streams.turns.ready):
+            release = self._release_time(now)
+        if now < release < NEVER and (due is None or release < due):
+            due = release
         candidate = self._paths.candidate
         if candidate is not None:
             challenge = candidate.challenge_at

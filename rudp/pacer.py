@@ -117,8 +117,8 @@ class Pacer:
             return
         self._idle = self._full = False
         tokens = self._tokens if now <= self._updated else self._refill(now)
-        left, least = tokens - sent_bytes, -self.burst
-        self._tokens = left if left > least else least
+        left = tokens - sent_bytes
+        self._tokens = left if left > -self.burst else -self.burst
 
     def settle(self, now: float) -> None:
         """Forget what probes overdrew: nothing is in flight any more, so there is nothing to space it from."""

@@ -29,7 +29,7 @@ from rudp.protection import Protection
 from rudp.stream import Stream
 from rudp.train import Buffer
 from rudp.turns import Turns
-from rudp.wire import Ack, Frame
+from rudp.wire import Ack, Frame, canonical_headers
 
 __all__ = ["Packetizer", "StreamRange"]
 
@@ -185,7 +185,7 @@ class Packetizer:
         most = self.packets_per_train
         if packets > most:
             packets = self._whole_trains(packets, most, skip_at)
-        ready = turns.ready
+        ready, number = turns.ready, self.next_packet_number
         goes_on = ready is not None
         if ready and (head is not None or (len(ready) > 1 and self._is_shared(ready[0]))):
             head = head or _Head(self._room)
@@ -193,9 +193,11 @@ class Packetizer:
             goes_on = self._fill_head(head) is not None
             self.packets_retransmitted += turns.retransmitted != before
             packets -= 1
-        if head is not None and not head.parts:
-            head = None
-        runs = self._take_runs(packets, self.next_packet_number + (head is not None), now) if goes_on else _no_runs()
+            if not head.parts:
+                head = None
+        if head is not None:
+            number += 1
+        runs = self._take_runs(packets, number, now) if goes_on else _no_runs()
         if head is None:
             if not runs[3]:
                 return None
@@ -306,7 +308,7 @@ class Packetizer:
                 if turns.retransmitted != retransmitted:
                     retransmitted = turns.retransmitted
                     self.packets_retransmitted += count
-                headers += wire.canonical_headers(to, number, count, stream.id, offset, stride, fin)
+                headers += canonical_headers(to, number, count, stream.id, offset, stride, fin)
                 payloads += run
                 packet, size = full if count > 1 else last_size, full * count + last_size - full
                 records.append(

@@ -95,7 +95,8 @@ class Crc32Protection(Protection):
         del first_packet_number
         if len(headers) < FEW:
             sealed: list[Buffer] = []
-            for header, payload in zip(headers, payloads, strict=True):
+            for index, header in enumerate(headers):  # a strict `zip` makes two packets an eighth dearer
+                payload = payloads[index]
                 sealed += (header, payload, _pack(crc32(payload, crc32(header))))
             return sealed
         buffers: list[Buffer] = [b""] * (3 * len(headers))

@@ -178,12 +178,11 @@ class SentPackets:
 
     def add(self, train: SentTrain) -> None:
         """Append a train; its numbers lie above all others'."""
-        trains = self.trains
-        count = train.count
-        assert count >= 1
-        assert count == 1 or not train.frames, "frames belong to a single packet"
-        assert not trains or train.first >= trains[-1].first + trains[-1].count, "packet numbers only grow"
+        trains, count = self.trains, train.count
+        assert count == 1 or (count > 1 and not train.frames), "frames belong to a single packet"
         if trains:
+            last = trains[-1]
+            assert train.first >= last.first + last.count, "packet numbers only grow"
             trains.append(train)
         else:
             self.trains = [train]

@@ -432,7 +432,7 @@ class Streams:
         before = send.acked_up_to
         send.on_acked_all(ranges)
         self.turns.on_acknowledged(send.acked_up_to - before)
-        if send.finished:
+        if send.fin_acked and send.finished:
             self._forget_if_done(stream)
 
     def on_lost(self, stream_id: int, ranges: Sequence[tuple[int, int, bool]]) -> None:

@@ -50,7 +50,7 @@ class Timers:
         if len(entries) == MAX_TIMERS:
             self.drop(connection)
             entries = ()
-        connection.timers = (*entries, due)
+        connection.timers = (*entries, due) if entries else (due,)
         heappush(self.heap, (due, connection.id))
 
     def woken(self, now: float) -> list[Connection]:

@@ -161,9 +161,9 @@ class Turns:
         send, window, whole = stream.send, stream.send_window, self.send_window
         assert send is not None
         assert window is not None
-        sent = send.sent_up_to
-        limit, room_up_to = whole.limit, self._max_unacknowledged + self.acknowledged
-        limit = sent + (limit if limit < room_up_to else room_up_to) - whole.used
+        sent, limit = send.sent_up_to, whole.limit
+        room_up_to = self._max_unacknowledged + self.acknowledged
+        limit = sent - whole.used + (limit if limit < room_up_to else room_up_to)
         taken = send.next_range(room, limit if limit < window.limit else window.limit)
         if taken is None:
             self._leave(stream)

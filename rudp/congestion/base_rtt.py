@@ -175,7 +175,8 @@ class BaseRtt:
     def _interval(self, drains: int) -> float:
         least = INTERVAL_FIRST if drains < FIRST_DRAINS else INTERVAL
         rounds = INTERVAL_ROUNDS_YOUNG if drains < YOUNG_DRAINS else INTERVAL_ROUNDS
-        return max(least, rounds * self.value) if self.value < INFINITY else least
+        long = rounds * self.value
+        return long if least < long < INFINITY else least
 
     def want(self, now: float, seconds: float = SOON) -> None:
         """Something changed that all who share the queue have seen: drain soon, as they will."""

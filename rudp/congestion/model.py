@@ -481,8 +481,8 @@ class Model(CongestionController):
     def _set_rate_and_window(self, smoothed_rtt: float) -> None:
         window, phase, base = self._window, self.phase, self._base.value
         held = self._spread.held(window, self.max_datagram_size)
-        if phase is _STEADY:
-            window = max(window, min(self._allowance(), self.ceiling))
+        if phase is _STEADY and window < (least := self._allowance()):
+            window = max(window, min(least, self.ceiling))
         if smoothed_rtt > 0.0:
             if phase is _STARTUP:
                 pace = self._startup.pace(window / self.max_datagram_size, base)

@@ -87,7 +87,8 @@ class Round:
         self.acked += acked
         self.at_once = acked if acked > self.at_once else self.at_once
         self.marked += sample.ecn_ce
-        self.is_app_limited = self.is_app_limited or limited
+        if limited:
+            self.is_app_limited = True
         if told is not None and told > self.rate and (not limited or told > rate):
             self.rate = told
         if rtt is not None:
@@ -146,7 +147,9 @@ def network_rtt(sample: AckSample) -> float | None:
     held = sample.ack_delay
     if held > HELD_BACK:  # hardly ever, and this is for each ACK
         held = min(held, max(HELD_BACK, HELD_BACK_SHARE * rtt))
-    return max(rtt - held, min(rtt, sample.min_rtt))
+    shown, least = rtt - held, sample.min_rtt
+    least = least if least < rtt else rtt
+    return shown if shown > least else least
 
 
 def round_trip_noise(told: Round, base: float) -> float:

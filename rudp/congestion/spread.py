@@ -65,8 +65,12 @@ class Spread:
 
     def rate(self, window: float, smoothed_rtt: float) -> float:
         """Bytes a second at which a window is sent."""
-        return PACE * window / min(smoothed_rtt, self._rtt or INFINITY)
+        rtt = self._rtt or INFINITY
+        return PACE * window / (rtt if rtt < smoothed_rtt else smoothed_rtt)
 
     def held(self, window: float, packet: int) -> float:
         """Bytes in flight that aren't on the path any more: they wait to be acknowledged when an ACK comes."""
-        return min(max(self._at_once - ACKED_AT_ONCE * packet, 0.0), HELD_MOST * window)
+        held, most = self._at_once - ACKED_AT_ONCE * packet, HELD_MOST * window
+        if held <= 0.0:
+            return 0.0
+        return held if held < most else most

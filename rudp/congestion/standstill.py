@@ -38,9 +38,10 @@ class Standstill:
     def held_back(self, sample: AckSample) -> bool:
         """Whether the newest packet that this ACK tells of was sent before a standstill ended."""
         now, sent = sample.now, sample.newest_time_sent
-        waited = now - max(self._latest, sample.oldest_time_sent)
+        latest, oldest = self._latest, sample.oldest_time_sent
+        waited = now - (latest if latest > oldest else oldest)
         self._latest = now
-        if self._believed and waited > max(PAUSE * sample.smoothed_rtt, PAUSE_LEAST):
+        if self._believed and waited > PAUSE_LEAST and waited > PAUSE * sample.smoothed_rtt:
             self._moved = now
         self._believed = sent >= self._moved
         return not self._believed

@@ -193,8 +193,7 @@ class Host:
             # Nobody here holds the view, so what is left of it when the endpoint is done is the endpoint's.
             endpoint.receive(memoryview(data), segment_size, source, destination, ecn, now)
             try:
-                if data:
-                    data.pop()  # only what nobody has a view of changes its size
+                data.clear()  # only what nobody has a view of changes its size
             except BufferError:
                 raise SimulationError(
                     f"{self!r}: the endpoint kept a view of a received buffer, which a socket driver overwrites"
