@@ -305,7 +305,8 @@ class ReceivedPackets:
         """The sender may wait for the ACK of what just came: on a near path, too, it takes `PATIENCE` at most."""
         if self._rtt.smoothed_rtt < NEAR_RTT:
             soon = now + min(PATIENCE, self.max_ack_delay)
-            self.deadline = soon if self.deadline is None else min(self.deadline, soon)
+            if self.deadline is None or soon < self.deadline:
+                self.deadline, self.undecided = soon, True
 
     def request_immediate(self) -> None:
         """The peer sent IMMEDIATE_ACK: acknowledge at the end of this buffer."""

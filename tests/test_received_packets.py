@@ -336,6 +336,28 @@ def test_what_its_sender_may_wait_for_takes_max_ack_delay_at_most(near: Receiver
     near.want_due_in(PATIENCE / 2)
 
 
+@pytest.mark.parametrize("missing", [0, 1], ids=["all came", "a gap that an ACK told of"])
+def test_what_its_sender_may_wait_for_is_decided_on_though_a_later_time_was_settled(missing: int) -> None:
+    """On a path that turned out near meanwhile. Who isn't told that there is something to decide wakes too late."""
+    receiver = Receiver(rtt=0.1)
+    received = receiver.received
+    received.on_ack_frequency(AckFrequency(0, 1000, MAX_ACK_DELAY, 1))
+    receiver.receive(0, 1)
+    receiver.receive(1 + missing, 2 + missing)
+    receiver.ack()
+    receiver.receive(2 + missing, 3 + missing, size=FEW_BYTES)
+    received._rtt.smoothed_rtt = NEAR_RTT / 2
+    receiver.now += 0.001
+    assert not received.undecided
+    received.request_soon(receiver.now)
+    received.on_received(3 + missing, 4 + missing, receiver.now, True, 0)
+    assert received.undecided
+    receiver.want_due_in(PATIENCE)
+    received.end_of_buffer(receiver.now, 2 * FEW_BYTES)
+    received.request_soon(receiver.now)
+    assert not received.undecided
+
+
 def test_on_longer_paths_what_its_sender_may_wait_for_takes_as_long_as_any() -> None:
     receiver = Receiver(rtt=0.08)
     receiver.received.request_soon(receiver.now)
