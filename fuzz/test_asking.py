@@ -23,13 +23,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from fuzz.running import FUZZ, Target
 from rudp.config import Config
 from rudp.connection import Connection
+from rudp.endpoint import Endpoint
 from rudp.errors import ConnectionClosed, StreamError
 from rudp.testing import invariants
 from tests.pair import Match, Net, Packet
 
 PLACES = {"a": ("10.0.0.1", 1), "b": ("10.0.0.2", 2)}
 ELSEWHERE = (("10.0.0.1", 7), ("10.0.0.3", 1))
-# Calls before and after which a connection is asked: what comes in, what leaves, and what an application wants.
+# Calls before and after which a connection is asked: what comes in, beside an endpoint's `receive`, what leaves, and
+# what an application wants.
 INPUTS = ("receive_run", "end_of_buffer", "receive_syn_ack", "handle_timeout", "next_train")
 COMMANDS = (
     "send_within", "receive", "open_stream", "reset_stream", "stop_sending", "ping", "send_eof", "close", "abort",
@@ -58,8 +60,12 @@ def asking(random: Random, chance: float) -> Iterator[None]:
             connection.next_timeout()
             invariants.check(connection)
 
-    def asked(method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(self: Connection, *given: Any) -> Any:
+    def ask_all(endpoint: Endpoint) -> None:
+        for connection in endpoint.connections:
+            ask(connection)
+
+    def asked(method: Callable[..., Any], ask: Callable[[Any], None] = ask) -> Callable[..., Any]:
+        def call(self: Connection | Endpoint, *given: Any) -> Any:
             ask(self)
             try:
                 return method(self, *given)
@@ -68,7 +74,10 @@ def asking(random: Random, chance: float) -> Iterator[None]:
 
         return call
 
-    with patch.multiple(Connection, **{name: asked(getattr(Connection, name)) for name in INPUTS + COMMANDS}):
+    with (
+        patch.multiple(Connection, **{name: asked(getattr(Connection, name)) for name in INPUTS + COMMANDS}),
+        patch.object(Endpoint, "receive", asked(Endpoint.receive, ask_all)),
+    ):
         yield
 
 

@@ -6,7 +6,7 @@ connections (the endpoint finds the connection a datagram is for), every number 
 Four kinds of methods (all times are float seconds of one monotonic clock, handed in as `now`):
 
     getters    state, stats(now), remote_address, application_protocol, can_send(stream), at_eof(stream) ...
-    inputs     receive_run(run, ...), receive_syn_ack(...), handle_timeout(now)     bytes and time come in
+    inputs     receive_run(run, ...) or in_order.take(...), receive_syn_ack(...), handle_timeout(now)     what comes in
     commands   open_stream, send, receive, reset_stream, stop_sending, send_eof, close, abort, ping
     outputs    next_train(now) until None, next_timeout(), take_events()
 

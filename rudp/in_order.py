@@ -1,8 +1,13 @@
 """The short way in: a packet alone that brings the next bytes of a stream and nothing else, as most of a bulk flow do.
 
 Knows: which packets these are, and what they change. Refuses to know: all others; it leaves them as they are, and
-`Connection.receive_run` takes them. That is the way in of these as well: what it would leave is what `take` leaves, for
-half of its cost.
+`Connection.receive_run` takes them.
+
+    take    O(bytes) in C   one packet, or None and nothing has changed
+
+`receive_run` would leave the same, but for the time that `Inbound` took frames last, which nothing asks without them;
+`Connection.now` is its caller's to set. The state isn't asked: before the first DATA nothing is the next number, and
+who ends has begun to close. A number is compared as the header has it, so from the 2**32nd packet on none is the next.
 """
 
 from __future__ import annotations
@@ -69,6 +74,9 @@ class InOrder:
             return None
         receive, size, overhead = stream.receive, len(view), self._overhead
         if receive is None or offset != receive.contiguous or size <= CANONICAL_HEADER_SIZE + overhead:
+            return None
+        # Before what costs by the byte, or who sends on what nobody reads, or mends gaps, would have it paid twice.
+        if receive.offsets or receive.final_size is not None or receive.is_discarded:
             return None
         if (
             # Frames that are to be sent, now or in time; accounts and an ACK that come first; an end; another path.

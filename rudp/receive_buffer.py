@@ -77,13 +77,13 @@ class ReceiveBuffer:
 
     `contiguous`: offset up to which everything arrived. `highest`: offset up to which bytes are known to
     exist, for flow control. `read_offset`: offset up to which the application has read. `final_size`: None
-    until known. `window`: bytes of credit the peer gets, by which the number of fragments held is bounded.
+    until known. `window`: bytes of credit the peer gets, by which the number of fragments held is bounded. `offsets`:
+    where fragments begin that wait, and some that no longer do; empty if none waits.
     """
 
     __slots__ = (
         "_fragments",
         "_fragments_head",
-        "_offsets",
         "_ready",
         "_ready_head",
         "_shared",
@@ -93,6 +93,7 @@ class ReceiveBuffer:
         "final_size",
         "highest",
         "is_discarded",
+        "offsets",
         "read_offset",
         "window",
     )
@@ -113,7 +114,7 @@ class ReceiveBuffer:
         self._tiny_run = 0
         # fragments[i] begins at offsets[i] > contiguous; those before the head have moved to the chunks in
         # order.
-        self._offsets: list[int] = _NOTHING
+        self.offsets: list[int] = _NOTHING
         self._fragments: list[bytes] = _NOTHING
         self._fragments_head = 0
 
@@ -148,7 +149,7 @@ class ReceiveBuffer:
             self._check_final_size(stop, fin)
         contiguous = self.contiguous
         if stop > contiguous and not self.is_discarded:
-            offsets = self._offsets
+            offsets = self.offsets
             if offset == contiguous and not offsets:
                 if self._ready is _NOTHING:
                     self._ready = [data]
@@ -164,21 +165,21 @@ class ReceiveBuffer:
         if fin:
             self.final_size = stop
 
-    def append(self, offset: int, data: bytes) -> bool:
-        """`insert` of what is next in order, where nothing waits out of order and no end is known. Whether it was."""
-        if offset != self.contiguous or self._offsets or self.final_size is not None or self.is_discarded:
-            return False
+    def append(self, data: bytes) -> None:
+        """`insert` of what is next in order, where nothing waits out of order, no end is known and somebody reads."""
+        assert not self.offsets
+        assert self.final_size is None
+        assert not self.is_discarded
         if self._ready is _NOTHING:
             self._ready = [data]
-            self.contiguous = self.highest = offset + len(data)
+            self.contiguous += len(data)
         else:
             self._append(data)
-            self.highest = self.contiguous
-        return True
+        self.highest = self.contiguous
 
     def _insert_ahead(self, offset: int, stop: int, data: bytes) -> None:
         """Put in what isn't the next in order, or mends a gap."""
-        offsets, held = self._offsets, len(self._fragments) - self._fragments_head
+        offsets, held = self.offsets, len(self._fragments) - self._fragments_head
         if data and offset > (offsets[-1] + len(self._fragments[-1]) if offsets else self.contiguous):
             # Behind a gap, as it comes in order after a loss.
             if self._shared.held >= FEW_FRAGMENTS:
@@ -194,7 +195,7 @@ class ReceiveBuffer:
 
         Raises as that does; those before the one that it concerns have been put in then.
         """
-        held, fragments, head = self._offsets, self._fragments, self._fragments_head
+        held, fragments, head = self.offsets, self._fragments, self._fragments_head
         number = len(fragments) - head
         # What is sent again comes before the end of what is held, and new data of the same train behind it.
         before = bisect_left(offsets, held[-1] + len(fragments[-1])) if number else 0
@@ -216,7 +217,7 @@ class ReceiveBuffer:
             held.insert(at, offset)
             fragments.insert(at, piece)
         if not held:
-            self._offsets, self._fragments = list(offsets), list(pieces)
+            self.offsets, self._fragments = list(offsets), list(pieces)
         elif before < len(offsets):
             held += offsets[before:]
             fragments += pieces[before:]
@@ -227,7 +228,7 @@ class ReceiveBuffer:
 
     def _are_new(self, offsets: Sequence[int], stops: Sequence[int]) -> bool:
         """Whether pieces between those places would meet none of the fragments held."""
-        held, fragments, head = self._offsets, self._fragments, self._fragments_head
+        held, fragments, head = self.offsets, self._fragments, self._fragments_head
         at = head
         for offset, stop in zip(offsets, stops, strict=False):
             at = bisect_right(held, offset, at)
@@ -296,7 +297,7 @@ class ReceiveBuffer:
         self.contiguous = self.read_offset = self.highest
         self._ready = _NOTHING
         self._ready_head = self._skip = self._tiny_run = self._fragments_head = 0
-        self._offsets = _NOTHING
+        self.offsets = _NOTHING
         self._fragments = _NOTHING
         return unread
 
@@ -327,15 +328,15 @@ class ReceiveBuffer:
             self._tiny_run = 1 if len(joined) < JOINED_CHUNK else 0
 
     def _hold_last(self, offset: int, data: bytes) -> None:
-        if self._offsets:
-            self._offsets.append(offset)
+        if self.offsets:
+            self.offsets.append(offset)
             self._fragments.append(data)
         else:
-            self._offsets, self._fragments = [offset], [data]
+            self.offsets, self._fragments = [offset], [data]
 
     def _insert_out_of_order(self, offset: int, stop: int, data: bytes) -> None:
         """Put in what is new of [offset, stop), between the fragments held."""
-        offsets, fragments, head = self._offsets, self._fragments, self._fragments_head
+        offsets, fragments, head = self.offsets, self._fragments, self._fragments_head
         base = offset
         offset = max(offset, self.contiguous)
         first = bisect_right(offsets, offset, head)
@@ -379,7 +380,7 @@ class ReceiveBuffer:
     def _join_tiny(self, index: int, offset: int, fragment: bytes) -> bool:
         """Whether `fragment` was tiny and followed fragment `index` so closely that it became part of it."""
         before = self._fragments[index]
-        if offset != self._offsets[index] + len(before):
+        if offset != self.offsets[index] + len(before):
             return False
         if len(before) + len(fragment) > JOINED_CHUNK:
             return False
@@ -391,14 +392,14 @@ class ReceiveBuffer:
         pieces: list[bytes] = []
         at = offset
         for i in range(first, last):
-            pieces += (data[at - offset : self._offsets[i] - offset], self._fragments[i])
-            at = self._offsets[i] + len(self._fragments[i])
+            pieces += (data[at - offset : self.offsets[i] - offset], self._fragments[i])
+            at = self.offsets[i] + len(self._fragments[i])
         pieces.append(data[at - offset :])
         return b"".join(pieces)
 
     def _drain(self, stop: int) -> None:
         """Drop the fragments before index `stop`, make those that follow in order now ready chunks."""
-        offsets, fragments = self._offsets, self._fragments
+        offsets, fragments = self.offsets, self._fragments
         if not offsets:
             return
         ready = self._ready = [] if self._ready is _NOTHING else self._ready

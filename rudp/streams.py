@@ -186,13 +186,12 @@ class Streams:
                     self._on_ahead(stream_id, receive, window, growth)
 
     def on_next(self, stream: Stream, receive: ReceiveBuffer, offset: int, data: bytes) -> bool:
-        """`on_stream_data` of bytes, not none, that come next; False, and nothing has changed, where more is to do."""
+        """`on_stream_data` of bytes that `ReceiveBuffer.append` takes; False, and nothing changed, beyond credit."""
         size, window = len(data), stream.receive_window
         highest = self.received_highest + size
         if window is None or offset + size > window.max_data or highest > self.receive_window.max_data:
             return False
-        if not receive.append(offset, data):
-            return False
+        receive.append(data)
         self.received_highest = highest
         self.received_total += size
         if stream.readable_armed:

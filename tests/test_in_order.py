@@ -68,6 +68,7 @@ class Twins:
         self.sender = self.client.connect(SERVER, self.now)
         self.streams = [0]
         self.reads = True
+        self.ecn = 0
         self.fates: list[Callable[[list[bytes]], list[bytes]]] = []
         self.turn()
         self.turn()
@@ -77,7 +78,7 @@ class Twins:
     def deliver(self, packet: bytes, source: Address = CLIENT) -> None:
         """Let a packet arrive at both servers."""
         for server in self.servers:
-            server.receive(memoryview(bytearray(packet)), len(packet), source, SERVER, 0, self.now)
+            server.receive(memoryview(bytearray(packet)), len(packet), source, SERVER, self.ecn, self.now)
         self.compare()
 
     def turn(self) -> None:
@@ -127,6 +128,8 @@ class Twins:
             self.fates.append(lambda packets: FATES[what](packets, much))
         elif what == "stop reading":
             self.reads = not self.reads
+        elif what == "mark":
+            self.ecn = much % 4
         elif what in ANSWERS:
             for connection in accepted:
                 attempt(ANSWERS[what], connection, stream_id, much)
@@ -170,7 +173,7 @@ ANSWERS: dict[str, Command] = {
     "leave": lambda connection, stream_id, much: connection.close(),
     "refuse": lambda connection, stream_id, much: connection.stop_sending(stream_id, much),
 }
-ACTS = (*WISHES, *ANSWERS, *FATES, "stop reading")
+ACTS = (*WISHES, *ANSWERS, *FATES, "stop reading", "mark")
 
 
 @settings(max_examples=60, deadline=None)

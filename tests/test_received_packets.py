@@ -651,7 +651,10 @@ def test_until_a_sender_asks_for_few_acknowledgements_every_gap_is_told_at_once(
         settled.ack()
 
 
-EVENTS = ("next", "next", "next", "gap", "late", "quiet", "mark", "ack", "acked", "frequency", "urgent", "long ago")
+EVENTS = (
+    "next", "next", "next", "gap", "late", "quiet", "mark", "ack", "acked", "frequency", "urgent", "long ago", "soon",
+    "near",
+)  # fmt: skip
 
 
 @given(st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 40)), max_size=60))
@@ -673,6 +676,10 @@ def test_what_comes_next_is_noted_at_once_as_it_would_be_with_a_search_for_gaps(
                 received.on_ack_frequency(AckFrequency(sequence, 4 + much, MAX_ACK_DELAY, much % 5))
             elif what == "urgent":
                 received.request_immediate()
+            elif what == "soon":
+                received.request_soon(one.now)
+            elif what == "near":
+                received._rtt.smoothed_rtt = NEAR_RTT * (0.5 + much % 2)
             else:
                 start = max(0, first - 1 - much) if what == "late" else first + (what == "gap") * (1 + much % 3)
                 one.receive(start, start + 1 + much % 2, quiet=what == "quiet", ecn=CE if what == "mark" else much & 2)

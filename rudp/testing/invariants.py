@@ -170,7 +170,7 @@ def _check_fragments(receive: ReceiveBuffer) -> None:
     assert receive.is_discarded or ready == receive.readable, "bytes in order are lost or doubled"
     at = receive.contiguous + 1
     for offset, data in zip(
-        receive._offsets[receive._fragments_head :], receive._fragments[receive._fragments_head :], strict=True
+        receive.offsets[receive._fragments_head :], receive._fragments[receive._fragments_head :], strict=True
     ):
         assert offset >= at, f"a fragment begins at {offset}, before {at}"
         at = offset + len(data)
