@@ -226,6 +226,16 @@ def test_a_queue_that_passes_for_path_is_said_to_once(risen: float) -> None:
     assert not queue.is_deep(BASE + risen)
 
 
+@pytest.mark.parametrize("risen", [0.001, 0.004])
+def test_a_queue_hardly_deep_of_which_little_is_path_is_a_queue(risen: float) -> None:
+    """A base RTT wavers by as much, and what was learned of the path's own loss was forgotten with it."""
+    queue = seen(0.01)
+    assert queue.is_deep(BASE)
+    assert not queue.is_deep(BASE + risen)
+    assert not queue.passes(BASE + risen)
+    assert queue.passes(BASE + 0.006)
+
+
 def test_a_path_that_became_longer_has_the_queue_it_had() -> None:
     queue = seen(0.02)
     queue.lengthen(0.02, 2 * BASE)

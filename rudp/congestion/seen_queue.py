@@ -52,6 +52,10 @@ DOUBT: Final = 0.001
 """So many rounds at least are compared with others before, and so many that chance makes 3 % of what arrives (the
 square of that is DOUBT), 4.5 % of the ratio of both: a third of what MORE is beyond what has to be PAID."""
 AGAIN: Final = 2.0
+PASSES: Final = 0.5
+"""Part of a deep queue that isn't path yet: one hardly deep no longer is where a base RTT wavers by its last tenth. At
+10 Mbit/s and 50 ms with room for a quarter of a BDP 10 ms are just deep, and the path's own loss, known for twelve
+seconds, was believed no more: with 10 % a flow had two fifths of the link."""
 FADED: Final = 0.9
 """Twice as deep a queue is believed again, or one like that when it has faded at seven drains, three seconds apart or
 twenty round trips."""
@@ -114,8 +118,8 @@ class SeenQueue:
         return self._tells(self.depth(base), base)
 
     def passes(self, base: float) -> bool:
-        """Whether it was deep by the base RTT then and isn't by this, as others keep it filled; that is said once."""
-        if not self._tells(self.deepest, base) or self.is_deep(base):
+        """Whether most of what was deep is path by this base RTT, as others keep it filled; that is said once."""
+        if self.depth(base) > PASSES * self.deepest or not self._tells(self.deepest, base) or self.is_deep(base):
             return False
         self.deepest, self._base = max(self.depth(base), 0.0), base
         return True

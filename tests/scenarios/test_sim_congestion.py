@@ -29,6 +29,13 @@ def test_random_loss_costs_little_more_than_what_is_lost(loss: float, share: flo
     assert row.share >= share, row
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_tenth_lost_costs_little_more_for_long_where_a_queue_is_hardly_deep_enough_to_be_seen(seed: int) -> None:
+    """Ten packets, a quarter of a BDP: after twelve seconds what had been learned of the loss was believed no more."""
+    row = measure(Cell(Config().congestion, 10.0, 50.0, 10.0, 0.25, seed=seed, seconds=25.0, steady_from=10.0))
+    assert row.share >= 0.9, row
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_start_up_fills_a_queue_of_one_bdp_and_spills_little(seed: int) -> None:
     row = transfer(0.0, seed)
