@@ -95,7 +95,8 @@ class Crc32Protection(Protection):
         del first_packet_number
         if len(headers) < FEW:
             sealed: list[Buffer] = []
-            for index, header in enumerate(headers):  # a strict `zip` makes two packets an eighth dearer
+            assert len(headers) == len(payloads)  # a strict `zip` makes two packets an eighth dearer
+            for index, header in enumerate(headers):
                 payload = payloads[index]
                 sealed += (header, payload, _pack(crc32(payload, crc32(header))))
             return sealed

@@ -151,11 +151,7 @@ class ReceiveBuffer:
         if stop > contiguous and not self.is_discarded:
             offsets = self.offsets
             if offset == contiguous and not offsets:
-                if self._ready is _NOTHING:
-                    self._ready = [data]
-                    self.contiguous = stop
-                else:
-                    self._append(data)
+                self._append(data)
             else:
                 self._insert_ahead(offset, stop, data)
         if stop > self.highest:
@@ -170,11 +166,7 @@ class ReceiveBuffer:
         assert not self.offsets
         assert self.final_size is None
         assert not self.is_discarded
-        if self._ready is _NOTHING:
-            self._ready = [data]
-            self.contiguous += len(data)
-        else:
-            self._append(data)
+        self._append(data)
         self.highest = self.contiguous
 
     def _insert_ahead(self, offset: int, stop: int, data: bytes) -> None:
@@ -314,9 +306,12 @@ class ReceiveBuffer:
             )
 
     def _append(self, data: bytes) -> None:
-        ready = self._ready = [] if self._ready is _NOTHING else self._ready
-        ready.append(data)
         self.contiguous += len(data)
+        ready = self._ready
+        if ready is _NOTHING:
+            self._ready = [data]
+            return
+        ready.append(data)
         self._tiny_run = self._tiny_run + 1 if len(data) < TINY_CHUNK else 0
         if self._tiny_run >= TINY_RUN:
             first = len(ready) - TINY_RUN

@@ -179,9 +179,7 @@ class Streams:
                 self._drop(stream, receive, growth)
             elif stream.readable_armed:
                 if contiguous != receive.read_offset or contiguous == receive.final_size:
-                    stream.readable_armed = False
-                    stream.readable = event = stream.readable or _new_readable(stream_id)
-                    self._events.append(event)
+                    self._tell_readable(stream)
                 elif growth > 0:
                     self._on_ahead(stream_id, receive, window, growth)
 
@@ -195,10 +193,14 @@ class Streams:
         self.received_highest = highest
         self.received_total += size
         if stream.readable_armed:
-            stream.readable_armed = False
-            stream.readable = event = stream.readable or _new_readable(stream.id)
-            self._events.append(event)
+            self._tell_readable(stream)
         return True
+
+    def _tell_readable(self, stream: Stream) -> None:
+        """Tell the application, once until it has read all there is."""
+        stream.readable_armed = False
+        stream.readable = event = stream.readable or _new_readable(stream.id)
+        self._events.append(event)
 
     def _drop(self, stream: Stream, receive: ReceiveBuffer, growth: int) -> None:
         """Data of a stream that nobody reads any more arrived."""

@@ -51,11 +51,11 @@ ROUNDS: Final = 4
 DOUBT: Final = 0.001
 """So many rounds at least are compared with others before, and so many that chance makes 3 % of what arrives (the
 square of that is DOUBT), 4.5 % of the ratio of both: a third of what MORE is beyond what has to be PAID."""
-AGAIN: Final = 2.0
 PASSES: Final = 0.5
-"""Part of a deep queue that isn't path yet: one hardly deep no longer is where a base RTT wavers by its last tenth. At
-10 Mbit/s and 50 ms with room for a quarter of a BDP 10 ms are just deep, and the path's own loss, known for twelve
-seconds, was believed no more: with 10 % a flow had two fifths of the link."""
+"""A deep queue passes once no more than this part of it isn't path: one hardly deep is deep no more where a base RTT
+wavers by a tenth of it. At 10 Mbit/s and 50 ms with room for a quarter of a BDP 10 ms are just deep, and the path's own
+loss, known for twelve seconds, was believed no more: with 10 % a flow had two fifths of the link."""
+AGAIN: Final = 2.0
 FADED: Final = 0.9
 """Twice as deep a queue is believed again, or one like that when it has faded at seven drains, three seconds apart or
 twenty round trips."""

@@ -70,7 +70,5 @@ class Spread:
 
     def held(self, window: float, packet: int) -> float:
         """Bytes in flight that aren't on the path any more: they wait to be acknowledged when an ACK comes."""
-        held, most = self._at_once - ACKED_AT_ONCE * packet, HELD_MOST * window
-        if held <= 0.0:
-            return 0.0
-        return held if held < most else most
+        held = self._at_once - ACKED_AT_ONCE * packet
+        return min(held, HELD_MOST * window) if held > 0.0 else 0.0
